@@ -1,0 +1,26 @@
+#pragma once
+// Messages beside the results: standard error, and train.log when a run has one. Results go to standard output.
+#include <fmt/format.h>
+
+#include <string>
+
+namespace lt2 {
+
+enum class LogLevel { kInfo, kWarning, kError };
+
+/// Prints one line to stderr ("warning: ..." for warnings) without breaking a progress bar, and appends it with a time stamp to
+/// the log file when one is set. Thread-safe.
+void log_line(LogLevel level, const std::string& message);
+/// Also append every message to `path` (created if missing). Empty: stop.
+void set_log_file(const std::string& path);
+
+template <typename... Args>
+void log_info(fmt::format_string<Args...> format, Args&&... args) {
+  log_line(LogLevel::kInfo, fmt::format(format, std::forward<Args>(args)...));
+}
+template <typename... Args>
+void log_warning(fmt::format_string<Args...> format, Args&&... args) {
+  log_line(LogLevel::kWarning, fmt::format(format, std::forward<Args>(args)...));
+}
+
+}  // namespace lt2

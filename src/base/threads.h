@@ -1,0 +1,29 @@
+#pragma once
+// The one thread pool: OpenMP's, which torch and OpenBLAS use as well. Two pools at once fight over the cores.
+#include <cstdint>
+
+namespace lt2 {
+
+/// Cores this process may use: the affinity mask cut by the cgroup's CPU quota.
+int allowed_cores();
+
+/// Threads that parallel_for uses. Starts at allowed_cores().
+int num_threads();
+void set_num_threads(int count);
+
+namespace detail {
+using Body = void (*)(void* context, int64_t begin, int64_t end);
+void parallel_ranges(int64_t count, int64_t grain, Body body, void* context);
+}  // namespace detail
+
+/// Calls body(begin, end) on disjoint ranges that cover [0, count), each at least `grain` long but for the last.
+/// Ranges are handed out as threads become free, so uneven work balances; a nested call runs in its caller's thread.
+/// An exception thrown by a body is rethrown here once all threads are done.
+template <typename Body>
+void parallel_for(int64_t count, int64_t grain, Body&& body) {
+  detail::parallel_ranges(
+      count, grain, [](void* context, int64_t begin, int64_t end) { (*static_cast<Body*>(context))(begin, end); },
+      const_cast<void*>(static_cast<const void*>(&body)));
+}
+
+}  // namespace lt2

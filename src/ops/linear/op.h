@@ -1,0 +1,47 @@
+#pragma once
+// Linear map y = x W^T, the one every projection and feed-forward of the model goes through.
+//
+//   y[m, n] = sum_k x[m, k] W[n, k]          W is [out, in], no bias (biases are added by the mixers that have them)
+//
+// Every y[m, n] is one chain of fp32 multiply-adds over ascending k, whatever the number of rows: results are
+// batch-invariant bit for bit, and a split prefill equals a whole one. Weights stay fp32 masters; a packed copy in the
+// type of x (panels of output channels, see kernel.h) is made at the first use after the weight changed and then serves all T
+// loops. Source: docs/architecture.md, "linear".
+#include <memory>
+#include <optional>
+
+#include "base/torch.h"
+
+namespace lt2 {
+
+struct PackedWeight;  // kernel.h
+
+/// A weight and its packed copies. Module member named as in the official state dict: `wq.weight` is register_module("wq", Linear).
+class LinearImpl : public torch::nn::Module {
+ public:
+  /// Allocates weight [out, in] fp32, uninitialised: the model's initialiser or a checkpoint fills it.
+  LinearImpl(int64_t in, int64_t out);
+
+  /// x [.., in] fp32 or bf16 -> [.., out] of the same type. Differentiable in x and weight.
+  torch::Tensor forward(const torch::Tensor& x);
+
+  /// residual + x W^T in fp32, the sum taken in the product's epilogue. residual [.., out] fp32 -> [.., out] fp32, a new
+  /// tensor. Differentiable in x, weight and residual.
+  torch::Tensor forward_add(const torch::Tensor& x, const torch::Tensor& residual);
+
+  torch::Tensor weight;  // [out, in] fp32
+
+ private:
+  torch::Tensor apply(const torch::Tensor& x, const std::optional<torch::Tensor>& residual);
+  std::shared_ptr<PackedWeight> packed_;
+};
+TORCH_MODULE(Linear);
+
+/// The same map for a weight that belongs to another module (tied embeddings): x [.., in], weight [out, in]. Packs for this call only
+/// unless `cache` is given, which the caller keeps beside the weight.
+torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, std::shared_ptr<PackedWeight>* cache = nullptr);
+
+/// Plain torch, any type and device, differentiable: the judge of the kernels, and the form that CUDA runs.
+torch::Tensor linear_reference(const torch::Tensor& x, const torch::Tensor& weight);
+
+}  // namespace lt2

@@ -1,0 +1,18 @@
+#pragma once
+// Rotary position embedding, angle a = t * theta_i with theta_i = base^(-2i/E), i = 0 .. E/2 - 1:
+//   kPairs   (x[2i], x[2i+1])    lingua: `full`
+//   kHalves  (x[i], x[i+E/2])    mla, nsa, Ouro, retnet
+// each pair (a, b) -> (a cos - b sin, a sin + b cos). Tables in fp32 exactly as checkpoints were trained: theta_i, t * theta_i, cos and sin each
+// rounded to fp32; the rotation in fp32, rounded once to the input type.
+#include "base/torch.h"
+
+namespace lt2 {
+
+enum class RopeLayout { kPairs, kHalves };
+
+/// x [B, L, H, E], E even, rotated for positions first, first + 1, ...; same shape and dtype. Differentiable.
+torch::Tensor rope(const torch::Tensor& x, double base, int64_t first_position, RopeLayout layout);
+/// Plain torch, any type and device, differentiable; in fp64 the tables are fp64 too.
+torch::Tensor rope_reference(const torch::Tensor& x, double base, int64_t first_position, RopeLayout layout);
+
+}  // namespace lt2
