@@ -106,6 +106,7 @@ function(lt2_library)
 endfunction()
 
 function(lt2_executable)
+  include(GNUInstallDirs)
   if(NOT EXISTS ${PROJECT_SOURCE_DIR}/src/cli/main.cpp OR NOT TARGET lt2_cli)
     return()
   endif()
@@ -115,5 +116,20 @@ function(lt2_executable)
   set_target_properties(lt2 PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
 endfunction()
 
+# `find_package(lt2)` after `cmake --install`: the library, its headers by room, the program, the recipes.
 function(lt2_install)
+  include(GNUInstallDirs)
+  include(CMakePackageConfigHelpers)
+  install(TARGETS lt2_lib EXPORT lt2Targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  if(TARGET lt2)
+    install(TARGETS lt2 RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  endif()
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/src/ DESTINATION include/lt2 FILES_MATCHING PATTERN "*.h" PATTERN "cli" EXCLUDE)
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/configs DESTINATION ${CMAKE_INSTALL_DATADIR}/lt2)
+  install(EXPORT lt2Targets NAMESPACE lt2:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/lt2)
+  configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/lt2Config.cmake.in ${PROJECT_BINARY_DIR}/lt2Config.cmake
+    INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/lt2)
+  write_basic_package_version_file(${PROJECT_BINARY_DIR}/lt2ConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+  install(FILES ${PROJECT_BINARY_DIR}/lt2Config.cmake ${PROJECT_BINARY_DIR}/lt2ConfigVersion.cmake
+    DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/lt2)
 endfunction()

@@ -1,5 +1,5 @@
 #pragma once
-// What the processor can do. Kernels are compiled once per instruction set (Highway) and chosen at run time.
+// What the processor can do and the system lets it do. Which kernels run is the choice of ops/simd/isa.h.
 #include <cstdint>
 #include <string>
 
@@ -18,9 +18,5 @@ struct CpuInfo {
 
 /// Read once, at the first call.
 const CpuInfo& cpu_info();
-
-/// The kernels' instruction set in use: "AVX-512", "AVX2", "SSE4", ... LT2_ISA=avx2 in the environment lowers it (for
-/// tests and comparisons); it never raises it above what the processor has.
-std::string kernel_isa();
 
 }  // namespace lt2

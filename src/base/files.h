@@ -10,11 +10,12 @@ namespace lt2 {
 /// Whole file as bytes. Throws lt2::Error naming the path and the reason.
 std::string read_file(const std::filesystem::path& path);
 
-/// Writes `content` to PATH.tmp in the same folder, fsyncs and renames it. On any failure (no space left, ...) removes the temporary
-/// file, leaves the old file alone and throws lt2::Error with path and reason.
+/// Writes `content` to PATH.tmp in the same folder, fsyncs and renames it. On any failure (no space left, ...) removes
+/// the temporary file, leaves the old file alone and throws lt2::Error with path and reason.
 void write_file_atomically(const std::filesystem::path& path, const std::string& content);
 
-/// A file being written aside: write() pieces, then commit() once. Destroying it uncommitted removes the temporary file.
+/// A file being written aside: write() pieces, then commit() once. Destroying it uncommitted removes the temporary
+/// file.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
@@ -30,8 +31,10 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
-/// Fills a folder aside (`fill` gets its path) and renames it to `path`, which must not exist. The folder's parent is fsynced.
-void write_folder_atomically(const std::filesystem::path& path, const std::function<void(const std::filesystem::path&)>& fill);
+/// Fills a folder aside (`fill` gets its path) and renames it to `path`, which must not exist. The folder's parent is
+/// fsynced.
+void write_folder_atomically(const std::filesystem::path& path,
+                             const std::function<void(const std::filesystem::path&)>& fill);
 
 /// A file mapped read-only for the object's life.
 class MappedFile {

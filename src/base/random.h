@@ -16,15 +16,16 @@ class Pcg64 {
   using uint128 = unsigned __int128;
   explicit Pcg64(std::initializer_list<uint64_t> seed);
   uint64_t next64();
-  uint32_t next32();           // one half of a 64-bit draw; the other half is kept for the next call
-  double uniform();            // [0, 1), 53 bits
+  uint32_t next32();               // one half of a 64-bit draw; the other half is kept for the next call
+  double uniform();                // [0, 1), 53 bits
   uint64_t bounded(uint64_t max);  // uniform in [0, max], masked rejection as numpy's shuffle
   template <typename T>
   void shuffle(std::vector<T>& items) {
     for (size_t i = items.size(); i-- > 1;) std::swap(items[i], items[bounded(i)]);
   }
 
-  /// State in numpy's JSON form. state and inc are 128-bit decimal numbers, which JSON readers must not take for doubles.
+  /// State in numpy's JSON form. state and inc are 128-bit decimal numbers, which JSON readers must not take for
+  /// doubles.
   struct State {
     uint128 state = 0, inc = 0;
     bool has_uint32 = false;

@@ -2,7 +2,8 @@
 // SIGINT and SIGTERM as a flag that loops look at between steps.
 namespace lt2 {
 
-/// From now on SIGINT, SIGTERM (and SIGUSR2, which SLURM sends before the end) set the flag; a second SIGINT ends the process at once.
+/// From now on SIGINT, SIGTERM (and SIGUSR2, which SLURM sends before the end) set the flag; a second SIGINT ends the
+/// process at once.
 void catch_stop_signals();
 /// The number of the signal caught so far, 0 if none.
 int stop_signal();

@@ -5,8 +5,8 @@
 //
 // Every y[m, n] is one chain of fp32 multiply-adds over ascending k, whatever the number of rows: results are
 // batch-invariant bit for bit, and a split prefill equals a whole one. Weights stay fp32 masters; a packed copy in the
-// type of x (panels of output channels, see kernel.h) is made at the first use after the weight changed and then serves all T
-// loops. Source: docs/architecture.md, "linear".
+// type of x (panels of output channels, see kernel.h) is made at the first use after the weight changed and then serves
+// all T loops. Source: docs/architecture.md, "linear".
 #include <memory>
 #include <optional>
 
@@ -14,19 +14,27 @@
 
 namespace lt2 {
 
-struct PackedWeight;  // kernel.h
+struct PackedWeight;  // pack_cache.h
 
-/// A weight and its packed copies. Module member named as in the official state dict: `wq.weight` is register_module("wq", Linear).
+/// A weight and its packed copies. One caller at a time: the copies are made inside forward.
+///
+/// A changed weight is noticed by torch's version counter, which every in-place op raises, also under NoGradGuard and
+/// InferenceMode. Code that writes through data_ptr() or .data() raises it itself: weight.unsafeGetTensorImpl()->
+/// bump_version(). A weight created under InferenceMode has no counter and is packed again at every call: create
+/// models outside it.
+///
+/// Module member named as in the official state dict: `wq.weight` is register_module("wq", Linear).
 class LinearImpl : public torch::nn::Module {
  public:
   /// Allocates weight [out, in] fp32, uninitialised: the model's initialiser or a checkpoint fills it.
   LinearImpl(int64_t in, int64_t out);
 
-  /// x [.., in] fp32 or bf16 -> [.., out] of the same type. Differentiable in x and weight.
+  /// x [.., in] fp32 or bf16 -> [.., out] of the same type. Differentiable (once) in x and weight. With bf16 the weight
+  /// is rounded to bf16, sums are fp32, the result is rounded once. Throws lt2::Error if shapes disagree.
   torch::Tensor forward(const torch::Tensor& x);
 
-  /// residual + x W^T in fp32, the sum taken in the product's epilogue. residual [.., out] fp32 -> [.., out] fp32, a new
-  /// tensor. Differentiable in x, weight and residual.
+  /// residual + x W^T in fp32, the sum taken in the product's epilogue. residual [.., out] fp32 -> [.., out] fp32, a
+  /// new tensor. Differentiable in x, weight and residual.
   torch::Tensor forward_add(const torch::Tensor& x, const torch::Tensor& residual);
 
   torch::Tensor weight;  // [out, in] fp32
@@ -37,9 +45,10 @@ class LinearImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Linear);
 
-/// The same map for a weight that belongs to another module (tied embeddings): x [.., in], weight [out, in]. Packs for this call only
-/// unless `cache` is given, which the caller keeps beside the weight.
-torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, std::shared_ptr<PackedWeight>* cache = nullptr);
+/// The same map for a weight that belongs to another module (tied embeddings): x [.., in], weight [out, in]. Packs for
+/// this call only unless `cache` is given, which the caller keeps beside the weight.
+torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight,
+                     std::shared_ptr<PackedWeight>* cache = nullptr);
 
 /// Plain torch, any type and device, differentiable: the judge of the kernels, and the form that CUDA runs.
 torch::Tensor linear_reference(const torch::Tensor& x, const torch::Tensor& weight);

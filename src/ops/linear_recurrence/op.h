@@ -25,6 +25,7 @@ struct LinearRecurrenceInput {
   torch::Tensor state;  // [B, H, K, V] fp32; undefined means zero
   double scale = 1.0;   // K^-1/2 for all mixers but mamba2
   int64_t position = 0; // tokens that `state` has seen: chunk borders lie at absolute multiples of kRecurrenceChunk
+  bool inplace_state = false;  // write the final state over `state` (fp32, contiguous) and return that; not in training
 };
 
 struct LinearRecurrenceOutput {

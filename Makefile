@@ -1,0 +1,39 @@
+# The front door. `make demo` and `make test` do everything on a fresh machine, set-up included.
+.DEFAULT_GOAL := help
+JOBS ?= $(shell nproc)
+PRESET ?= release
+BUILD := build/$(PRESET)
+
+.PHONY: help setup build demo test bench format format-check clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  variables: JOBS=$(JOBS) PRESET=$(PRESET) (release, debug, asan, cuda)"
+
+setup: ## Install missing Debian packages (root or sudo)
+	@scripts/setup.sh
+
+$(BUILD)/build.ninja: CMakeLists.txt CMakePresets.json | setup
+	cmake --preset $(PRESET) -Wno-dev >/dev/null
+
+build: setup $(BUILD)/build.ninja ## Build everything (library, program, tests, benchmarks)
+	cmake --build $(BUILD) -j $(JOBS)
+
+demo: setup $(BUILD)/build.ninja ## Train a small looped hybrid, talk to it, write runs/demo/report.html
+	cmake --build $(BUILD) -j $(JOBS) --target lt2
+	scripts/demo.sh $(BUILD)/lt2
+
+test: build ## Build and run all tests
+	ctest --test-dir $(BUILD) --output-on-failure -j 1 --no-tests=error
+
+bench: build ## Run the benchmarks (tables beside their floors)
+	scripts/bench.sh $(BUILD)
+
+format: ## Format the sources
+	@git ls-files '*.cpp' '*.h' | xargs clang-format-14 -i
+
+format-check: setup
+	@git ls-files '*.cpp' '*.h' | xargs clang-format-14 --dry-run -Werror
+
+clean: ## Remove build/
+	rm -rf build

@@ -1,0 +1,172 @@
+// causal_attention against torch's matmul, mask, softmax, matmul, and against the floors of this machine:
+// multiply-adds at the measured FMA peak for prefill and training, one read of K and V at the measured bandwidth for decoding.
+//
+//   causal_attention_bench           lengths up to 4096, contexts up to 32768 (about two minutes on two cores)
+//   causal_attention_bench quick     a quarter of both
+#include <fmt/format.h>
+#include <malloc.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <string>
+
+#include "base/threads.h"
+#include "base/units.h"
+#include "ops/causal_attention/op.h"
+#include "ops/machine/machine.h"
+#include "ops/runtime.h"
+
+namespace lt2 {
+namespace {
+
+template <typename Body>
+double seconds(Body&& body) {
+  const auto begin = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+/// Best of `tries` after one warm-up: a disturbed try says nothing about the kernel.
+template <typename Body>
+double best(int tries, Body&& body) {
+  body();
+  double result = 1e30;
+  for (int i = 0; i < tries; ++i) result = std::min(result, seconds(body));
+  return result;
+}
+
+double status_bytes(const std::string& field) {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind(field, 0) == 0) return 1024 * std::stod(line.substr(field.size()));
+  }
+  return 0;
+}
+
+/// Growth of the resident memory's peak while `body` runs.
+template <typename Body>
+double peak_bytes(Body&& body) {
+  malloc_trim(0);                                 // what earlier calls freed counts again
+  std::ofstream("/proc/self/clear_refs") << "5";  // VmHWM := VmRSS
+  const double before = status_bytes("VmRSS:");
+  body();
+  return status_bytes("VmHWM:") - before;
+}
+
+struct Shape {
+  std::string name;
+  int64_t L, S, H, Hk, E, window;  // window 0: none
+  torch::ScalarType type = torch::kFloat32;
+};
+
+CausalAttentionInput make_input(const Shape& s) {
+  CausalAttentionInput in;
+  in.q = torch::randn({1, s.L, s.H, s.E}).to(s.type);
+  in.k = torch::randn({1, s.S, s.Hk, s.E}).to(s.type);
+  in.v = torch::randn({1, s.S, s.Hk, s.E}).to(s.type);
+  if (s.window > 0) in.window = s.window;
+  in.scale = 1 / std::sqrt(static_cast<double>(s.E));
+  return in;
+}
+
+const char* type_name(torch::ScalarType type) { return type == torch::kFloat32 ? "fp32" : "bf16"; }
+
+void prefill(const Shape& s, double gflops, bool against_torch) {
+  auto in = make_input(s);
+  const double window = static_cast<double>(s.window > 0 ? std::min(s.window, s.L) : s.L), L = static_cast<double>(s.L);
+  const double pairs = window * (window + 1) / 2 + (L - window) * window;
+  const double forward_gflop = 4e-9 * pairs * static_cast<double>(s.H * s.E);
+  const auto forward = [&](auto op) {
+    return [&in, op] {
+      torch::NoGradGuard no_grad;
+      op(in);
+    };
+  };
+  const auto grad_o = torch::randn(in.q.sizes()).to(s.type);
+  torch::Tensor o;
+  const auto backward = [&] { torch::autograd::grad({o}, {in.q, in.k, in.v}, {grad_o}, true); };
+  const auto train = [&](auto op) {
+    return [&in, &o, &backward, op] {
+      o = op(in);
+      backward();
+      o = torch::Tensor();
+    };
+  };
+  const double forward_bytes = peak_bytes(forward(causal_attention));
+  const double forward_s = best(3, forward(causal_attention));
+  for (auto* t : {&in.q, &in.k, &in.v}) t->requires_grad_();
+  const double train_bytes = peak_bytes(train(causal_attention));
+  o = causal_attention(in);
+  const double backward_s = best(3, backward);
+  o = torch::Tensor();
+  const auto line = [&](const char* what, const char* who, double time, double gflop, double bytes) {
+    fmt::print("{:<22} {:<5} {:<17} {:<6} {:9.1f} ms {:9.1f} ms {:6.1f} % {:>11}\n", s.name, type_name(s.type), what, who,
+               1e3 * time, 1e3 * gflop / gflops, 100 * gflop / gflops / time, human_bytes(bytes));
+    std::fflush(stdout);
+  };
+  line("forward", "lt2", forward_s, forward_gflop, forward_bytes);
+  line("backward", "lt2", backward_s, 2.5 * forward_gflop, train_bytes);
+  line("forward+backward", "lt2", forward_s + backward_s, 3.5 * forward_gflop, train_bytes);
+  if (!against_torch) return;
+  for (auto* t : {&in.q, &in.k, &in.v}) t->requires_grad_(false);
+  const double torch_forward_bytes = peak_bytes(forward(causal_attention_reference));
+  line("forward", "torch", best(1, forward(causal_attention_reference)), forward_gflop, torch_forward_bytes);
+  for (auto* t : {&in.q, &in.k, &in.v}) t->requires_grad_();
+  const double torch_train_bytes = peak_bytes(train(causal_attention_reference));
+  line("forward+backward", "torch", best(1, train(causal_attention_reference)), 3.5 * forward_gflop, torch_train_bytes);
+}
+
+void decode(const Shape& s, double gbps) {
+  torch::NoGradGuard no_grad;
+  auto in = make_input(s);
+  // As a cache holds them: [B, Hk, capacity, E]. Several copies in turn, so that no call finds its keys in a CPU cache.
+  const int64_t copies = std::clamp<int64_t>((int64_t{512} << 20) / (2 * in.k.nbytes()), 2, 64);
+  const auto cache = [&] { return torch::zeros({copies, s.Hk, s.S, s.E}, in.k.options()).normal_(); };
+  const auto keys = cache(), values = cache();
+  const double time = best(5, [&] {
+    for (int64_t i = 0; i < copies; ++i) {
+      in.k = keys.narrow(0, i, 1).transpose(1, 2);
+      in.v = values.narrow(0, i, 1).transpose(1, 2);
+      causal_attention(in);
+    }
+  }) / static_cast<double>(copies);
+  const double bytes = 2.0 * static_cast<double>(in.k.nbytes());
+  fmt::print("{:<22} {:<5} S {:<6} {:9.1f} us {:9.1f} us {:6.1f} GB/s {:6.1f} %\n", s.name, type_name(s.type), s.S,
+             1e6 * time, 1e-3 * bytes / gbps, 1e-9 * bytes / time, 1e-7 * bytes / time / gbps);
+  std::fflush(stdout);
+}
+
+void run(int64_t divide) {
+  init_runtime();
+  torch::manual_seed(1);
+  const double gflops = measure_fma_gflops(), gbps = measure_read_gbps();
+  fmt::print("{} threads, {:.0f} GFLOP/s FMA peak, {:.1f} GB/s read\n\n", num_threads(), gflops, gbps);
+  fmt::print("{:<22} {:<5} {:<17} {:<6} {:>12} {:>12} {:>8} {:>11}\n", "prefill and training", "type", "", "", "best",
+             "floor", "of floor", "peak memory");
+  const int64_t L = 4096 / divide;
+  prefill({"MHA 16 heads E 128", L, L, 16, 16, 128, 0}, gflops, true);
+  prefill({"MHA 16 heads E 128", L, L, 16, 16, 128, 0, torch::kBFloat16}, gflops, false);
+  prefill({"GQA 16/4 E 64", L, L, 16, 4, 64, 0}, gflops, false);
+  prefill({"window 512 E 64", L, L, 16, 16, 64, 512}, gflops, false);
+  fmt::print("\n{:<22} {:<5} {:<8} {:>12} {:>12} {:>11} {:>8}\n", "decoding, one token", "type", "context", "best", "floor",
+             "", "of floor");
+  for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+    for (const int64_t S : {1024, 4096, 32768}) {
+      decode({"MHA 8 heads E 64", 1, S / divide, 8, 8, 64, 0, type}, gbps);
+      decode({"MHA 8 heads E 128", 1, S / divide, 8, 8, 128, 0, type}, gbps);
+      decode({"GQA 32/8 E 128", 1, S / divide, 32, 8, 128, 0, type}, gbps);
+      decode({"MQA 8/1 E 128", 1, S / divide, 8, 1, 128, 0, type}, gbps);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lt2
+
+int main(int argc, char** argv) {
+  lt2::run(argc > 1 && std::strcmp(argv[1], "quick") == 0 ? 4 : 1);
+  return 0;
+}

@@ -1,0 +1,106 @@
+// The linear op against the machine's limits and against at::linear.
+//
+//   build/release/bench/linear_bench [threads]
+//
+// Floor = max(flops / measured fp32 multiply-add peak, weight bytes / measured read bandwidth); share = floor / time.
+// Rows of weights that fit a cache can exceed 100 %: their floor still counts memory.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <vector>
+
+#include "base/threads.h"
+#include "base/torch.h"
+#include "ops/linear/kernel.h"
+#include "ops/linear/op.h"
+#include "ops/machine/machine.h"
+
+namespace {
+
+using torch::Tensor;
+
+// Median over runs that fill about half a second, after one that warms up.
+template <typename Run>
+double median_seconds(const Run& run) {
+  const auto once = [&] {
+    const auto begin = std::chrono::steady_clock::now();
+    run();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
+  once();
+  const int count = std::clamp(static_cast<int>(0.5 / once()), 5, 101);
+  std::vector<double> seconds;
+  for (int i = 0; i < count; ++i) seconds.push_back(once());
+  std::nth_element(seconds.begin(), seconds.begin() + count / 2, seconds.end());
+  return seconds[static_cast<size_t>(count / 2)];
+}
+
+struct Limits {
+  double gflops, gbps;
+};
+
+void print(const char* what, int64_t M, int64_t N, int64_t K, const char* dtype, double seconds, double floor,
+           double torch) {
+  fmt::print("{:<10} {:>5} {:>5} {:>5} {:<5} {:>10.1f} {:>10.1f} {:>6.0f} % {:>10.1f} {:>7.2f}\n", what, M, N, K, dtype,
+             seconds * 1e6, floor * 1e6, 100 * floor / seconds, torch * 1e6, torch / seconds);
+}
+
+void bench(const Limits& limits, int64_t M, int64_t N, int64_t K, torch::Dtype dtype) {
+  const bool bf16 = dtype == torch::kBFloat16;
+  const char* name = bf16 ? "bf16" : "fp32";
+  lt2::Linear linear(K, N);
+  Tensor x = torch::randn({M, K}).to(dtype), weight;
+  {
+    torch::NoGradGuard no_grad;
+    linear->weight.normal_(0, 0.02);
+    weight = linear->weight.detach().to(dtype);
+  }
+  const double compute = 2.0 * static_cast<double>(M * N * K) / limits.gflops * 1e-9;
+  const double stream = static_cast<double>(N * K * (bf16 ? 2 : 4)) / limits.gbps * 1e-9;
+  const double floor = std::max(compute, stream);
+  {
+    torch::NoGradGuard no_grad;
+    print("forward", M, N, K, name, median_seconds([&] { linear(x); }), floor,
+          median_seconds([&] { at::linear(x, weight); }));
+  }
+  if (M < 256) return;
+
+  const Tensor dy = torch::randn({M, N}).to(dtype);
+  const auto matrix = [&](const Tensor& t) {
+    return lt2::Matrix{t.data_ptr(), bf16 ? lt2::Element::kBf16 : lt2::Element::kF32, t.size(1)};
+  };
+  const float* w = linear->weight.data_ptr<float>();
+  const double dx_seconds = median_seconds([&] {
+    const Tensor dx = torch::empty({M, K}, dtype);
+    lt2::linear_backward_input({M, N, K, matrix(dy), w, bf16, dx.data_ptr(), matrix(dx).element});
+  });
+  print("backward x", M, N, K, name, dx_seconds, floor, median_seconds([&] { at::matmul(dy, weight); }));
+  const double dw_seconds = median_seconds([&] {
+    const Tensor dw = torch::empty({N, K});
+    lt2::linear_backward_weight({M, N, K, matrix(dy), matrix(x), dw.data_ptr<float>()});
+  });
+  print("backward w", M, N, K, name, dw_seconds, floor, median_seconds([&] { at::matmul(dy.t(), x); }));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc > 1) lt2::set_num_threads(std::atoi(argv[1]));
+  at::set_num_threads(lt2::num_threads());
+  const Limits limits{lt2::measure_fma_gflops(), lt2::measure_read_gbps()};
+  fmt::print("{} threads, fp32 peak {:.0f} GFLOP/s, read {:.1f} GB/s\n\n", lt2::num_threads(), limits.gflops,
+             limits.gbps);
+  fmt::print("{:<10} {:>5} {:>5} {:>5} {:<5} {:>10} {:>10} {:>8} {:>10} {:>7}\n", "", "M", "N", "K", "type", "us",
+             "floor us", "share", "torch us", "ratio");
+  for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+    for (const auto& [N, K] : {std::pair<int64_t, int64_t>{512, 512}, {1536, 512}, {512, 1536}, {2048, 2048}}) {
+      bench(limits, 2048, N, K, dtype);
+    }
+    for (const int64_t M : {1, 4, 8, 16, 64}) bench(limits, M, 2048, 2048, dtype);
+    bench(limits, 1, 512, 512, dtype);
+    bench(limits, 1, 8192, 8192, dtype);
+  }
+  return 0;
+}

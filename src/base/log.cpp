@@ -1,0 +1,84 @@
+#include "base/log.h"
+
+#include <fmt/chrono.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <mutex>
+#include <system_error>
+
+#include "base/error.h"
+#include "base/progress.h"
+
+namespace lt2 {
+namespace {
+
+using std::chrono::steady_clock;
+using std::chrono::system_clock;
+
+const steady_clock::time_point kProgramStart = steady_clock::now();
+
+struct LogFile {
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  std::mutex mutex;
+  std::unique_ptr<std::FILE, Close> file;
+  int rank = 0;
+};
+
+// Never destroyed: other threads may log while the program ends.
+LogFile& log_file() {
+  static auto* file = new LogFile;
+  return *file;
+}
+
+const char* level_name(LogLevel level) {
+  return level == LogLevel::kInfo ? "INFO" : level == LogLevel::kWarning ? "WARNING" : "ERROR";
+}
+
+std::string stamped(int rank, LogLevel level, const std::string& message) {
+  const auto now = system_clock::now();
+  const auto microseconds =
+      std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count() % 1000000;
+  const auto elapsed = std::chrono::duration_cast<std::chrono::seconds>(steady_clock::now() - kProgramStart).count();
+  return fmt::format("{}: {:<7} {:%y-%m-%d %H:%M:%S}.{:06} - {}:{:02}:{:02} - {}\n", rank, level_name(level),
+                     fmt::localtime(system_clock::to_time_t(now)), microseconds, elapsed / 3600, elapsed / 60 % 60,
+                     elapsed % 60, message);
+}
+
+}  // namespace
+
+void log_line(LogLevel level, const std::string& message) {
+  const char* prefix = level == LogLevel::kInfo ? "" : level == LogLevel::kWarning ? "warning: " : "error: ";
+  print_above_progress_bar(prefix + message);
+  LogFile& log = log_file();
+  const std::lock_guard lock(log.mutex);
+  if (!log.file) return;
+  const std::string line = stamped(log.rank, level, message);
+  const bool written = std::fwrite(line.data(), 1, line.size(), log.file.get()) == line.size();
+  if (written && std::fflush(log.file.get()) == 0) return;
+  // A full disk must not end a run for its log; say so once.
+  const std::string reason = std::system_category().message(errno);
+  log.file.reset();
+  print_above_progress_bar("warning: cannot write the log file any more: " + reason);
+}
+
+void set_log_file(const std::string& path) {
+  LogFile& log = log_file();
+  const std::lock_guard lock(log.mutex);
+  log.file.reset();
+  if (path.empty()) return;
+  log.file.reset(std::fopen(path.c_str(), "ae"));
+  LT2_CHECK(log.file, "{}: cannot open the log file: {}", path, std::system_category().message(errno));
+}
+
+void set_log_rank(int rank) {
+  LogFile& log = log_file();
+  const std::lock_guard lock(log.mutex);
+  log.rank = rank;
+}
+
+}  // namespace lt2

@@ -1,0 +1,49 @@
+#pragma once
+// Collects comparisons of one vector file. Internal to check/.
+#include <nlohmann/json.hpp>
+
+#include "check/check.h"
+#include "checkpoint/safetensors.h"
+#include "config/train_config.h"
+
+namespace lt2::check {
+
+/// A kind of vector that this version does not run.
+struct Unsupported {
+  std::string why;
+};
+
+class Judge {
+ public:
+  explicit Judge(const CheckOptions& options) : options(options) {}
+
+  /// max|actual - expected| / max|expected| against `limit`. A shape mismatch is an infinite error.
+  void relative(const std::string& name, const torch::Tensor& actual, const torch::Tensor& expected, double limit);
+  /// max|actual - expected| against `limit`.
+  void absolute(const std::string& name, const torch::Tensor& actual, const torch::Tensor& expected, double limit);
+  /// Number of unequal elements against 0.
+  void identical(const std::string& name, const torch::Tensor& actual, const torch::Tensor& expected);
+  void add(const std::string& name, double error, double limit, bool absolute);
+
+  bool reduced() const { return options.dtype != torch::kFloat32; }
+
+  CheckOptions options;
+  std::vector<CheckedTensor> tensors;
+};
+
+/// Metadata `key` of a vector file as JSON. Throws lt2::Error if absent or malformed.
+nlohmann::json metadata_json(const SafetensorsFile& file, const std::string& key);
+/// The model configuration in metadata `config`, validated; absent fields have their defaults.
+ModelConfig vector_config(const SafetensorsFile& file);
+
+/// An `optim` map of a vector file; absent fields have their defaults, others than those of the group are skipped.
+OptimConfig optim_config(const nlohmann::json& json);
+
+void check_linear(const SafetensorsFile& file, Judge& judge);
+void check_attention(const SafetensorsFile& file, Judge& judge);
+void check_model(const SafetensorsFile& file, Judge& judge);
+void check_training(const SafetensorsFile& file, Judge& judge);
+void check_patterns(const nlohmann::json& table, Judge& judge);
+void check_schedules(const nlohmann::json& table, Judge& judge);
+
+}  // namespace lt2::check

@@ -1,0 +1,80 @@
+// Whole looped models: logits after every loop, loss, gradients, greedy text.
+#include "base/error.h"
+#include "check/judge.h"
+#include "infer/generate.h"
+#include "model/looped_transformer.h"
+
+namespace lt2::check {
+namespace {
+
+std::shared_ptr<LoopedTransformer> build(const SafetensorsFile& file, const Judge& judge, const std::string& prefix) {
+  const auto model = std::make_shared<LoopedTransformer>(vector_config(file));
+  torch::NoGradGuard no_grad;
+  for (auto& [name, parameter] : model->official_parameters()) parameter.copy_(file.tensor(prefix + name));
+  model->to(judge.options.device);
+  model->compute_type = judge.options.dtype;
+  return model;
+}
+
+// Greedy continuation of every row of `prompt` through prefill and decode.
+torch::Tensor greedy(LoopedTransformer& model, const torch::Tensor& prompt, int64_t count) {
+  torch::NoGradGuard no_grad;
+  auto state = model.make_state(prompt.size(0));
+  auto next = prefill(model, prompt, state).argmax(-1, /*keepdim=*/true);
+  std::vector<torch::Tensor> tokens{next};
+  while (static_cast<int64_t>(tokens.size()) < count) tokens.push_back(next = model.step(next, state).select(1, 0).argmax(-1, true));
+  return torch::cat(tokens, 1);
+}
+
+}  // namespace
+
+void check_model(const SafetensorsFile& file, Judge& judge) {
+  const auto kind = file.metadata().count("kind") ? file.metadata().at("kind") : "";
+  if (kind != "lt2") throw Unsupported{"models of kind \"" + kind + "\" are not in this version"};
+  const auto model = build(file, judge, "param.");
+  const auto device = judge.options.device;
+  bool hybrid = false;
+  for (const auto& layer : model->layers) hybrid = hybrid || layer->type != "full";
+  const double logit_limit = hybrid ? 5e-4 : 1e-4, gradient_limit = hybrid ? 2e-3 : 2e-4;
+  const auto tokens = file.tensor("tokens").to(device), targets = file.tensor("targets").to(device);
+
+  if (judge.reduced()) {  // looped random weights amplify rounding: whole bf16 models are judged by the loss alone
+    torch::NoGradGuard no_grad;
+    return judge.relative("loss", model->loss(tokens, targets).reshape({1}), file.tensor("loss"), 1e-2);
+  }
+  const auto loop_hidden = file.tensor("loop_hidden"), loop_logits = file.tensor("loop_logits");
+  {
+    torch::NoGradGuard no_grad;
+    const auto last = model->hidden(tokens, 0, [&](int64_t t, const torch::Tensor& h) {
+      judge.relative("loop_hidden", h, loop_hidden[t], logit_limit);
+      judge.absolute("loop_logits", model->logits(h), loop_logits[t], logit_limit);
+    });
+    if (file.contains("logits")) judge.absolute("logits", model->logits(last), file.tensor("logits"), logit_limit);
+  }
+  const auto loss = model->loss(tokens, targets);
+  judge.absolute("loss", loss.reshape({1}), file.tensor("loss"), 1e-5);
+  loss.backward();
+  for (const auto& [name, parameter] : model->official_parameters()) {
+    judge.relative("grad." + name, parameter.grad(), file.tensor("grad." + name), gradient_limit);
+  }
+
+  torch::NoGradGuard no_grad;
+  const auto expected = file.contains("infer_logits") ? file.tensor("infer_logits")
+                        : file.contains("logits")     ? file.tensor("logits")
+                                                      : loop_logits[loop_logits.size(0) - 1];
+  for (const int64_t piece : {tokens.size(1), int64_t{5}, int64_t{1}}) {
+    auto state = model->make_state(tokens.size(0));
+    std::vector<torch::Tensor> parts;
+    for (int64_t begin = 0; begin < tokens.size(1); begin += piece) {
+      parts.push_back(model->step(tokens.narrow(1, begin, std::min(piece, tokens.size(1) - begin)), state, /*all_positions=*/true));
+    }
+    judge.absolute(piece == 1 ? "logits token by token" : piece == 5 ? "logits in pieces of 5" : "logits by prefill",
+                   torch::cat(parts, 1), expected, logit_limit);
+  }
+  if (file.contains("greedy_tokens")) {
+    const auto want = file.tensor("greedy_tokens");
+    judge.identical("greedy_tokens", greedy(*model, file.tensor("greedy_prompt").to(device), want.size(1)), want);
+  }
+}
+
+}  // namespace lt2::check

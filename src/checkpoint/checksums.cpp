@@ -1,0 +1,112 @@
+#include "checkpoint/checksums.h"
+
+#include <zlib.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <vector>
+
+#include "base/error.h"
+#include "base/files.h"
+
+namespace lt2 {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr const char* kFileName = "checksums.json";
+
+struct Entry {
+  uint64_t bytes = 0;
+  std::string crc32;
+};
+
+// A name must not lead out of the folder.
+bool is_inside(const fs::path& name) {
+  return !name.empty() && name.is_relative() &&
+         std::none_of(name.begin(), name.end(), [](const fs::path& part) { return part == ".."; });
+}
+
+std::map<std::string, Entry> read_entries(const fs::path& folder) {
+  const fs::path path = folder / kFileName;
+  LT2_CHECK(fs::exists(path), "{}: missing: the checkpoint was not written to its end. Use an earlier one",
+            path.string());
+  // Three levels is all it has; without a limit a damaged file could nest without end.
+  const auto limit = [](int depth, json::parse_event_t, json&) { return depth <= 3; };
+  const json root = json::parse(read_file(path), limit, /*allow_exceptions=*/false);
+  LT2_CHECK(root.is_object(), "{}: expected a JSON object of files", path.string());
+  std::map<std::string, Entry> entries;
+  for (const auto& [name, value] : root.items()) {
+    const bool valid = is_inside(name) && value.is_object() && value.size() == 2 && value.contains("bytes") &&
+                       value["bytes"].is_number_unsigned() && value.contains("crc32") && value["crc32"].is_string();
+    LT2_CHECK(valid, "{}: expected \"FILE\": {{\"bytes\": N, \"crc32\": \"...\"}}, found {}: {}", path.string(),
+              json(name).dump(), value.dump());
+    entries[name] = {value["bytes"], value["crc32"]};
+  }
+  return entries;
+}
+
+void check_sizes(const fs::path& folder, const std::map<std::string, Entry>& entries) {
+  for (const auto& [name, entry] : entries) {
+    const fs::path path = folder / name;
+    std::error_code error;
+    const uint64_t bytes = fs::file_size(path, error);
+    LT2_CHECK(!error, "{}: {} lists it, but: {}", path.string(), kFileName, error.message());
+    LT2_CHECK(bytes == entry.bytes, "{}: expected {} bytes, found {}. Damaged or copied incompletely", path.string(),
+              entry.bytes, bytes);
+  }
+}
+
+}  // namespace
+
+std::string file_crc32(const fs::path& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rbe"), std::fclose);
+  LT2_CHECK(file, "{}: cannot open: {}", path.string(), std::system_category().message(errno));
+  std::vector<unsigned char> buffer(1 << 20);
+  uLong crc = ::crc32(0, nullptr, 0);
+  while (const size_t got = std::fread(buffer.data(), 1, buffer.size(), file.get()))
+    crc = ::crc32(crc, buffer.data(), static_cast<uInt>(got));
+  LT2_CHECK(!std::ferror(file.get()), "{}: cannot read: {}", path.string(), std::system_category().message(errno));
+  return fmt::format("{:08x}", crc);
+}
+
+void write_checksums(const fs::path& folder) {
+  json root = json::object();
+  try {
+    for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+      const std::string name = fs::relative(entry.path(), folder).generic_string();
+      if (!entry.is_regular_file() || name == kFileName) continue;
+      root[name] = {{"bytes", entry.file_size()}, {"crc32", file_crc32(entry.path())}};
+    }
+  } catch (const fs::filesystem_error& error) {
+    fail("{}: cannot list the folder: {}", folder.string(), error.code().message());
+  }
+  write_file_atomically(folder / kFileName, root.dump(2) + "\n");
+}
+
+void verify_checksums(const fs::path& folder) {
+  const auto entries = read_entries(folder);
+  check_sizes(folder, entries);
+  for (const auto& [name, entry] : entries) {
+    const std::string found = file_crc32(folder / name);
+    LT2_CHECK(found == entry.crc32, "{}: expected CRC-32 {}, found {}. Damaged: restore it or use another checkpoint",
+              (folder / name).string(), entry.crc32, found);
+  }
+}
+
+bool is_complete(const fs::path& folder) {
+  try {
+    check_sizes(folder, read_entries(folder));
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+}  // namespace lt2

@@ -1,0 +1,87 @@
+// lt2: one program, a subcommand per task. `lt2 COMMAND key=value ...`
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "ops/runtime.h"
+
+namespace lt2 {
+namespace {
+
+constexpr const char* kVersion = "0.1.0";
+
+std::vector<Command> commands() {
+  return {train_command(), generate_command(), inspect_command(), check_command(), bench_command(), report_command()};
+}
+
+std::string overview() {
+  std::string text =
+      "lt2: looped transformers with linear-time token mixers.\n\nusage: lt2 COMMAND [key=value ...]\n       lt2 COMMAND --help\n\n";
+  for (const auto& command : commands()) text += fmt::format("  {:<10} {}\n", command.name, command.summary);
+  text +=
+      "\nexample: lt2 train config=configs/tiny/hybrid.yaml steps=100\n"
+      "environment: LT2_ISA=avx2|scalar lowers the kernels' instruction set, OMP_NUM_THREADS the threads\n";
+  return text;
+}
+
+Arguments parse(const Command& command, int argc, char** argv) {
+  Arguments out;
+  for (int i = 2; i < argc; ++i) {
+    std::string word = argv[i];
+    if (word.rfind("--", 0) != 0) {
+      out.words.push_back(word);
+      continue;
+    }
+    const auto equals = word.find('=');
+    const auto name = word.substr(0, equals);
+    const bool known = std::find(command.switches.begin(), command.switches.end(), name) != command.switches.end();
+    LT2_CHECK(known, "lt2 {}: unknown switch {}; options are key=value{}", command.name, word,
+              command.switches.empty() ? "" : fmt::format(", switches {}", fmt::join(command.switches, " ")));
+    const auto value = [&]() -> std::string {
+      if (equals != std::string::npos) return word.substr(equals + 1);
+      LT2_CHECK(i + 1 < argc, "lt2 {}: {} needs a value", command.name, name);
+      return argv[++i];
+    };
+    if (name == "--dry-run") out.dry_run = true;
+    if (name == "--strict") out.strict = true;
+    if (name == "--dtype") out.dtype = value();
+    if (name == "--device") out.device = value();
+  }
+  return out;
+}
+
+int run(int argc, char** argv) {
+  const std::string first = argc > 1 ? argv[1] : "--help";
+  if (first == "--version") return fmt::print("lt2 {}\n", kVersion), 0;
+  if (first == "--help" || first == "-h" || first == "help") return fmt::print("{}", overview()), argc > 1 ? 0 : 1;
+  for (const auto& command : commands()) {
+    if (first != command.name) continue;
+    const bool help = std::any_of(argv + 2, argv + argc, [](const char* word) { return std::string(word) == "--help"; });
+    if (help) return fmt::print("{}", command.help()), 0;
+    const auto arguments = parse(command, argc, argv);
+    const char* threads = std::getenv("OMP_NUM_THREADS");
+    init_runtime(threads ? std::atoi(threads) : 0);
+    return command.run(arguments);
+  }
+  fail("lt2: unknown command {}; `lt2 --help` lists them", first);
+}
+
+}  // namespace
+}  // namespace lt2
+
+int main(int argc, char** argv) {
+  try {
+    return lt2::run(argc, argv);
+  } catch (const lt2::Error& error) {
+    fmt::print(stderr, "error: {}\n", error.what());
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "error: out of memory; use a smaller batch, context or model\n");
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "error: internal: {}\n", error.what());
+  }
+  return 1;
+}

@@ -1,0 +1,59 @@
+#include "cli/source.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "model/model_io.h"
+#include "tokenizer/tokenizer.h"
+
+namespace lt2 {
+
+ModelSource open_model(const std::string& ckpt, const std::string& config_file, const std::vector<std::string>& overrides,
+                       const std::optional<std::string>& dtype) {
+  LT2_CHECK(ckpt.empty() != config_file.empty(), "give either ckpt=DIR (trained weights) or config=FILE (initial weights)");
+  const auto type = dtype ? std::optional(parse_dtype(*dtype, "dtype")) : std::nullopt;
+  if (!ckpt.empty()) {
+    LT2_CHECK(overrides.empty(), "unknown key {}; a checkpoint's configuration cannot be overridden", overrides.empty() ? "" : overrides[0]);
+    auto loaded = load_model(ckpt, type);
+    return {.model = loaded.model, .config = loaded.config, .where = loaded.folder.string(), .trained = true};
+  }
+  Notes notes;
+  ModelSource out{.model = nullptr, .config = load_train_config(config_file, overrides, &notes), .where = config_file, .trained = false};
+  for (const auto& line : notes.warnings) log_warning("{}", line);
+  if (out.config.model.vocab_size < 0) {
+    out.config.model.vocab_size = make_tokenizer(out.config.data.tokenizer.name, out.config.data.tokenizer.path)->n_words();
+  }
+  validate_model(out.config.model, notes.where);
+  out.model = std::make_shared<LoopedTransformer>(out.config.model);
+  out.model->initialise();
+  out.model->compute_type = type ? *type : parse_dtype(out.config.distributed.model_dtype, config_file + ": distributed.model_dtype");
+  return out;
+}
+
+std::string take_word(std::vector<std::string>& words, const std::string& key) {
+  const auto found = std::find_if(words.begin(), words.end(), [&](const auto& word) { return word.rfind(key + "=", 0) == 0; });
+  if (found == words.end()) return "";
+  const auto value = found->substr(key.size() + 1);
+  words.erase(found);
+  return value;
+}
+
+std::vector<int64_t> parse_counts(const std::string& text, const std::string& key) {
+  std::vector<int64_t> counts;
+  for (size_t begin = 0; begin <= text.size();) {
+    const auto comma = std::min(text.find(',', begin), text.size());
+    const auto item = text.substr(begin, comma - begin);
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), value);
+    const bool kilo = end + 1 == item.data() + item.size() && (*end == 'k' || *end == 'K');
+    LT2_CHECK(error == std::errc() && value >= 1 && (kilo || end == item.data() + item.size()),
+              "{} must be numbers >= 1 with commas between, for example 1k,4k,32k; found \"{}\"", key, text);
+    counts.push_back(kilo ? value * 1024 : value);
+    begin = comma + 1;
+  }
+  return counts;
+}
+
+}  // namespace lt2

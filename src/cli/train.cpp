@@ -1,0 +1,55 @@
+// lt2 train config=FILE key.sub=value ...
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/threads.h"
+#include "cli/command.h"
+#include "config/train_config.h"
+#include "ops/runtime.h"
+#include "train/trainer.h"
+
+namespace lt2 {
+namespace {
+
+std::string help() {
+  return "usage: lt2 train config=FILE [key.sub=value ...] [--dry-run]\n\n"
+         "Trains a looped model; resumes by itself from the newest checkpoint in dump_dir. Later values win: file, then command line.\n"
+         "--dry-run prints parameters, FLOPs, memory and tokens, and stops.\n\n"
+         "example: lt2 train config=configs/tiny/hybrid.yaml steps=100 dump_dir=runs/try\n\n" +
+         describe_fields<TrainConfig>();
+}
+
+int run(const Arguments& arguments) {
+  std::string file;
+  std::vector<std::string> overrides;
+  for (const auto& word : arguments.words) {
+    if (word.rfind("config=", 0) == 0) {
+      file = word.substr(7);
+    } else {
+      overrides.push_back(word);
+    }
+  }
+  LT2_CHECK(!file.empty(), "lt2 train: config=FILE is required, for example config=configs/tiny/hybrid.yaml");
+  Notes notes;
+  auto config = load_train_config(file, overrides, &notes);
+  validate(config, &notes, {.world_size = 1, .cuda = torch::cuda::is_available()});
+  for (const auto& line : notes.ignored) log_info("{}", line);
+  for (const auto& line : notes.warnings) log_warning("{}", line);
+  if (notes.where.on_command_line("env.OMP_NUM_THREADS")) init_runtime(std::stoi(config.env.OMP_NUM_THREADS));
+  if (arguments.dry_run) {
+    fmt::print("{}", Trainer::plan(config));
+    return 0;
+  }
+  Trainer trainer(config);
+  trainer.run();
+  return 0;
+}
+
+}  // namespace
+
+Command train_command() { return {"train", "pretrain a looped model from a configuration", help, run, {"--dry-run"}}; }
+
+}  // namespace lt2

@@ -1,0 +1,131 @@
+#pragma once
+// One declaration per configuration field. A config struct lists its fields once,
+//
+//   template <class Visit> void fields(Visit&& visit) {
+//     visit("loop_count", loop_count, at_least(1), "loops over the shared layers");
+//   }
+//
+// and from that one line come reading (YAML, JSON, key=value), range checks, the nearest known name for a misspelt key,
+// --help, and the copy of the configuration beside a run. A member whose type has fields() itself is a group.
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "config/tree.h"
+
+namespace lt2 {
+
+/// What values a field takes beyond its type, and whether it does anything here.
+struct Check {
+  std::optional<double> min = {}, max = {};
+  bool min_open = false, max_open = false;
+  std::vector<std::string> words = {};  // text: the allowed values; an untyped map: the allowed keys
+  std::string ignored = {};             // why a value other than the default has no effect; empty: it has one
+  bool verbatim = false;                // the command line's text is the value: prompts and paths are not YAML
+};
+
+inline Check any() { return {}; }
+inline Check at_least(double min) { return Check{.min = min}; }
+inline Check above(double min) { return Check{.min = min, .min_open = true}; }
+inline Check within(double min, double max) { return Check{.min = min, .max = max}; }
+inline Check above_up_to(double min, double max) { return Check{.min = min, .max = max, .min_open = true}; }
+inline Check from_below(double min, double max) { return Check{.min = min, .max = max, .max_open = true}; }
+inline Check one_of(std::vector<std::string> words) { return Check{.words = std::move(words)}; }
+inline Check keys_of(std::vector<std::string> words) { return Check{.words = std::move(words)}; }
+inline Check verbatim() { return Check{.verbatim = true}; }
+inline Check ignored(std::string why = "no effect here") { return Check{.ignored = std::move(why)}; }
+inline Check ignored(Check check, std::string why = "no effect here") {
+  check.ignored = std::move(why);
+  return check;
+}
+
+/// A map name -> weight in the order written.
+using Weights = std::vector<std::pair<std::string, double>>;
+
+/// Where a field lives in its struct. ConfigTree is an untyped value ("any").
+using FieldTarget =
+    std::variant<int64_t*, double*, bool*, std::string*, std::optional<int64_t>*, std::optional<double>*,
+                 std::optional<std::string>*, std::vector<std::string>*, Weights*, ConfigTree*>;
+
+struct Field {
+  std::string key;  // dotted: "model.loop_count"
+  FieldTarget target;
+  Check check;
+  std::string help;
+};
+
+template <class T>
+concept HasFields = requires(T& group) {
+  group.fields([](auto&&...) {});
+};
+
+namespace fields_detail {
+
+struct Collector {
+  std::string prefix;
+  std::vector<Field>& fields;
+  template <class T>
+  void operator()(const char* name, T& member, const Check& check, const char* help) const {
+    if constexpr (HasFields<T>) {
+      member.fields(Collector{prefix + name + ".", fields});
+    } else {
+      fields.push_back({prefix + name, &member, check, help});
+    }
+  }
+};
+
+}  // namespace fields_detail
+
+/// All fields of `config`, groups flattened, in declaration order. The targets point into `config`.
+template <class T>
+std::vector<Field> collect_fields(T& config) {
+  std::vector<Field> fields;
+  config.fields(fields_detail::Collector{"", fields});
+  return fields;
+}
+
+/// Where every value was written, so that later checks can still name the line.
+class Where {
+ public:
+  Where() = default;
+  Where(std::string file) : source(std::move(file)) {}  // NOLINT: a file name is enough where lines are not known
+  Where(const char* file) : source(file) {}             // NOLINT
+  /// "configs/gdn.yaml:12: " for the first of these keys that was written somewhere, else "FILE: ", else "".
+  std::string prefix(const std::vector<std::string>& keys) const;
+  /// True if the key's value came from the command line.
+  bool on_command_line(const std::string& key) const;
+
+  std::string source;                          // the file
+  std::map<std::string, std::string> origins;  // dotted key -> origin, for keys not left at their default
+};
+
+inline constexpr const char* kCommandLine = "command line: ";
+
+/// The current values as a tree, canonical, references escaped.
+ConfigTree to_tree(const std::vector<Field>& fields);
+
+/// Writes the tree's values into the fields: types, ranges, unknown keys (an error that suggests the nearest known key,
+/// unless `lenient`). `where`, if given, receives the origins.
+void read_tree(const ConfigTree& tree, const std::vector<Field>& fields, bool lenient = false, Where* where = nullptr);
+
+/// One line "ignored: KEY=VALUE (why)" per field that has no effect and differs from its default.
+std::vector<std::string> ignored_fields(const std::vector<Field>& fields, const std::vector<Field>& defaults);
+
+/// The known key nearest to `key`; empty if none is near.
+std::string nearest_key(const std::string& key, const std::vector<std::string>& known);
+
+/// One line per field: key, type, default, help.
+std::string describe(const std::vector<Field>& fields);
+
+/// The same for the struct T, for --help.
+template <class T>
+std::string describe_fields() {
+  T defaults;
+  return describe(collect_fields(defaults));
+}
+
+}  // namespace lt2

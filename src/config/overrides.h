@@ -1,0 +1,31 @@
+#pragma once
+// key=value arguments, shared by all commands.
+#include <string>
+#include <vector>
+
+#include "config/fields.h"
+
+namespace lt2 {
+
+/// One argument as a tree. `a.b.c=v` and `a[b]=v` nest; a component in quotes keeps its dots
+/// (data.sources."dclm_1.0"=2); the value is YAML (until=[a, b]); `key` and `key=` mean null. `origin` stands in
+/// errors.
+ConfigTree parse_override(const std::string& argument, const std::string& origin);
+
+/// The arguments merged into `tree`, left to right. `where` precedes each in errors. Values of the keys of fields
+/// marked verbatim are taken as they stand, without YAML.
+void merge_overrides(ConfigTree& tree, const std::vector<std::string>& arguments, const std::string& where,
+                     const std::vector<Field>& fields);
+
+/// Fills any struct with fields() from key=value arguments. Unknown keys and wrong types throw lt2::Error, named
+/// "COMMAND: ARGUMENT: ...".
+template <class T>
+void apply_overrides(T& config, const std::vector<std::string>& arguments, const std::string& command) {
+  const auto fields = collect_fields(config);
+  auto tree = to_tree(fields);
+  merge_overrides(tree, arguments, command + ": ", fields);
+  resolve_references(tree);
+  read_tree(tree, fields);
+}
+
+}  // namespace lt2

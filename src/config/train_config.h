@@ -1,0 +1,467 @@
+#pragma once
+// The configuration of a training run: official key names, one struct per group. Fields marked "ours" are extensions;
+// the others are those of the official YAML files, which load unchanged.
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/fields.h"
+
+namespace lt2 {
+
+struct ModelConfig {
+  int64_t dim = 512, n_layers = 8;
+  std::optional<int64_t> head_dim, n_heads, n_kv_heads;  // all three hold values after validate_model
+  std::optional<double> ffn_dim_multiplier;
+  int64_t multiple_of = 256;
+  double norm_eps = 1e-5, rope_theta = 10000.0;
+  std::optional<double> init_base_std;
+  std::string init_std_factor = "disabled";
+  int64_t max_seqlen = 1024, seed = 42, vocab_size = -1;
+  bool weight_tying = false;
+  std::string attn_impl = "flash_attn3";
+
+  int64_t loop_count = 1;
+  bool use_residual = true, use_block_residual = true;
+  std::string attention_pattern = "1:0";
+  std::optional<int64_t> default_sliding_window = 2048;
+  int64_t inference_ensemble_k = 5;
+  bool legacy_iteration_weights = false;
+  std::string layer_pattern = "full";
+  bool use_attn_gate = false;
+  std::string state_carry = "none";
+
+  double kda_expand_v = 1.0;
+  bool gdn_allow_neg_eigval = false;
+  std::optional<int64_t> gdn_head_dim;
+  std::optional<double> gdn_expand_v;
+  std::string hgrn2_mode = "chunk";
+  bool hgrn2_use_short_conv = false;
+  int64_t hgrn2_conv_size = 4;
+  bool hgrn2_conv_bias = false;
+  std::optional<int64_t> mla_q_lora_rank;
+  int64_t mla_kv_lora_rank = 256, mla_qk_rope_head_dim = 64, mla_qk_nope_head_dim = 64, mla_v_head_dim = 64;
+  std::optional<int64_t> mla_window_size;
+  int64_t mamba2_expand = 2, mamba2_d_state = 64, mamba2_d_conv = 4;
+  int64_t nsa_block_size = 64, nsa_block_counts = 16, nsa_window_size = 512;
+  bool nsa_qkv_bias = false;
+  int64_t dsa_dim = 512, dsa_tail_dim = 64, dsa_topk = 2048, dsa_score_dim = 64, dsa_block_i = 64;
+  std::optional<double> dsa_sm_scale;
+  std::string dsa_indexer = "reference";
+  int64_t dsa_index_n_heads = 4, dsa_index_head_dim = 64, dsa_index_rope_dim = 32;
+  double dsa_kl_coef = 1.0;
+  std::string dsa_kl_stage = "sparse";
+
+  bool operator==(const ModelConfig&) const = default;
+
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("dim", dim, at_least(1), "residual width");
+    visit("n_layers", n_layers, within(1, 10000), "physical layers, shared by all loops");
+    visit("head_dim", head_dim, at_least(1), "channels per head; null: dim / n_heads");
+    visit("n_heads", n_heads, at_least(1), "query heads; null: dim / head_dim");
+    visit("n_kv_heads", n_kv_heads, at_least(1), "key/value heads; null: n_heads");
+    visit("ffn_dim_multiplier", ffn_dim_multiplier, above(0), "scales the FFN width");
+    visit("multiple_of", multiple_of, at_least(1), "the FFN width is rounded up to this");
+    visit("norm_eps", norm_eps, above(0), "RMSNorm epsilon");
+    visit("rope_theta", rope_theta, above(0), "rotary base");
+    visit("init_base_std", init_base_std, above(0), "std of initial weights; null: 1 / sqrt(dim)");
+    visit("init_std_factor", init_std_factor, one_of({"disabled", "global_depth", "current_depth", "dim_ratio"}),
+          "what divides the std of output projections");
+    visit("max_seqlen", max_seqlen, at_least(1), "rotary table length; training takes data.seq_len");
+    visit("seed", seed, at_least(0), "seed of initial weights and random attention patterns");
+    visit("vocab_size", vocab_size, at_least(-1), "words; -1: the tokenizer's");
+    visit("weight_tying", weight_tying, any(), "the output projection is the embedding");
+    visit("attn_impl", attn_impl, ignored(one_of({"flash_attn3", "flash_attn2", "fmha", "flex_attention", "sdpa"})),
+          "official attention kernel");
+    visit("loop_count", loop_count, within(1, 10000), "loops T over the shared layers");
+    visit("use_residual", use_residual, any(), "add residual_weight[t] * input after loop t");
+    visit("use_block_residual", use_block_residual, any(), "add block_residual_weight[k] * input after block k");
+    visit("attention_pattern", attention_pattern, any(),
+          "windows of full layers: a:b, bookend:k, sandwich:k, w1,w2,..., X->Y->..., random:a:b, bookend_random:a:b");
+    visit("default_sliding_window", default_sliding_window, at_least(1), "the pattern's window, in tokens");
+    visit("inference_ensemble_k", inference_ensemble_k, any(), "random patterns: draws averaged at inference");
+    visit("legacy_iteration_weights", legacy_iteration_weights, any(), "weights per loop as in old checkpoints");
+    visit("layer_pattern", layer_pattern, any(),
+          "mixers: one of full gdn kda deltanet mamba2 retnet hgrn2 gla la nsa dsa mla, or interleaved:N:M:A:B, or "
+          "(ours) "
+          "bookend:K:OUTER:INNER");
+    visit("use_attn_gate", use_attn_gate, any(), "sigmoid output gate on full layers");
+    visit("state_carry", state_carry, one_of({"none", "token"}),
+          "ours: token lets a linear mixer also read the previous loop's state");
+    visit("kda_expand_v", kda_expand_v, above(0), "KDA: value channels per key channel");
+    visit("gdn_allow_neg_eigval", gdn_allow_neg_eigval, any(), "GDN: write strength in (0, 2) instead of (0, 1)");
+    visit("gdn_head_dim", gdn_head_dim, at_least(1), "ours: GDN key channels per head; null: 0.75 dim / n_heads");
+    visit("gdn_expand_v", gdn_expand_v, above(0), "ours: GDN value channels per key channel; null: 2");
+    visit("hgrn2_mode", hgrn2_mode, ignored(), "official HGRN2 kernel");
+    visit("hgrn2_use_short_conv", hgrn2_use_short_conv, any(), "HGRN2: short convolutions");
+    visit("hgrn2_conv_size", hgrn2_conv_size, at_least(1), "HGRN2: width of the convolutions");
+    visit("hgrn2_conv_bias", hgrn2_conv_bias, any(), "HGRN2: bias of the convolutions");
+    visit("mla_q_lora_rank", mla_q_lora_rank, at_least(1), "MLA: rank of the query projection; null: direct");
+    visit("mla_kv_lora_rank", mla_kv_lora_rank, at_least(1), "MLA: channels of the key/value latent");
+    visit("mla_qk_rope_head_dim", mla_qk_rope_head_dim, at_least(2), "MLA: rotated channels per head");
+    visit("mla_qk_nope_head_dim", mla_qk_nope_head_dim, at_least(1), "MLA: other query/key channels per head");
+    visit("mla_v_head_dim", mla_v_head_dim, at_least(1), "MLA: value channels per head");
+    visit("mla_window_size", mla_window_size, at_least(1), "MLA: sliding window");
+    visit("mamba2_expand", mamba2_expand, at_least(1), "Mamba2: inner width / dim");
+    visit("mamba2_d_state", mamba2_d_state, at_least(1), "Mamba2: state channels");
+    visit("mamba2_d_conv", mamba2_d_conv, at_least(1), "Mamba2: width of the convolution");
+    visit("nsa_block_size", nsa_block_size, at_least(1), "NSA: tokens per block");
+    visit("nsa_block_counts", nsa_block_counts, at_least(1), "NSA: blocks selected per query");
+    visit("nsa_window_size", nsa_window_size, at_least(0), "NSA: sliding window; 0: none, null: 512");
+    visit("nsa_qkv_bias", nsa_qkv_bias, any(), "NSA: bias of the projections");
+    visit("dsa_dim", dsa_dim, at_least(1), "DSA: channels that serve as key and value");
+    visit("dsa_tail_dim", dsa_tail_dim, at_least(0), "DSA: further key channels");
+    visit("dsa_topk", dsa_topk, at_least(1), "DSA: keys selected per query");
+    visit("dsa_score_dim", dsa_score_dim, at_least(1), "DSA: channels of the reference scores");
+    visit("dsa_block_i", dsa_block_i, ignored(at_least(1)), "tile of the official DSA kernel");
+    visit("dsa_sm_scale", dsa_sm_scale, above(0), "DSA: logit scale; null: 1 / sqrt(dsa_dim + dsa_tail_dim)");
+    visit("dsa_indexer", dsa_indexer, one_of({"reference", "lightning"}), "ours: what scores the keys");
+    visit("dsa_index_n_heads", dsa_index_n_heads, at_least(1), "ours: heads of the lightning indexer");
+    visit("dsa_index_head_dim", dsa_index_head_dim, at_least(1), "ours: channels per indexer head");
+    visit("dsa_index_rope_dim", dsa_index_rope_dim, at_least(0), "ours: rotated channels per indexer head");
+    visit("dsa_kl_coef", dsa_kl_coef, at_least(0), "ours: weight of the indexer loss");
+    visit("dsa_kl_stage", dsa_kl_stage, one_of({"sparse", "dense"}), "ours: keys the indexer loss looks at");
+  }
+};
+
+struct TokenizerConfig {
+  std::string name = "bytes";
+  std::optional<std::string> path;
+  std::string specials = "lingua";
+
+  bool operator==(const TokenizerConfig&) const = default;
+
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("name", name, one_of({"bytes", "mock", "sp", "tiktoken", "hf"}), "kind of tokenizer");
+    visit("path", path, any(), "its vocabulary file");
+    visit("specials", specials, one_of({"lingua", "llama3"}), "ours: names of tiktoken's special tokens");
+  }
+};
+
+struct DataConfig {
+  std::optional<std::string> root_dir;
+  Weights sources;
+  int64_t batch_size = 2, seq_len = 2048, n_views = 2, seed = 42;
+  bool add_bos = true, add_eos = true, load_async = true;
+  int64_t prefetch_size = 64;
+  TokenizerConfig tokenizer;
+
+  bool operator==(const DataConfig&) const = default;
+
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("root_dir", root_dir, any(), "folder of the sources");
+    visit("sources", sources, at_least(0),
+          "source: weight; a folder of *.chunk.*.jsonl files or (ours) one .txt or .jsonl file");
+    visit("batch_size", batch_size, at_least(1), "sequences per rank and micro-step");
+    visit("seq_len", seq_len, at_least(1), "tokens per sequence");
+    visit("n_views", n_views, at_least(2), "shifted copies per sequence: inputs, labels");
+    visit("seed", seed, at_least(0), "seed of source choice and shuffling");
+    visit("add_bos", add_bos, any(), "begin every document with BOS");
+    visit("add_eos", add_eos, any(), "end every document with EOS");
+    visit("load_async", load_async, ignored(), "load in a background process");
+    visit("prefetch_size", prefetch_size, at_least(1), "batches in the shuffle buffer");
+    visit("tokenizer", tokenizer, any(), "");
+  }
+};
+
+struct OptimConfig {
+  double lr = 3e-4, weight_decay = 0.1, epsilon = 1e-8, beta1 = 0.9, beta2 = 0.95, clip = 1.0;
+  std::string scheduler = "cosine";
+  int64_t warmup = 2000;
+  double lr_min_ratio = 0.1, cycle_length = 1.0, cosine_theta = 1.0;
+  int64_t annealing_step = 1000;
+  double decay_fraction = 0.1, exp_factor = 0.5;
+  std::string nan_policy = "stop";
+  std::vector<std::string> decay_exempt;
+
+  bool operator==(const OptimConfig&) const = default;
+
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("lr", lr, at_least(0), "peak learning rate");
+    visit("weight_decay", weight_decay, at_least(0), "decoupled decay of all parameters");
+    visit("epsilon", epsilon, above(0), "AdamW epsilon");
+    visit("beta1", beta1, from_below(0, 1), "AdamW beta 1");
+    visit("beta2", beta2, from_below(0, 1), "AdamW beta 2");
+    visit("clip", clip, above(0), "largest norm of the whole gradient");
+    visit("scheduler", scheduler, one_of({"constant", "linear", "inv_sqrt", "cosine", "wsd"}),
+          "learning-rate schedule");
+    visit("warmup", warmup, at_least(0), "steps from 0 to the peak");
+    visit("lr_min_ratio", lr_min_ratio, within(0, 1), "floor as a share of lr");
+    visit("cycle_length", cycle_length, above(0), "cosine, wsd: cycle as a share of the run");
+    visit("cosine_theta", cosine_theta, above(0), "cosine: exponent on the progress");
+    visit("annealing_step", annealing_step, ignored(), "never read");
+    visit("decay_fraction", decay_fraction, at_least(0), "wsd: share of the cycle spent decaying");
+    visit("exp_factor", exp_factor, any(), "inv_sqrt: exponent");
+    visit("nan_policy", nan_policy, one_of({"stop", "skip"}), "ours: what a step with a non-finite gradient does");
+    visit("decay_exempt", decay_exempt, any(), "ours: parameters without decay, as name patterns");
+  }
+};
+
+struct DistributedConfig {
+  int64_t dp_shard = 1, dp_replicate = 1, tp_size = 1;
+  bool selective_activation_checkpointing = false, compile = false;
+  std::string fsdp_type = "no_shard", model_dtype = "bf16";
+  std::optional<std::string> float8_recipe;
+  std::string float8_filter = "layers\\.[0-9]+\\.";
+  bool matmul_allow_tf32 = false, detect_anomaly = false;
+  int64_t compile_cache_size_limit = 8;
+  std::string spawn_method = "forkserver";
+  std::string activation_checkpointing = "none";
+  double timeout_s = 600;
+
+  bool operator==(const DistributedConfig&) const = default;
+
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("dp_shard", dp_shard, at_least(1), "ranks that share weights and optimizer state");
+    visit("dp_replicate", dp_replicate, at_least(1), "replicas; corrected to fit the number of ranks");
+    visit("tp_size", tp_size, at_least(1), "tensor parallel ranks");
+    visit("selective_activation_checkpointing", selective_activation_checkpointing, any(),
+          "recompute activations: activation_checkpointing layer");
+    visit("compile", compile, ignored(), "torch.compile");
+    visit("fsdp_type", fsdp_type, one_of({"no_shard", "full_shard", "zero1", "zero2"}),
+          "what is sharded; zero1, zero2 are ours");
+    visit("model_dtype", model_dtype, one_of({"fp32", "fp16", "bf16"}),
+          "type of the products; master weights are fp32");
+    visit("float8_recipe", float8_recipe, ignored(one_of({"rowwise"})), "float8 products");
+    visit("float8_filter", float8_filter, ignored(), "layers in float8");
+    visit("matmul_allow_tf32", matmul_allow_tf32, ignored(), "TF32 products");
+    visit("detect_anomaly", detect_anomaly, ignored(), "autograd debugging");
+    visit("compile_cache_size_limit", compile_cache_size_limit, ignored(), "torch.compile");
+    visit("spawn_method", spawn_method, ignored(), "how Python starts processes");
+    visit("activation_checkpointing", activation_checkpointing, one_of({"none", "loop", "block", "layer"}),
+          "ours: what is recomputed in the backward pass");
+    visit("timeout_s", timeout_s, above(0), "ours: seconds a rank waits for the others");
+  }
+};
+
+struct EnvConfig {
+  std::string MKL_SERVICE_FORCE_INTEL = "GNU", OMP_NUM_THREADS = "1", MKL_NUM_THREADS = "1",
+              ENABLE_INTRA_NODE_COMM = "1";
+  std::string TORCH_NCCL_AVOID_RECORD_STREAMS = "1", NCCL_IB_TIMEOUT = "22", NCCL_DEBUG = "INFO";
+  std::string TORCH_NCCL_ASYNC_ERROR_HANDLING = "1";
+
+  bool operator==(const EnvConfig&) const = default;
+
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("MKL_SERVICE_FORCE_INTEL", MKL_SERVICE_FORCE_INTEL, ignored(), "environment of the official program");
+    // A GPU recipe's "1" must not throttle a CPU run: only the command line's value counts (Where::on_command_line).
+    visit("OMP_NUM_THREADS", OMP_NUM_THREADS, ignored("set it on the command line to limit the threads"),
+          "threads, from the command line only");
+    visit("MKL_NUM_THREADS", MKL_NUM_THREADS, ignored(), "environment of the official program");
+    visit("ENABLE_INTRA_NODE_COMM", ENABLE_INTRA_NODE_COMM, ignored(), "environment of the official program");
+    visit("TORCH_NCCL_AVOID_RECORD_STREAMS", TORCH_NCCL_AVOID_RECORD_STREAMS, ignored(),
+          "environment of the official program");
+    visit("NCCL_IB_TIMEOUT", NCCL_IB_TIMEOUT, ignored(), "environment of the official program");
+    visit("NCCL_DEBUG", NCCL_DEBUG, ignored(), "environment of the official program");
+    visit("TORCH_NCCL_ASYNC_ERROR_HANDLING", TORCH_NCCL_ASYNC_ERROR_HANDLING, ignored(),
+          "environment of the official program");
+  }
+};
+
+struct SaveConfig {
+  int64_t every = 1000, keep = 0;
+
+  bool operator==(const SaveConfig&) const = default;
+
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("every", every, at_least(1), "save every n steps");
+    visit("keep", keep, any(), "checkpoints of this kind to keep; 0 or less: all");
+  }
+};
+
+struct CheckpointConfig {
+  SaveConfig dump, eval;
+  std::optional<std::string> path;
+  std::optional<std::string> init_ckpt_path;
+  bool continue_training_from_init = false;
+
+  bool operator==(const CheckpointConfig&) const = default;
+
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("dump", dump, any(), "");
+    visit("eval", eval, any(), "");
+    visit("path", path, any(), "folder of the checkpoints; null: dump_dir/checkpoints");
+    visit("init_ckpt_path", init_ckpt_path, any(), "weights to start from");
+    visit("continue_training_from_init", continue_training_from_init, ignored(), "never read");
+  }
+};
+
+struct ProfilingConfig {
+  bool run = false;
+  std::string trace_folder = "profiling";
+  int64_t mem_warmup = 100, mem_steps = 2, profile_warmup = 102, profile_steps = 2;
+
+  bool operator==(const ProfilingConfig&) const = default;
+
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("run", run, ignored(), "write traces");
+    visit("trace_folder", trace_folder, ignored(), "where to");
+    visit("mem_warmup", mem_warmup, ignored(), "first step of the memory trace");
+    visit("mem_steps", mem_steps, ignored(), "its steps");
+    visit("profile_warmup", profile_warmup, ignored(), "first step of the time trace");
+    visit("profile_steps", profile_steps, ignored(), "its steps");
+  }
+};
+
+struct LoggingConfig {
+  int64_t freq = 10;
+  std::optional<int64_t> acc_freq;
+  ConfigTree wandb;
+
+  bool operator==(const LoggingConfig&) const = default;
+
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("freq", freq, at_least(1), "log every n steps");
+    visit("acc_freq", acc_freq, at_least(1), "also log every n micro-steps of those steps");
+    visit("wandb", wandb,
+          ignored(keys_of({"job_type",
+                           "dir",
+                           "project",
+                           "entity",
+                           "tags",
+                           "group",
+                           "name",
+                           "notes",
+                           "config_exclude_keys",
+                           "config_include_keys",
+                           "anonymous",
+                           "mode",
+                           "allow_val_change",
+                           "resume",
+                           "force",
+                           "tensorboard",
+                           "sync_tensorboard",
+                           "monitor_gym",
+                           "save_code",
+                           "id",
+                           "fork_from",
+                           "resume_from"})),
+          "Weights & Biases");
+  }
+};
+
+/// Loss on held-back data while training; ours.
+struct ValConfig {
+  int64_t every = 0, steps = 10;
+  std::optional<std::string> source;
+  double fraction = 0.05;
+  std::optional<std::string> prompt;
+  int64_t sample_len = 200;
+
+  bool operator==(const ValConfig&) const = default;
+
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("every", every, at_least(0), "ours: measure the validation loss every n steps; 0: never");
+    visit("steps", steps, at_least(1), "ours: batches per measurement");
+    visit("source", source, any(), "ours: a source as in data.sources; null: what val.fraction holds back");
+    visit("prompt", prompt, any(), "ours: continue this text before and after training, into samples.json; null: no samples");
+    visit("sample_len", sample_len, at_least(1), "ours: tokens of a sample");
+    visit("fraction", fraction, from_below(0, 1), "ours: share at the end of each source file that is not trained on");
+  }
+};
+
+struct TrainConfig {
+  std::string name = "lingua", dump_dir;
+  int64_t seed = 42, grad_acc_steps = 1, gc_collect_freq = 1000;
+  std::optional<int64_t> probe_freq;
+  int64_t steps = 1000;
+  DataConfig data;
+  OptimConfig optim;
+  ModelConfig model;
+  DistributedConfig distributed;
+  EnvConfig env;
+  CheckpointConfig checkpoint;
+  ProfilingConfig profiling;
+  LoggingConfig logging;
+  ValConfig val;
+  std::optional<int64_t> async_eval_gpus;
+  ConfigTree eval;
+
+  bool operator==(const TrainConfig&) const = default;
+
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("name", name, any(), "name of the run");
+    visit("dump_dir", dump_dir, any(), "folder of the run; required");
+    visit("seed", seed, at_least(0), "seed of the training process");
+    visit("grad_acc_steps", grad_acc_steps, at_least(1), "micro-steps per optimizer step");
+    visit("gc_collect_freq", gc_collect_freq, ignored(), "Python garbage collection");
+    visit("probe_freq", probe_freq, ignored(at_least(1), "there is no activation probe"),
+          "activation statistics every n steps");
+    visit("steps", steps, at_least(1), "optimizer steps of the run");
+    visit("data", data, any(), "");
+    visit("optim", optim, any(), "");
+    visit("model", model, any(), "");
+    visit("distributed", distributed, any(), "");
+    visit("env", env, any(), "");
+    visit("checkpoint", checkpoint, any(), "");
+    visit("profiling", profiling, any(), "");
+    visit("logging", logging, any(), "");
+    visit("val", val, any(), "");
+    visit("async_eval_gpus", async_eval_gpus, ignored(), "GPUs of separate evaluation jobs");
+    visit("eval", eval, ignored("no task suites run while training; val.every measures the loss"),
+          "evaluation while training");
+  }
+};
+
+/// What loading has to tell the user. Print all of it once, at start.
+struct Notes {
+  std::vector<std::string> ignored;   // "ignored: distributed.compile=true (no effect here)"
+  std::vector<std::string> warnings;  // whole lines, without "warning:"
+  Where where;
+};
+
+/// Defaults, then the YAML (or JSON) file, then the key=value arguments. Types, ranges and key names are checked here,
+/// how fields fit together in validate(). README spellings (mixer, gated_attn) and lingua's sliding_window become
+/// canonical fields. Throws lt2::Error "FILE:LINE: model.dim must be an integer; found "abc"" or "command line:
+/// model.dim=abc: ...".
+TrainConfig load_train_config(const std::string& file, const std::vector<std::string>& overrides,
+                              Notes* notes = nullptr);
+
+/// The same for text that is not in a file; `name` stands for the file.
+TrainConfig parse_train_config(const std::string& text, const std::string& name,
+                               const std::vector<std::string>& overrides, Notes* notes = nullptr);
+
+/// The `model` map of a params.json, or a bare map of model fields. Unknown keys are skipped: old checkpoints carry
+/// more. Call validate_model next.
+ModelConfig model_config_from_json(const std::string& json_text, const std::string& where);
+
+/// The run's machine, as far as it decides what is valid.
+struct ValidateOptions {
+  int64_t world_size = 1;
+  bool cuda = false;
+};
+
+/// Everything that can be known before the first allocation; throws lt2::Error. Fills what follows from other fields:
+/// heads, model.max_seqlen, checkpoint.path, distributed.dp_replicate, activation_checkpointing. `notes` gives lines to
+/// errors and takes warnings. model.vocab_size stays -1 if it was: the tokenizer knows it.
+void validate(TrainConfig& config, Notes* notes = nullptr, const ValidateOptions& options = {});
+
+/// The model's part: sizes fit, patterns parse, the mixers in use are possible. Sets n_heads, head_dim, n_kv_heads.
+void validate_model(ModelConfig& config, const Where& where = {});
+
+/// Complete, in declaration order, canonical names only; reading either back gives the same struct.
+std::string to_yaml(const TrainConfig& config);
+std::string to_json(const TrainConfig& config);
+
+/// Hidden width of the feed-forward layers: 8/3 dim, scaled, rounded up to multiple_of.
+int64_t ffn_hidden_dim(const ModelConfig& config);
+
+/// Where a source of data.sources or val.source lies: under root_dir if there, else as given. Throws lt2::Error naming
+/// both places.
+std::filesystem::path resolve_source(const DataConfig& config, const std::string& source);
+
+}  // namespace lt2

@@ -1,0 +1,138 @@
+#include "data/document_reader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "data/json_line.h"
+#include "tokenizer/utf8.h"
+
+namespace lt2 {
+namespace {
+
+bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r\n") == std::string_view::npos; }
+
+class JsonLines : public DocumentReader {
+ public:
+  JsonLines(const FilePart& part, const Encoding& encoding) : DocumentReader(part, encoding) {}
+
+  std::string refusal(const State& state) const override {
+    const auto at = static_cast<size_t>(state.position);
+    if (at > bytes().size()) return fmt::format("byte {} is behind the end of {}", at, part_.path);
+    const bool border = at == 0 || at == bytes().size() || bytes()[at - 1] == '\n' || bytes()[at - 1] == '\r';
+    return border ? "" : fmt::format("no line of {} begins at byte {}", part_.path, at);
+  }
+
+ protected:
+  Tokens read() override {
+    // From the start the first line used is number `offset`; from a line used, the block_size-th after it.
+    int64_t skip = state_.position == 0 ? part_.offset : part_.block_size - 1;
+    auto at = static_cast<size_t>(std::max(state_.position, part_.begin));
+    while (at < static_cast<size_t>(part_.end)) {
+      const size_t begin = at;
+      at += line_length(bytes().substr(0, static_cast<size_t>(part_.end)), at);
+      if (skip-- > 0) continue;
+      skip = part_.block_size - 1;
+      std::string_view line = bytes().substr(begin, at - begin);
+      if (begin == 0 && line.starts_with("\xef\xbb\xbf")) line.remove_prefix(3);
+      if (is_blank(line)) continue;
+      state_.position = static_cast<int64_t>(at);
+      return parse(line, begin);
+    }
+    return nullptr;
+  }
+
+ private:
+  Tokens parse(std::string_view line, size_t begin) {
+    LineText text;
+    try {
+      text = text_of_json_line(line);
+    } catch (const Error& error) {
+      int64_t number = 1;
+      for (size_t at = 0; at < begin; at += line_length(bytes(), at)) ++number;
+      fail("{}:{}: {}", part_.path, number, error.what());
+    }
+    return encode(text.text, text.lone_surrogates);
+  }
+};
+
+class WholeText : public DocumentReader {
+ public:
+  WholeText(const FilePart& part, const Encoding& encoding) : DocumentReader(part, encoding) {}
+
+  std::string refusal(const State& state) const override {
+    if (state.position == 0 || state.position == part_.end) return "";
+    return fmt::format("byte {} is not the end of the document, {}, in {}", state.position, part_.end, part_.path);
+  }
+
+ protected:
+  Tokens read() override {
+    if (state_.position >= part_.end || part_.begin == part_.end) return nullptr;
+    // Every pass reads the same document: tokenize it once.
+    if (!tokens_)
+      tokens_ =
+          encode(bytes().substr(static_cast<size_t>(part_.begin), static_cast<size_t>(part_.end - part_.begin)), 0);
+    state_.position = part_.end;
+    return tokens_;
+  }
+
+ private:
+  Tokens tokens_;
+};
+
+}  // namespace
+
+std::unique_ptr<DocumentReader> DocumentReader::open(const FilePart& part, const Encoding& encoding) {
+  if (part.path.ends_with(".txt")) return std::make_unique<WholeText>(part, encoding);
+  return std::make_unique<JsonLines>(part, encoding);
+}
+
+DocumentReader::DocumentReader(const FilePart& part, const Encoding& encoding)
+    : part_(part), file_(part.path), encoding_(encoding) {
+  LT2_CHECK(static_cast<size_t>(part.end) <= file_.size(), "{}: {} bytes, expected {}: the file is being changed",
+            part.path, file_.size(), part.end);
+}
+
+DocumentReader::~DocumentReader() { report_invalid(); }
+
+Tokens DocumentReader::next() {
+  for (int wraps = 0; wraps < 2; ++wraps) {
+    if (Tokens tokens = read()) return tokens;
+    report_invalid();
+    state_ = {0, state_.current_iter + 1};
+  }
+  if (part_.block_size == 1) fail("{}: no document in it", part_.path);
+  fail(
+      "{}: no document for this process: of every {} lines it reads number {}, and the file has fewer. Use fewer "
+      "processes or a "
+      "longer file.",
+      part_.path, part_.block_size, part_.offset + 1);
+}
+
+Tokens DocumentReader::encode(std::string_view text, int64_t lone_surrogates) {
+  invalid_ += lone_surrogates + count_invalid_utf8(text);
+  return std::make_shared<const std::vector<int32_t>>(
+      encoding_.tokenizer->encode(text, encoding_.add_bos, encoding_.add_eos));
+}
+
+// Once, when the count is complete: after the first pass, or when reading ends before.
+void DocumentReader::report_invalid() noexcept {
+  if (invalid_ == 0 || std::exchange(reported_, true)) return;
+  try {
+    log_warning("{}: {} byte sequences or escapes are not valid UTF-8; {}", part_.path, invalid_,
+                encoding_.tokenizer->keeps_invalid_utf8() ? "the bytes are kept, lone surrogate escapes read as U+FFFD"
+                                                          : "each is read as U+FFFD");
+  } catch (...) {  // a lost message must not end a destructor
+  }
+}
+
+size_t line_length(std::string_view bytes, size_t at) {
+  size_t end = at;
+  while (end < bytes.size() && bytes[end] != '\n' && bytes[end] != '\r') ++end;
+  if (end == bytes.size()) return end - at;
+  const bool both = bytes[end] == '\r' && end + 1 < bytes.size() && bytes[end + 1] == '\n';
+  return end - at + (both ? 2 : 1);
+}
+
+}  // namespace lt2

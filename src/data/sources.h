@@ -1,0 +1,33 @@
+#pragma once
+// From the name of a source to the bytes of files that a process reads.
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/document_reader.h"
+
+namespace lt2 {
+
+/// A source is a folder of chunk files or one .txt or .jsonl file, named from root_dir.
+struct SourcePlace {
+  std::optional<std::string> root_dir;
+  std::string name;
+};
+
+/// What process `rank` of `world` trains on.
+///   folder   its *.chunk.*.jsonl files by name. More files than processes: one each, the rest is unused (rank 0
+///   warns). Fewer: `world` must be
+///            a multiple of their number, and world / number processes share a file line by line.
+///   .jsonl   as a folder with this one file.
+///   .txt     one document; several processes take equal shares of it, cut between characters.
+/// Of a single file the last `held_back` of its bytes is left out: whole lines, or cut between characters. A folder has
+/// its own validation files. Throws lt2::Error for what is missing, empty or cannot be shared.
+FilePart training_part(const SourcePlace& place, double held_back, int64_t rank, int64_t world);
+
+/// What a validation reads, one part a file: of a single file its last `share` (what training_part leaves out; 1: all
+/// of it), of a folder its
+/// *.val.jsonl files by name.
+std::vector<FilePart> validation_parts(const SourcePlace& place, double share);
+
+}  // namespace lt2

@@ -1,0 +1,24 @@
+#pragma once
+// What a linear mixer remembers: its matrices and the last inputs of its convolutions, whatever the context's length.
+#include "mixers/mixer.h"
+
+namespace lt2 {
+
+class LinearState : public MixerState {
+ public:
+  /// `convolutions`: name and channels of each; the tails hold the last `tail_rows` inputs.
+  LinearState(const StateOptions& options, int64_t heads, int64_t key_dim, int64_t value_dim,
+              std::vector<std::pair<std::string, int64_t>> convolutions, int64_t tail_rows = 3);
+
+  NamedTensors tensors() const override;
+  void restore(const NamedTensors& tensors, int64_t position) override;
+  void fill_synthetic(int64_t tokens) override;
+
+  torch::Tensor S;                   // [B, H, K, V] fp32
+  std::vector<torch::Tensor> tails;  // [B, tail_rows, channels] each, oldest first
+
+ private:
+  std::vector<std::pair<std::string, int64_t>> convolutions_;
+};
+
+}  // namespace lt2

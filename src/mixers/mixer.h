@@ -1,0 +1,80 @@
+#pragma once
+// What every token mixer is to the model: a module from [B, L, D] to [B, L, D] that can continue from a state.
+//
+// Training is the case without a state; prefill, chunked prefill and decode are the same call with one. There is no second path.
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/torch.h"
+#include "config/train_config.h"
+#include "mixers/init.h"
+
+namespace lt2 {
+
+using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
+
+/// What one (loop, layer) call remembers of a batch of sequences.
+class MixerState {
+ public:
+  virtual ~MixerState() = default;
+  /// Exactly what continuing needs, as named tensors (views where possible): what a saved state holds and what it weighs.
+  virtual NamedTensors tensors() const = 0;
+  /// Takes over tensors that `tensors()` gave (maybe in another process). Throws lt2::Error for a missing name or a wrong shape.
+  virtual void restore(const NamedTensors& tensors, int64_t position) = 0;
+  /// As if `tokens` tokens had been seen, with arbitrary finite contents: long contexts for benchmarks without their prefill.
+  virtual void fill_synthetic(int64_t tokens) = 0;
+  /// Bytes of tensors().
+  int64_t bytes() const;
+  /// Tokens seen.
+  int64_t position = 0;
+};
+
+struct StateOptions {
+  int64_t batch = 1;
+  torch::ScalarType dtype = torch::kFloat32;  // of caches and conv tails; recurrent matrices are fp32 always
+  torch::Device device = torch::kCPU;
+  std::optional<int64_t> window;              // of this (loop, layer), as the attention pattern says
+  int64_t reserve_tokens = 0;                 // room for this many tokens without growing
+};
+
+struct MixerCall {
+  std::optional<int64_t> window;  // visible keys of `full`; other mixers ignore it
+  MixerState* state = nullptr;    // continued and left after the last token; no gradient flows through it
+  torch::Tensor residual;         // [B, L, D] fp32: the call returns residual + mixer(x) in fp32; undefined: mixer(x)
+};
+
+class Mixer : public torch::nn::Module {
+ public:
+  /// x [B, L, D] fp32 or bf16, normed -> [B, L, D], see MixerCall::residual.
+  virtual torch::Tensor forward(const torch::Tensor& x, const MixerCall& call) = 0;
+  /// An empty state: a sequence that has not begun.
+  virtual std::unique_ptr<MixerState> make_state(const StateOptions& options) const = 0;
+  /// Bytes of one sequence's state after `tokens` tokens, in the given cache type.
+  virtual int64_t state_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const = 0;
+  /// Bytes of one sequence's state that decoding a token after `tokens` tokens reads and writes.
+  virtual int64_t state_traffic_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const = 0;
+  /// Multiply-adds x 2 of one token's forward pass that sees `context` tokens, projections included.
+  virtual double flops_per_token(int64_t context, std::optional<int64_t> window) const = 0;
+  /// Elements per token that the backward pass keeps from the forward pass, in the type of the products (for memory plans).
+  virtual int64_t saved_elements_per_token() const = 0;
+  /// Fills all parameters (ATTENTION section 8, LINEAR section 6 of the LT2 description).
+  virtual void initialise(Initialiser& init) = 0;
+  /// Where the parameters stand in the official state dict: "layers.{i}." + this + name.
+  virtual std::string prefix() const { return "attention."; }
+};
+
+/// The mixer of a layer type ("full", "gdn", ...) for a validated configuration. Throws lt2::Error for a type that this version does not run.
+std::shared_ptr<Mixer> make_mixer(const std::string& type, const ModelConfig& config);
+/// Types that make_mixer knows.
+std::vector<std::string> mixer_types();
+
+/// Parameters of `module` with names relative to it, in registration order.
+NamedTensors parameters_of(const torch::nn::Module& module);
+
+/// Finds `name` in `tensors` with the wanted shape (-1: any) or throws lt2::Error.
+torch::Tensor take(const NamedTensors& tensors, const std::string& name, const std::vector<int64_t>& shape);
+
+}  // namespace lt2

@@ -1,0 +1,36 @@
+#pragma once
+// What a model weighs and costs, computed from its parts before anything runs.
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/looped_transformer.h"
+
+namespace lt2 {
+
+/// Parameters by part ("embedding", "gdn mixers", "feed-forward", ...), in the order of the model; tied weights count once.
+std::vector<std::pair<std::string, int64_t>> parameters_by_part(const LoopedTransformer& model);
+int64_t parameter_count(const LoopedTransformer& model);
+/// Layer calls a token passes: loops x layers.
+int64_t effective_depth(const LoopedTransformer& model);
+
+/// Floating-point operations of one token's forward pass that sees `context` tokens: every loop, output projection included.
+double forward_flops_per_token(const LoopedTransformer& model, int64_t context);
+/// Of training on sequences of `seq_len`: forward plus twice as much backward, the mean over the sequence's positions.
+double training_flops_per_token(const LoopedTransformer& model, int64_t seq_len);
+
+/// Bytes of one sequence's state after `tokens` tokens, all loops and layers (and draws of random layouts).
+int64_t state_bytes(const LoopedTransformer& model, int64_t tokens, torch::ScalarType dtype);
+/// Bytes of state that decoding one token after `tokens` tokens reads and writes, one sequence.
+int64_t state_traffic_bytes(const LoopedTransformer& model, int64_t tokens, torch::ScalarType dtype);
+/// Bytes of weights that decoding one token reads: every layer once per loop, the output once.
+double weight_bytes_per_token(const LoopedTransformer& model, torch::ScalarType dtype);
+
+/// What training holds in memory, in bytes. `activations` counts what all loops keep for the backward pass.
+struct TrainingMemory {
+  int64_t weights, packed, gradients, moments, activations;
+  int64_t total() const { return weights + packed + gradients + moments + activations; }
+};
+TrainingMemory training_memory(const LoopedTransformer& model, int64_t batch, int64_t seq_len, torch::ScalarType dtype);
+
+}  // namespace lt2

@@ -1,0 +1,45 @@
+#include "model/layer.h"
+
+#include <cmath>
+
+#include "ops/rms_norm/op.h"
+#include "ops/swiglu/op.h"
+
+namespace lt2 {
+
+FeedForwardImpl::FeedForwardImpl(int64_t dim, int64_t hidden) {
+  w1 = register_module("w1", Linear(dim, hidden));
+  w3 = register_module("w3", Linear(dim, hidden));
+  w2 = register_module("w2", Linear(hidden, dim));
+}
+
+torch::Tensor FeedForwardImpl::forward_add(const torch::Tensor& x, const torch::Tensor& residual) {
+  return w2->forward_add(swiglu(w1->forward(x), w3->forward(x)), residual);
+}
+
+LayerImpl::LayerImpl(const std::string& mixer_type, const ModelConfig& config) : type(mixer_type), eps_(config.norm_eps) {
+  mixer = register_module("attention", make_mixer(mixer_type, config));
+  feed_forward = register_module("feed_forward", FeedForward(config.dim, ffn_hidden_dim(config)));
+  attention_norm = register_module("attention_norm", Norm(config.dim));
+  ffn_norm = register_module("ffn_norm", Norm(config.dim));
+}
+
+torch::Tensor LayerImpl::forward(const torch::Tensor& h, MixerCall call, torch::ScalarType compute) {
+  call.residual = h;
+  const auto after_mixer = mixer->forward(rms_norm(h, attention_norm->weight, eps_, compute), call);
+  return feed_forward->forward_add(rms_norm(after_mixer, ffn_norm->weight, eps_, compute), after_mixer);
+}
+
+void LayerImpl::initialise(Initialiser& init, const ModelConfig& config) {
+  mixer->initialise(init);
+  const double hidden_std = 1.0 / std::sqrt(static_cast<double>(ffn_hidden_dim(config)));
+  // Official quirk: blocks of mixers other than `full` hand s = dim^-1/2 down, which then also scales w2.
+  const double s2 = config.init_base_std ? *config.init_base_std : type == "full" ? hidden_std : init.base_std;
+  init.projection(feed_forward->w1->weight);
+  init.projection(feed_forward->w3->weight);
+  init.truncated_normal(feed_forward->w2->weight, s2 / init.depth_factor, 3 * s2 / init.depth_factor);
+  Initialiser::constant(attention_norm->weight, 1);
+  Initialiser::constant(ffn_norm->weight, 1);
+}
+
+}  // namespace lt2

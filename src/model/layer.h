@@ -1,0 +1,38 @@
+#pragma once
+// One shared layer: h = h + mixer(norm(h)); h = h + ffn(norm(h)).
+#include "mixers/mixer.h"
+#include "mixers/parts.h"
+#include "ops/linear/op.h"
+
+namespace lt2 {
+
+/// w2( silu(w1 x) * w3 x ); F = ffn_hidden_dim(config).
+class FeedForwardImpl : public torch::nn::Module {
+ public:
+  FeedForwardImpl(int64_t dim, int64_t hidden);
+  /// x [.., D] normed; returns residual + ffn(x), fp32.
+  torch::Tensor forward_add(const torch::Tensor& x, const torch::Tensor& residual);
+
+  Linear w1{nullptr}, w3{nullptr};  // [F, D]
+  Linear w2{nullptr};               // [D, F]
+};
+TORCH_MODULE(FeedForward);
+
+class LayerImpl : public torch::nn::Module {
+ public:
+  LayerImpl(const std::string& mixer_type, const ModelConfig& config);
+  /// h [B, L, D] fp32, the residual stream -> the same after this layer. `compute`: type of the products.
+  torch::Tensor forward(const torch::Tensor& h, MixerCall call, torch::ScalarType compute);
+  void initialise(Initialiser& init, const ModelConfig& config);
+
+  std::string type;                          // "full", "gdn", ...
+  std::shared_ptr<Mixer> mixer;              // official name: attention
+  FeedForward feed_forward{nullptr};
+  Norm attention_norm{nullptr}, ffn_norm{nullptr};  // [D]
+
+ private:
+  double eps_;
+};
+TORCH_MODULE(Layer);
+
+}  // namespace lt2

@@ -1,0 +1,145 @@
+#include "model/looped_transformer.h"
+
+#include <cmath>
+
+#include "base/error.h"
+#include "ops/cross_entropy/op.h"
+#include "ops/linear/op.h"
+#include "ops/rms_norm/op.h"
+
+namespace lt2 {
+
+LoopedTransformer::LoopedTransformer(const ModelConfig& config)
+    : config_(config), types_(layer_types(config.layer_pattern, config.n_layers)), plan_(attention_plan(config)) {
+  const int64_t T = config.loop_count, D = config.dim, V = config.vocab_size;
+  tok_embeddings = register_parameter("tok_embeddings_weight", torch::empty({V, D}));
+  for (int64_t i = 0; i < config.n_layers; ++i) {
+    layers.push_back(register_module(fmt::format("layer_{}", i), Layer(types_[static_cast<size_t>(i)], config)));
+  }
+  norm = register_module("norm", Norm(D));
+  if (!config.weight_tying) output = register_module("output", Linear(D, V));
+  if (config.use_residual) {
+    residual_weight = register_parameter(
+        "residual_weight", config.legacy_iteration_weights ? torch::empty({T}) : torch::empty({T, D}));
+  }
+  if (config.use_block_residual) {
+    block_residual_weight = register_parameter("block_residual_weight", torch::empty({plan_.n_blocks()}));
+  }
+  if (config.legacy_iteration_weights) iteration_weights = register_parameter("iteration_weights", torch::empty({T}));
+}
+
+void LoopedTransformer::initialise() {
+  const double dim_std = 1.0 / std::sqrt(static_cast<double>(config_.dim));
+  Initialiser init(static_cast<uint64_t>(config_.seed), config_.init_base_std.value_or(dim_std));
+  // Embedding and output ignore init_base_std, as in the official code.
+  init.truncated_normal(tok_embeddings, dim_std, 3 * dim_std);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const double depth = static_cast<double>(i), layers_total = static_cast<double>(config_.n_layers);
+    const auto& rule = config_.init_std_factor;
+    init.depth_factor = rule == "current_depth"  ? std::sqrt(2 * (depth + 1))
+                        : rule == "global_depth" ? std::sqrt(2 * (layers_total + 1))
+                        : rule == "dim_ratio"    ? static_cast<double>(config_.dim) / 4096
+                                                 : 1.0;
+    layers[i]->initialise(init, config_);
+  }
+  Initialiser::constant(norm->weight, 1);
+  if (output) init.truncated_normal(output->weight, dim_std, 3 * dim_std);
+  if (residual_weight.defined()) Initialiser::constant(residual_weight, 0);
+  if (block_residual_weight.defined()) Initialiser::constant(block_residual_weight, 0);
+  if (iteration_weights.defined()) Initialiser::constant(iteration_weights, 1.0 / static_cast<double>(config_.loop_count));
+}
+
+torch::Tensor LoopedTransformer::run(const torch::Tensor& tokens, const AttentionPlan& plan,
+                                     std::vector<std::unique_ptr<MixerState>>* slots, const LoopHook& hook) {
+  const auto N = static_cast<int64_t>(layers.size()), block = plan.block_size;
+  auto h = torch::embedding(tok_embeddings, tokens);
+  torch::Tensor weighted;
+  for (int64_t t = 0; t < config_.loop_count; ++t) {
+    const auto h_loop = h;
+    for (int64_t first = 0; first < N; first += block) {
+      const auto h_block = h;
+      for (int64_t i = first; i < std::min(first + block, N); ++i) {
+        const MixerCall call{.window = plan.windows[static_cast<size_t>(t)][static_cast<size_t>(i)],
+                             .state = slots ? (*slots)[static_cast<size_t>(t * N + i)].get() : nullptr,
+                             .residual = {}};
+        h = layers[static_cast<size_t>(i)]->forward(h, call, compute_type);
+      }
+      if (block_residual_weight.defined()) h = torch::addcmul(h, block_residual_weight[first / block], h_block);
+    }
+    if (residual_weight.defined()) h = torch::addcmul(h, residual_weight[t], h_loop);
+    if (hook) hook(t, h);
+    if (iteration_weights.defined()) {
+      const auto part = iteration_weights[t] * h;
+      weighted = weighted.defined() ? weighted + part : part;
+    }
+  }
+  return weighted.defined() ? weighted : h;
+}
+
+torch::Tensor LoopedTransformer::hidden(const torch::Tensor& tokens, int64_t draw, const LoopHook& hook) {
+  return run(tokens, plan_.random ? attention_plan(config_, draw) : plan_, nullptr, hook);
+}
+
+torch::Tensor LoopedTransformer::logits(const torch::Tensor& h) {
+  const auto x = rms_norm(h, norm->weight, config_.norm_eps, compute_type);
+  const auto y = output ? output->forward(x) : linear(x, tok_embeddings, &packed_tied_);
+  return y.to(torch::kFloat32);
+}
+
+torch::Tensor LoopedTransformer::loss(const torch::Tensor& tokens, const torch::Tensor& targets, int64_t draw) {
+  const auto x = rms_norm(hidden(tokens, draw), norm->weight, config_.norm_eps, compute_type);
+  return linear_cross_entropy(x, output ? output->weight : tok_embeddings, targets);
+}
+
+SequenceState LoopedTransformer::make_state(int64_t batch, int64_t reserve_tokens, int64_t first_draw) const {
+  SequenceState state;
+  state.batch = batch;
+  const int64_t draws = plan_.random ? std::max<int64_t>(1, config_.inference_ensemble_k) : 1;
+  for (int64_t d = 0; d < draws; ++d) {
+    SequenceState::Draw draw{.plan = plan_.random ? attention_plan(config_, first_draw + d) : plan_, .slots = {}};
+    for (const auto& windows : draw.plan.windows) {
+      for (size_t i = 0; i < layers.size(); ++i) {
+        draw.slots.push_back(layers[i]->mixer->make_state({.batch = batch, .dtype = compute_type, .device = tok_embeddings.device(),
+                                                           .window = windows[i], .reserve_tokens = reserve_tokens}));
+      }
+    }
+    state.draws.push_back(std::move(draw));
+  }
+  return state;
+}
+
+torch::Tensor LoopedTransformer::step(const torch::Tensor& tokens, SequenceState& state, bool all_positions) {
+  LT2_CHECK(tokens.dim() == 2 && tokens.size(0) == state.batch && tokens.size(1) >= 1,
+            "step: tokens must be [{}, L >= 1], found [{}]", state.batch, fmt::join(tokens.sizes(), ", "));
+  torch::NoGradGuard no_grad;
+  torch::Tensor sum;
+  for (auto& draw : state.draws) {
+    auto h = run(tokens, draw.plan, &draw.slots, {});
+    if (!all_positions) h = h.narrow(1, h.size(1) - 1, 1);
+    const auto out = logits(h);
+    sum = sum.defined() ? sum + out : out;
+  }
+  state.position += tokens.size(1);
+  return state.draws.size() > 1 ? sum / static_cast<double>(state.draws.size()) : sum;
+}
+
+NamedTensors LoopedTransformer::official_parameters() const {
+  NamedTensors out{{"tok_embeddings.weight", tok_embeddings}};
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const auto prefix = fmt::format("layers.{}.", i);
+    for (const auto& [name, tensor] : parameters_of(*layers[i]->mixer)) {
+      out.emplace_back(prefix + layers[i]->mixer->prefix() + name, tensor);
+    }
+    for (const auto& [name, tensor] : parameters_of(*layers[i]->feed_forward)) out.emplace_back(prefix + "feed_forward." + name, tensor);
+    out.emplace_back(prefix + "attention_norm.weight", layers[i]->attention_norm->weight);
+    out.emplace_back(prefix + "ffn_norm.weight", layers[i]->ffn_norm->weight);
+  }
+  out.emplace_back("norm.weight", norm->weight);
+  if (output) out.emplace_back("output.weight", output->weight);
+  if (residual_weight.defined()) out.emplace_back("residual_weight", residual_weight);
+  if (block_residual_weight.defined()) out.emplace_back("block_residual_weight", block_residual_weight);
+  if (iteration_weights.defined()) out.emplace_back("iteration_weights", iteration_weights);
+  return out;
+}
+
+}  // namespace lt2

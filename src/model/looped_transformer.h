@@ -1,0 +1,73 @@
+#pragma once
+// The looped model: N shared layers run T times over the sequence, with gated residuals around blocks and loops.
+//
+//     h = tok_embeddings[tokens]
+//     for t in 0 .. T-1:
+//         h_loop = h
+//         for every block k of layers:  h_block = h;  layers of k;  h = h + block_residual_weight[k] h_block
+//         h = h + residual_weight[t] h_loop
+//     logits = output(norm(h))
+//
+// Every loop starts from empty mixer states: the weights are shared across loops, not the memory.
+// Source: arXiv 2605.20670; ATTENTION section 6 of the LT2 description.
+#include <functional>
+#include <optional>
+
+#include "config/patterns.h"
+#include "config/train_config.h"
+#include "model/layer.h"
+#include "model/sequence_state.h"
+
+namespace lt2 {
+
+class LoopedTransformer : public torch::nn::Module {
+ public:
+  /// `config` must be validated. Parameters are allocated in fp32 and not initialised.
+  explicit LoopedTransformer(const ModelConfig& config);
+
+  /// Draws all parameters anew from config.seed, as the official code distributes them.
+  void initialise();
+
+  /// Called with the loop's index and the residual stream [B, L, D] after it.
+  using LoopHook = std::function<void(int64_t loop, const torch::Tensor& h)>;
+
+  /// tokens int64 [B, L] -> residual stream [B, L, D] fp32 that `output` reads (after the last loop; with legacy_iteration_weights the weighted
+  /// sum of all loops). `draw` selects the pattern of random layouts.
+  torch::Tensor hidden(const torch::Tensor& tokens, int64_t draw = 0, const LoopHook& hook = {});
+  /// [.., D] -> logits fp32 [.., vocab]: output(norm(h)).
+  torch::Tensor logits(const torch::Tensor& h);
+  /// Mean cross entropy of `targets` [B, L], the training loss. Never holds [B L, vocab].
+  torch::Tensor loss(const torch::Tensor& tokens, const torch::Tensor& targets, int64_t draw = 0);
+
+  /// State of `batch` sequences that have not begun; random patterns draw from `first_draw` on. `reserve_tokens`: cache room to allocate at once.
+  SequenceState make_state(int64_t batch, int64_t reserve_tokens = 0, int64_t first_draw = 0) const;
+  /// Continues `state` with tokens [B, L] (L >= 1) and returns fp32 logits: of the last token [B, 1, vocab], or of all [B, L, vocab].
+  /// Random layouts: the mean over the state's draws. Prefill whole, in parts or token by token is this one call.
+  torch::Tensor step(const torch::Tensor& tokens, SequenceState& state, bool all_positions = false);
+
+  /// Every parameter under its official name, once (tied output is the embedding).
+  NamedTensors official_parameters() const;
+
+  const ModelConfig& config() const { return config_; }
+  /// Type of the products: fp32 or bf16. Master weights and the residual stream stay fp32.
+  torch::ScalarType compute_type = torch::kFloat32;
+
+  torch::Tensor tok_embeddings;        // [V, D]       official name tok_embeddings.weight
+  std::vector<Layer> layers;
+  Norm norm{nullptr};                  // [D]
+  Linear output{nullptr};              // [V, D]       absent when tied
+  torch::Tensor residual_weight;       // [T, D]       with use_residual ([T] with legacy_iteration_weights)
+  torch::Tensor block_residual_weight; // [n_blocks]   with use_block_residual
+  torch::Tensor iteration_weights;     // [T]          with legacy_iteration_weights
+
+ private:
+  torch::Tensor run(const torch::Tensor& tokens, const AttentionPlan& plan, std::vector<std::unique_ptr<MixerState>>* slots,
+                    const LoopHook& hook);
+
+  ModelConfig config_;
+  std::vector<std::string> types_;
+  AttentionPlan plan_;  // of draw 0
+  std::shared_ptr<PackedWeight> packed_tied_;
+};
+
+}  // namespace lt2

@@ -1,0 +1,122 @@
+// causal_attention for torch: checks, the choice of form, and the link to autograd.
+#include <tuple>
+
+#include "base/error.h"
+#include "ops/causal_attention/kernel.h"
+#include "ops/causal_attention/op.h"
+#include "ops/causal_attention/torch_form.h"
+
+namespace lt2 {
+namespace {
+
+std::string text(const torch::Tensor& t) { return fmt::format("[{}]", fmt::join(t.sizes(), ", ")); }
+
+void check(const CausalAttentionInput& in) {
+  for (const auto& [name, t] : {std::pair{"q", in.q}, {"k", in.k}, {"v", in.v}}) {
+    LT2_CHECK(t.defined() && t.dim() == 4, "causal_attention: {} must be [B, L, H, E]; found {}", name,
+              t.defined() ? text(t) : "no tensor");
+    LT2_CHECK(t.scalar_type() == in.q.scalar_type() && t.device() == in.q.device(),
+              "causal_attention: q, k and v must share type and device; q is {} on {}, {} is {} on {}",
+              c10::toString(in.q.scalar_type()), in.q.device().str(), name, c10::toString(t.scalar_type()),
+              t.device().str());
+  }
+  LT2_CHECK(in.k.sizes() == in.v.sizes(), "causal_attention: k and v must have equal shapes; found k {}, v {}",
+            text(in.k), text(in.v));
+  LT2_CHECK(in.q.size(0) == in.k.size(0), "causal_attention: q and k differ in batch size; found q {}, k {}",
+            text(in.q), text(in.k));
+  LT2_CHECK(in.q.size(3) == in.k.size(3) && in.q.size(3) > 0,
+            "causal_attention: q and k must have equal head dimensions of at least 1; found q {}, k {}", text(in.q),
+            text(in.k));
+  LT2_CHECK(in.q.size(1) > 0, "causal_attention: needs at least one query; found q {}", text(in.q));
+  LT2_CHECK(in.q.size(2) > 0 && in.k.size(2) > 0 && in.q.size(2) % in.k.size(2) == 0,
+            "causal_attention: the key heads must divide the query heads; found {} query heads, {} key heads",
+            in.q.size(2), in.k.size(2));
+  LT2_CHECK(in.k.size(1) >= in.q.size(1),
+            "causal_attention: every query needs the key of its own position; found {} queries, {} keys", in.q.size(1),
+            in.k.size(1));
+  LT2_CHECK(!in.window || *in.window >= 1, "causal_attention: window must be at least 1 (the token itself); found {}",
+            in.window.value_or(0));
+  LT2_CHECK(in.first_position >= 0, "causal_attention: first_position must be at least 0; found {}",
+            in.first_position);
+}
+
+torch::Tensor dense_rows(const torch::Tensor& t) { return t.stride(3) == 1 || t.size(3) == 1 ? t : t.contiguous(); }
+
+AttentionInputView input_view(const torch::Tensor& t) { return {t.data_ptr(), t.stride(0), t.stride(1), t.stride(2)}; }
+AttentionOutputView output_view(const torch::Tensor& t) {
+  return {t.data_ptr(), t.stride(0), t.stride(1), t.stride(2)};
+}
+
+struct Options {
+  std::optional<int64_t> window;
+  double scale;
+  int64_t first_position;
+};
+
+AttentionShape shape_of(const torch::Tensor& q, const torch::Tensor& k, const Options& options) {
+  return {.B = q.size(0),
+          .L = q.size(1),
+          .S = k.size(1),
+          .H = q.size(2),
+          .Hk = k.size(2),
+          .E = q.size(3),
+          .window = std::min(options.window.value_or(kNoWindow), kNoWindow),
+          .first_position = options.first_position,
+          .scale = static_cast<float>(options.scale),
+          .type = q.scalar_type() == torch::kFloat32 ? AttentionType::kFloat32 : AttentionType::kBFloat16};
+}
+
+/// q, k, v with dense rows.
+torch::Tensor forward(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v, const Options& options,
+                      float* lse2) {
+  auto o = torch::empty(q.sizes(), q.options());
+  causal_attention_forward(shape_of(q, k, options), input_view(q), input_view(k), input_view(v), output_view(o), lse2);
+  return o;
+}
+
+class CausalAttention : public torch::autograd::Function<CausalAttention> {
+ public:
+  static torch::Tensor forward(torch::autograd::AutogradContext* ctx, const torch::Tensor& q, const torch::Tensor& k,
+                               const torch::Tensor& v, const Options& options) {
+    const auto lse2 = torch::empty({q.size(0), q.size(2), q.size(1)}, q.options().dtype(torch::kFloat32));
+    const auto o = lt2::forward(q, k, v, options, lse2.data_ptr<float>());
+    ctx->save_for_backward({q, k, v, o, lse2});
+    if (options.window) ctx->saved_data["window"] = *options.window;
+    ctx->saved_data["scale"] = options.scale;
+    ctx->saved_data["first_position"] = options.first_position;
+    return o;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 torch::autograd::variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const auto &q = saved[0], &k = saved[1], &v = saved[2], &o = saved[3], &lse2 = saved[4];
+    Options options{.window = std::nullopt,
+                    .scale = ctx->saved_data["scale"].toDouble(),
+                    .first_position = ctx->saved_data["first_position"].toInt()};
+    if (ctx->saved_data.count("window")) options.window = ctx->saved_data["window"].toInt();
+    const auto grad_o = dense_rows(grads[0].to(q.scalar_type()));
+    const auto like = [](const torch::Tensor& t) { return torch::empty(t.sizes(), t.options()); };
+    const auto grad_q = like(q), grad_k = like(k), grad_v = like(v);
+    causal_attention_backward(shape_of(q, k, options), input_view(q), input_view(k), input_view(v), input_view(o),
+                              lse2.data_ptr<float>(), input_view(grad_o),
+                              {output_view(grad_q), output_view(grad_k), output_view(grad_v)});
+    return {grad_q, grad_k, grad_v, torch::Tensor()};
+  }
+};
+
+}  // namespace
+
+torch::Tensor causal_attention(const CausalAttentionInput& in) {
+  check(in);
+  const auto type = in.q.scalar_type();
+  if (!in.q.is_cpu() || type == torch::kFloat64) return causal_attention_by_query_block(in);
+  LT2_CHECK(type == torch::kFloat32 || type == torch::kBFloat16,
+            "causal_attention: the CPU computes in fp32, bf16 or fp64; found {}", c10::toString(type));
+  const auto q = dense_rows(in.q), k = dense_rows(in.k), v = dense_rows(in.v);
+  const Options options{in.window, in.scale, in.first_position};
+  const bool train = torch::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
+  return train ? CausalAttention::apply(q, k, v, options) : forward(q, k, v, options, nullptr);
+}
+
+}  // namespace lt2

@@ -1,0 +1,27 @@
+#pragma once
+// Which calls the CPU kernels serve, and whether autograd has to watch.
+#include <initializer_list>
+
+#include "base/torch.h"
+
+namespace lt2 {
+
+/// Kernels read CPU tensors of fp32 or bf16; other devices and types run an op's reference.
+inline bool kernel_takes(const torch::Tensor& x) {
+  return x.device().is_cpu() && (x.scalar_type() == torch::kFloat32 || x.scalar_type() == torch::kBFloat16);
+}
+inline bool kernel_takes_fp32(const torch::Tensor& x) {
+  return x.device().is_cpu() && x.scalar_type() == torch::kFloat32;
+}
+inline bool is_bf16(const torch::Tensor& x) { return x.scalar_type() == torch::kBFloat16; }
+
+/// False under NoGradGuard and in inference: the op then skips autograd's bookkeeping (some microseconds a call).
+inline bool needs_gradient(std::initializer_list<torch::Tensor> inputs) {
+  if (!torch::GradMode::is_enabled()) return false;
+  for (const auto& x : inputs) {
+    if (x.defined() && x.requires_grad()) return true;
+  }
+  return false;
+}
+
+}  // namespace lt2

@@ -1,0 +1,518 @@
+// One blocked product serves y = x W^T, dx = dy W and dw = dy^T x:  C [M, N] = A [M, K] B [K, N], where A and B are
+// repacked on the way into the caches and C is finished (residual, rounding) while it still lies there.
+#include "ops/linear/kernel.h"
+#include "ops/simd/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/linear/linear_kernel.cpp"
+#include <hwy/foreach_target.h>
+
+#include "ops/simd/gemm-inl.h"
+
+// clang-format off: the order above is Highway's
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/threads.h"
+// clang-format on
+
+HWY_BEFORE_NAMESPACE();
+namespace lt2 {
+namespace HWY_NAMESPACE {
+namespace {
+
+using U16 = hn::Rebind<uint16_t, F>;
+using U32 = hn::RebindToUnsigned<F>;
+using I32 = hn::RebindToSigned<F>;
+
+// Rows of A and depth of one block, which stays in L2 while all panels pass by: 256 KiB, twice that where every block
+// of rows has to repack B.
+constexpr int64_t kBlockRows = 256, kBlockRowsRepack = 512;
+constexpr int64_t kBlockDepth = 256;
+// Panels of B repacked at a time where B does not lie in fp32 panels.
+constexpr int64_t kPanelsAtOnce = 4;
+// Panels a task covers at most: bounds its fp32 block of C.
+constexpr int64_t kTaskPanels = 21;
+// Up to this many rows one tile spans all of M, and the weight streams from memory once.
+constexpr int64_t kFewRows = kTileRows;
+constexpr ptrdiff_t kPrefetchBytes = 4096;
+// Multiply-adds below which a second thread costs more than it saves.
+constexpr int64_t kThreadWork = 1 << 16;
+
+int64_t lanes() { return static_cast<int64_t>(hn::Lanes(F())); }
+int64_t panel_width() { return kTileVecs * lanes(); }
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
+
+float widen(float v) { return v; }
+float widen(uint16_t v) {
+  const uint32_t bits = static_cast<uint32_t>(v) << 16;
+  float out;
+  std::memcpy(&out, &bits, sizeof(out));
+  return out;
+}
+uint16_t narrow(float v) {
+  uint32_t bits;
+  std::memcpy(&bits, &v, sizeof(bits));
+  if (std::isnan(v)) return static_cast<uint16_t>((bits >> 16) | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+HWY_INLINE VF load(const float* p) { return hn::LoadU(F(), p); }
+HWY_INLINE VF load(const uint16_t* p) {
+  return hn::BitCast(F(), hn::ShiftLeft<16>(hn::PromoteTo(U32(), hn::LoadU(U16(), p))));
+}
+// The upper half of each lane holds the rounded value.
+HWY_INLINE hn::Vec<U32> rounded_bits(VF v) {
+  const U32 d;
+  const auto bits = hn::BitCast(d, v);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1));
+  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(d, 0x7fff)));
+  const auto quiet = hn::Or(bits, hn::Set(d, 0x400000));
+  return hn::IfThenElse(hn::RebindMask(d, hn::IsNaN(v)), quiet, rounded);
+}
+HWY_INLINE void store_narrow(VF v, uint16_t* p) {
+  hn::StoreU(hn::DemoteTo(U16(), hn::BitCast(I32(), hn::ShiftRight<16>(rounded_bits(v)))), U16(), p);
+}
+HWY_INLINE VF round_to_bf16(VF v) { return hn::BitCast(F(), hn::And(rounded_bits(v), hn::Set(U32(), 0xffff0000u))); }
+
+// to [padded] = from [count] as fp32, then zeros.
+template <bool kRound, typename T>
+void widen_row(const T* from, int64_t count, int64_t padded, float* to) {
+  const int64_t step = lanes();
+  int64_t i = 0;
+  for (; i + step <= count; i += step) {
+    const VF v = load(from + i);
+    hn::StoreU(kRound ? round_to_bf16(v) : v, F(), to + i);
+  }
+  for (; i < count; ++i) to[i] = kRound ? widen(narrow(widen(from[i]))) : widen(from[i]);
+  for (; i < padded; ++i) to[i] = 0;
+}
+
+void narrow_row(const float* from, int64_t count, uint16_t* to) {
+  const int64_t step = lanes();
+  int64_t i = 0;
+  for (; i + step <= count; i += step) store_narrow(load(from + i), to + i);
+  for (; i < count; ++i) to[i] = narrow(from[i]);
+}
+
+// One tile of C: MR rows by NV vectors, the last of which has `last` valid lanes. a is [K, MR], b is [K, ldb].
+template <int MR, int NV, typename T>
+HWY_INLINE void tile(int64_t K, const float* HWY_RESTRICT a, const T* HWY_RESTRICT b, ptrdiff_t ldb,
+                     float* HWY_RESTRICT c, ptrdiff_t ldc, size_t last, bool fresh) {
+  const F d;
+  const ptrdiff_t step = static_cast<ptrdiff_t>(hn::Lanes(d));
+  const auto mask = hn::FirstN(d, last);
+  VF acc[MR][NV];
+#pragma GCC unroll 8
+  for (int m = 0; m < MR; ++m) {
+#pragma GCC unroll 3
+    for (int n = 0; n < NV; ++n) acc[m][n] = hn::Zero(d);
+  }
+  if (!fresh) {
+#pragma GCC unroll 8
+    for (int m = 0; m < MR; ++m) {
+#pragma GCC unroll 3
+      for (int n = 0; n < NV; ++n) {
+        const float* p = c + m * ldc + n * step;
+        acc[m][n] = n == NV - 1 ? hn::MaskedLoad(mask, d, p) : hn::LoadU(d, p);
+      }
+    }
+  }
+  for (int64_t k = 0; k < K; ++k) {
+    VF bv[NV];
+#pragma GCC unroll 3
+    for (int n = 0; n < NV; ++n) bv[n] = load(b + n * step);
+    if constexpr (MR < kTileRows) {
+      // Few rows wait for memory: reach further ahead than the hardware does.
+#pragma GCC unroll 3
+      for (int n = 0; n < NV; ++n)
+        __builtin_prefetch(b + n * step + kPrefetchBytes / static_cast<ptrdiff_t>(sizeof(T)));
+    }
+    b += ldb;
+#pragma GCC unroll 8
+    for (int m = 0; m < MR; ++m) {
+      const VF av = hn::Set(d, a[m]);
+#pragma GCC unroll 3
+      for (int n = 0; n < NV; ++n) acc[m][n] = hn::MulAdd(av, bv[n], acc[m][n]);
+    }
+    a += MR;
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < MR; ++m) {
+#pragma GCC unroll 3
+    for (int n = 0; n < NV; ++n) {
+      float* p = c + m * ldc + n * step;
+      if (n == NV - 1) {
+        hn::BlendedStore(acc[m][n], mask, d, p);
+      } else {
+        hn::StoreU(acc[m][n], d, p);
+      }
+    }
+  }
+}
+
+template <int NV, typename T>
+void tile_rows(int64_t rows, int64_t K, const float* a, const T* b, ptrdiff_t ldb, float* c, ptrdiff_t ldc, size_t last,
+               bool fresh) {
+  switch (rows) {
+#define LT2_TILE(MR)                                                                   \
+  case MR:                                                                             \
+    if constexpr (MR <= kTileRows) tile<MR, NV, T>(K, a, b, ldb, c, ldc, last, fresh); \
+    break;
+    LT2_TILE(1)
+    LT2_TILE(2) LT2_TILE(3) LT2_TILE(4) LT2_TILE(5) LT2_TILE(6) LT2_TILE(7) LT2_TILE(8)
+#undef LT2_TILE
+        default : break;
+  }
+}
+
+// C [rows, cols] with rows <= kTileRows, cols <= panel width.
+template <typename T>
+void tile_any(int64_t rows, int64_t cols, int64_t K, const float* a, const T* b, ptrdiff_t ldb, float* c, ptrdiff_t ldc,
+              bool fresh) {
+  const int64_t step = lanes();
+  const size_t last = static_cast<size_t>((cols - 1) % step + 1);
+  switch (divide_up(cols, step)) {
+    case 1:
+      return tile_rows<1, T>(rows, K, a, b, ldb, c, ldc, last, fresh);
+    case 2:
+      return tile_rows<2, T>(rows, K, a, b, ldb, c, ldc, last, fresh);
+    default:
+      return tile_rows<3, T>(rows, K, a, b, ldb, c, ldc, last, fresh);
+  }
+}
+
+// Where A [M, K] comes from: row-major, or the transpose of a row-major matrix.
+struct SourceA {
+  Matrix from;
+  bool transposed;
+};
+
+// out [depth, kTileRows] = in [depth, ld], the first kTileRows columns.
+template <typename T>
+void copy_tile(const T* HWY_RESTRICT in, ptrdiff_t ld, int64_t depth, float* HWY_RESTRICT out) {
+  const hn::CappedTag<float, kTileRows> d;
+  const hn::Rebind<uint16_t, decltype(d)> d16;
+  const hn::RebindToUnsigned<decltype(d)> d32;
+  const ptrdiff_t step = static_cast<ptrdiff_t>(hn::Lanes(d));
+  for (int64_t k = 0; k < depth; ++k) {
+    for (ptrdiff_t i = 0; i < kTileRows; i += step) {
+      const T* p = in + k * ld + i;
+      if constexpr (sizeof(T) == sizeof(float)) {
+        hn::StoreU(hn::LoadU(d, p), d, out + k * kTileRows + i);
+      } else {
+        const auto bits = hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, p)));
+        hn::StoreU(hn::BitCast(d, bits), d, out + k * kTileRows + i);
+      }
+    }
+  }
+}
+
+// Packs A[m0 .. m0 + rows, k0 .. k0 + depth] as tiles [depth, kTileRows], the last tile with as many rows as are left.
+template <typename T>
+void pack_a(const SourceA& source, int64_t m0, int64_t rows, int64_t k0, int64_t depth, float* to) {
+  const T* data = static_cast<const T*>(source.from.data);
+  const ptrdiff_t ld = source.from.ld;
+  constexpr int64_t kSlice = 128;  // of depth, row-major: long enough to convert, short enough for the stack
+  if (source.transposed) {
+    // A few of the matrix's rows at a time: they stay in L1 while all tiles take their columns.
+    constexpr int64_t kRowsAtOnce = 16;
+    for (int64_t k = 0; k < depth; k += kRowsAtOnce) {
+      const int64_t slice = std::min(kRowsAtOnce, depth - k);
+      for (int64_t r = 0; r < rows; r += kTileRows) {
+        const int64_t count = std::min<int64_t>(kTileRows, rows - r);
+        const T* in = data + (k0 + k) * ld + m0 + r;
+        float* out = to + r * depth + k * count;
+        if (count == kTileRows) {
+          copy_tile(in, ld, slice, out);
+          continue;
+        }
+        for (int64_t i = 0; i < slice; ++i) {
+          for (int64_t j = 0; j < count; ++j) out[i * count + j] = widen(in[i * ld + j]);
+        }
+      }
+    }
+    return;
+  }
+  for (int64_t r = 0; r < rows; r += kTileRows) {
+    const int64_t count = std::min<int64_t>(kTileRows, rows - r);
+    const T* in = data + (m0 + r) * ld + k0;
+    float* out = to + r * depth;
+    if (count == 1) {
+      widen_row<false>(in, depth, depth, out);
+    } else if constexpr (sizeof(T) == sizeof(float)) {
+      transpose(count, depth, in, ld, out, count);
+    } else {
+      HWY_ALIGN float rows_f32[kTileRows * kSlice];
+      for (int64_t k = 0; k < depth; k += kSlice) {
+        const int64_t slice = std::min(kSlice, depth - k);
+        for (int64_t i = 0; i < count; ++i) widen_row<false>(in + i * ld + k, slice, slice, rows_f32 + i * kSlice);
+        transpose(count, slice, rows_f32, kSlice, out + k * count, count);
+      }
+    }
+  }
+}
+
+void pack_a(const SourceA& source, int64_t m0, int64_t rows, int64_t k0, int64_t depth, float* to) {
+  source.from.element == Element::kF32 ? pack_a<float>(source, m0, rows, k0, depth, to)
+                                       : pack_a<uint16_t>(source, m0, rows, k0, depth, to);
+}
+
+// Where B [K, N] comes from: panels, or a row-major matrix.
+struct SourceB {
+  Matrix from;  // in panels: ld unused
+  bool panels;
+  bool round;  // row-major only
+
+  bool in_place() const { return panels && from.element == Element::kF32; }
+};
+
+// Rows k0 .. k0 + depth of B's panel n0 .. n0 + cols, as it lies in fp32 panels.
+const float* panel_in_place(const SourceB& source, int64_t K, int64_t n0, int64_t padded, int64_t k0) {
+  return static_cast<const float*>(source.from.data) + n0 * K + k0 * padded;
+}
+
+// The same rows of columns n0 .. n0 + cols, some whole panels or the last ones, as fp32 panels [depth, width] in `to`.
+template <bool kRound, typename T>
+void pack_b(const SourceB& source, int64_t K, int64_t n0, int64_t cols, int64_t k0, int64_t depth, float* to) {
+  const int64_t width = panel_width();
+  const T* data = static_cast<const T*>(source.from.data);
+  if (source.panels) {
+    for (int64_t n = 0; n < cols; n += width) {
+      const int64_t padded = round_up(std::min(width, cols - n), lanes()), count = depth * padded;
+      widen_row<false>(data + (n0 + n) * K + k0 * padded, count, count, to + n * depth);
+    }
+    return;
+  }
+  // Row by row, for long reads: the rows lie pages apart.
+  for (int64_t k = 0; k < depth; ++k) {
+    const T* row = data + (k0 + k) * source.from.ld + n0;
+    for (int64_t n = 0; n < cols; n += width) {
+      const int64_t count = std::min(width, cols - n), padded = round_up(count, lanes());
+      widen_row<kRound>(row + n, count, padded, to + n * depth + k * padded);
+    }
+  }
+}
+
+void pack_b(const SourceB& source, int64_t K, int64_t n0, int64_t cols, int64_t k0, int64_t depth, float* to) {
+  if (source.from.element == Element::kBf16) return pack_b<false, uint16_t>(source, K, n0, cols, k0, depth, to);
+  source.round ? pack_b<true, float>(source, K, n0, cols, k0, depth, to)
+               : pack_b<false, float>(source, K, n0, cols, k0, depth, to);
+}
+
+// Where C [M, N] goes.
+struct Target {
+  void* data;
+  Element element;
+  const float* residual;
+  int64_t ld;
+};
+
+// Finishes C[m0 .. m0 + rows, n0 .. n0 + cols], whose sums lie at c.
+void finish(const Target& target, int64_t m0, int64_t rows, int64_t n0, int64_t cols, const float* c, ptrdiff_t ldc) {
+  for (int64_t m = 0; m < rows; ++m) {
+    const ptrdiff_t offset = (m0 + m) * target.ld + n0;
+    const float* sum = c + m * ldc;
+    if (target.element == Element::kBf16) {
+      narrow_row(sum, cols, static_cast<uint16_t*>(target.data) + offset);
+    } else if (target.residual != nullptr) {
+      const int64_t step = lanes();
+      const float* residual = target.residual + offset;
+      float* y = static_cast<float*>(target.data) + offset;
+      int64_t i = 0;
+      for (; i + step <= cols; i += step) hn::StoreU(hn::Add(load(residual + i), load(sum + i)), F(), y + i);
+      for (; i < cols; ++i) y[i] = residual[i] + sum[i];
+    }
+  }
+}
+
+struct Work {
+  int64_t M, N, K;
+  SourceA a;
+  SourceB b;
+  Target c;
+};
+
+struct ThreadScratch {
+  Scratch a, b, c;
+};
+ThreadScratch& thread_scratch() {
+  thread_local ThreadScratch scratch;
+  return scratch;
+}
+
+// Rows m0 .. m0 + rows of panels p0 .. p1.
+void product_task(const Work& w, int64_t m0, int64_t rows, int64_t p0, int64_t p1) {
+  const int64_t width = panel_width();
+  const int64_t depth = divide_up(w.K, divide_up(w.K, kBlockDepth));
+  ThreadScratch& scratch = thread_scratch();
+  float* a = scratch.a.floats(static_cast<size_t>(rows * depth));
+  float* b_scratch = scratch.b.floats(static_cast<size_t>(depth * width * kPanelsAtOnce));
+  const bool in_place = w.b.in_place();
+  const bool direct = w.c.element == Element::kF32;
+  float* c = nullptr;
+  ptrdiff_t ldc = 0;
+  if (direct) {
+    c = static_cast<float*>(w.c.data) + m0 * w.c.ld + p0 * width;
+    ldc = w.c.ld;
+  } else {
+    ldc = (p1 - p0) * width;
+    c = scratch.c.floats(static_cast<size_t>(rows * ldc));
+  }
+  for (int64_t k0 = 0; k0 < w.K; k0 += depth) {
+    const int64_t k_count = std::min(depth, w.K - k0);
+    pack_a(w.a, m0, rows, k0, k_count, a);
+    for (int64_t p = p0; p < p1; ++p) {
+      const int64_t n0 = p * width, cols = std::min(width, w.N - n0), padded = round_up(cols, lanes());
+      const int64_t packed = (p - p0) % kPanelsAtOnce;
+      if (!in_place && packed == 0) {
+        pack_b(w.b, w.K, n0, std::min({kPanelsAtOnce * width, p1 * width - n0, w.N - n0}), k0, k_count, b_scratch);
+      }
+      const float* b = in_place ? panel_in_place(w.b, w.K, n0, padded, k0) : b_scratch + packed * width * k_count;
+      float* c_panel = c + (p - p0) * width;
+      for (int64_t r = 0; r < rows; r += kTileRows) {
+        tile_any(std::min<int64_t>(kTileRows, rows - r), cols, k_count, a + r * k_count, b, padded, c_panel + r * ldc,
+                 ldc, k0 == 0);
+      }
+      if (k0 + k_count == w.K) finish(w.c, m0, rows, n0, cols, c_panel, ldc);
+    }
+  }
+}
+
+// Tasks are blocks of rows times groups of panels, small enough that threads end together.
+void product(const Work& w) {
+  const int64_t panels = divide_up(w.N, panel_width());
+  const int64_t threads = w.M * w.N * w.K <= 2 * kThreadWork ? 1 : num_threads();
+  const int64_t most_groups = divide_up(panels, kTaskPanels / 3);
+  int64_t block_rows = w.b.in_place() ? kBlockRows : kBlockRowsRepack;
+  while (threads > 1 && block_rows > 32 && divide_up(w.M, block_rows) * most_groups < 2 * threads) block_rows /= 2;
+  const int64_t blocks = divide_up(w.M, block_rows);
+  block_rows = round_up(divide_up(w.M, blocks), kTileRows);
+  int64_t groups = std::clamp<int64_t>(divide_up(8 * threads, blocks), 1, most_groups);
+  groups = std::max(groups, divide_up(panels, kTaskPanels));
+  parallel_for(blocks * groups, threads == 1 ? blocks * groups : 1, [&](int64_t begin, int64_t end) HWY_ATTR {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t m0 = task / groups * block_rows, group = task % groups;
+      if (m0 >= w.M) continue;
+      product_task(w, m0, std::min(block_rows, w.M - m0), panels * group / groups, panels * (group + 1) / groups);
+    }
+  });
+}
+
+// All rows in one tile; threads share the output channels vector by vector, so that they end together.
+template <typename T>
+void product_few_rows(const Work& w) {
+  const int64_t step = lanes(), width = panel_width(), vectors = divide_up(w.N, step);
+  const int64_t threads = w.M * w.N * w.K <= 2 * kThreadWork ? 1 : num_threads();
+  int64_t grain = divide_up(vectors, threads);
+  if (grain >= 16 * kTileVecs) grain = round_up(divide_up(grain, 8), kTileVecs);
+  float* a = thread_scratch().a.floats(static_cast<size_t>(w.M * w.K));
+  pack_a(w.a, 0, w.M, 0, w.K, a);
+  const bool direct = w.c.element == Element::kF32;
+  parallel_for(vectors, grain, [&](int64_t begin, int64_t end) HWY_ATTR {
+    HWY_ALIGN float sums[kFewRows * kTileVecs * HWY_MAX_BYTES / sizeof(float)];
+    for (int64_t v = begin; v < end;) {
+      const int64_t p = v / kTileVecs, n0 = p * width, padded = round_up(std::min(width, w.N - n0), step);
+      const int64_t skip = (v - p * kTileVecs) * step;
+      const int64_t count = std::min({(p + 1) * kTileVecs, end, vectors}) - v;
+      const int64_t cols = std::min(count * step, w.N - v * step);
+      const T* b = static_cast<const T*>(w.b.from.data) + n0 * w.K + skip;
+      float* c = direct ? static_cast<float*>(w.c.data) + v * step : sums;
+      const ptrdiff_t ldc = direct ? w.c.ld : width;
+      tile_any(w.M, cols, w.K, a, b, padded, c, ldc, true);
+      finish(w.c, 0, w.M, v * step, cols, c, ldc);
+      v += count;
+    }
+  });
+}
+
+void forward(const LinearForward& in) {
+  const Panels& p = *in.weight;
+  const Work w{in.M,
+               p.N,
+               p.K,
+               {in.x, false},
+               {{p.data.get(), p.element, 0}, true, false},
+               {in.y, in.y_element, in.residual, p.N}};
+  if (in.M > kFewRows) return product(w);
+  p.element == Element::kF32 ? product_few_rows<float>(w) : product_few_rows<uint16_t>(w);
+}
+
+void backward_input(const LinearBackwardInput& in) {
+  product({in.M,
+           in.K,
+           in.N,
+           {in.dy, false},
+           {{in.weight, Element::kF32, in.K}, false, in.round_weight},
+           {in.dx, in.dx_element, nullptr, in.K}});
+}
+
+void backward_weight(const LinearBackwardWeight& in) {
+  product({in.N, in.K, in.M, {in.dy, true}, {in.x, false, false}, {in.dw, Element::kF32, nullptr, in.K}});
+}
+
+void pack(const float* weight, Panels* out) {
+  const int64_t step = lanes(), width = panel_width(), N = out->N, K = out->K;
+  constexpr int64_t kSlice = 128;  // of K: a slice of a panel stays in L1 while it is transposed
+  parallel_for(
+      divide_up(N, width), std::max<int64_t>(1, kThreadWork / (width * K)), [&](int64_t begin, int64_t end) HWY_ATTR {
+        HWY_ALIGN float slice[kSlice * kTileVecs * HWY_MAX_BYTES / sizeof(float)];
+        for (int64_t p = begin; p < end; ++p) {
+          const int64_t n0 = p * width, cols = std::min(width, N - n0), padded = round_up(cols, step);
+          for (int64_t k0 = 0; k0 < K; k0 += kSlice) {
+            const int64_t depth = std::min(kSlice, K - k0);
+            const ptrdiff_t offset = n0 * K + k0 * padded;
+            float* to = out->element == Element::kF32 ? reinterpret_cast<float*>(out->data.get()) + offset : slice;
+            transpose(cols, depth, weight + n0 * K + k0, K, to, padded);
+            for (int64_t k = 0; k < depth; ++k) std::fill(to + k * padded + cols, to + (k + 1) * padded, 0.f);
+            if (out->element == Element::kBf16) {
+              narrow_row(slice, depth * padded, reinterpret_cast<uint16_t*>(out->data.get()) + offset);
+            }
+          }
+        }
+      });
+}
+
+}  // namespace
+
+int64_t linear_panel_width_simd() { return panel_width(); }
+void linear_pack_simd(const float* weight, Panels* out) { pack(weight, out); }
+void linear_forward_simd(const LinearForward& in) { forward(in); }
+void linear_backward_input_simd(const LinearBackwardInput& in) { backward_input(in); }
+void linear_backward_weight_simd(const LinearBackwardWeight& in) { backward_weight(in); }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lt2
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace lt2 {
+
+HWY_EXPORT(linear_panel_width_simd);
+HWY_EXPORT(linear_pack_simd);
+HWY_EXPORT(linear_forward_simd);
+HWY_EXPORT(linear_backward_input_simd);
+HWY_EXPORT(linear_backward_weight_simd);
+
+int64_t linear_panel_width() { return HWY_DYNAMIC_DISPATCH(linear_panel_width_simd)(); }
+
+Panels linear_pack(const float* weight, int64_t N, int64_t K, Element element) {
+  Panels out;
+  out.N = N;
+  out.K = K;
+  out.element = element;
+  out.width = linear_panel_width();
+  const int64_t padded = (N + out.width - 1) / out.width * out.width;
+  out.data = aligned_bytes(static_cast<size_t>(padded * K) * (element == Element::kF32 ? 4 : 2));
+  HWY_DYNAMIC_DISPATCH(linear_pack_simd)(weight, &out);
+  return out;
+}
+
+void linear_forward(const LinearForward& in) { HWY_DYNAMIC_DISPATCH(linear_forward_simd)(in); }
+void linear_backward_input(const LinearBackwardInput& in) { HWY_DYNAMIC_DISPATCH(linear_backward_input_simd)(in); }
+void linear_backward_weight(const LinearBackwardWeight& in) { HWY_DYNAMIC_DISPATCH(linear_backward_weight_simd)(in); }
+
+}  // namespace lt2
+#endif

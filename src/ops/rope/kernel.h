@@ -1,0 +1,17 @@
+#pragma once
+// Rotation of pairs by the angles of a table. Pointers are fp32, or bf16 where `bf16` is set.
+#include <cstdint>
+
+namespace lt2 {
+
+struct RopeShape {
+  int64_t B, L, H, E;
+  bool pairs;  // neighbours (2i, 2i + 1); else halves (i, i + E / 2)
+  bool bf16;
+  bool inverse;  // rotate by the negative angle: the backward pass
+};
+
+/// x, y [B, L, H, E]. table[t] points to the cosines, then the sines, of token t: E / 2 each.
+void rope_rotate(const RopeShape& shape, const void* x, const float* const* table, void* y);
+
+}  // namespace lt2

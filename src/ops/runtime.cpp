@@ -1,0 +1,22 @@
+#include "ops/runtime.h"
+
+#include <malloc.h>
+
+#include "base/threads.h"
+#include "base/torch.h"
+#include "ops/simd/isa.h"
+
+namespace lt2 {
+
+void init_runtime(int threads) {
+  apply_isa_override();
+  // Threads inherit the mode of the thread that starts them, so this comes before the first parallel region.
+  at::globalContext().setFlushDenormal(true);
+  set_num_threads(threads > 0 ? threads : allowed_cores());
+  at::set_num_threads(num_threads());
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, -1);
+  mallopt(M_TOP_PAD, 64 << 20);
+}
+
+}  // namespace lt2

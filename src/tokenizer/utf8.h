@@ -1,0 +1,40 @@
+#pragma once
+// Bytes that claim to be UTF-8. Broken text is cut the way the Unicode standard recommends and Python and browsers do:
+// each maximal subpart of an ill-formed sequence is one unit, so it becomes one U+FFFD.
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace lt2 {
+
+/// What stands at one place of a text: a whole character, or a maximal subpart of a broken one.
+struct Utf8Unit {
+  size_t bytes = 0;
+  bool valid = false;
+  bool cut_off = false;  // not valid, but the text ends here and further bytes could complete it
+};
+
+/// The unit at text[at], at < text.size().
+Utf8Unit utf8_unit(std::string_view text, size_t at);
+
+/// Number of invalid units; 0 means the text is well-formed.
+int64_t count_invalid_utf8(std::string_view text);
+
+/// Every invalid unit becomes U+FFFD.
+std::string replace_invalid_utf8(std::string_view text);
+
+/// Every byte of an invalid unit becomes the four characters \xNN, lower-case hex.
+std::string escape_invalid_utf8(std::string_view text);
+
+/// Length of the longest prefix that no further byte can change the reading of: the text without a cut-off character at
+/// its end.
+size_t complete_utf8_prefix(std::string_view text);
+
+/// The first place >= `at` that does not lie inside a character (bytes 80..BF are inside one).
+size_t utf8_border_from(std::string_view text, size_t at);
+
+/// Appends a Unicode scalar value (not a surrogate).
+void append_utf8(std::string& text, uint32_t code_point);
+
+}  // namespace lt2

@@ -1,0 +1,115 @@
+#include "train/adamw.h"
+
+#include <cmath>
+
+#include "base/error.h"
+#include "base/threads.h"
+#include "train/adamw_kernel.h"
+
+namespace lt2 {
+namespace {
+
+// Fixed pieces: the sum of squares must not depend on the number of threads.
+constexpr int64_t kPiece = 1 << 16;
+
+}  // namespace
+
+AdamW::AdamW(NamedTensors parameters, const OptimConfig& config) : config_(config) {
+  std::vector<std::regex> exempt;
+  for (const auto& pattern : config.decay_exempt) exempt.emplace_back(pattern);
+  for (auto& [name, parameter] : parameters) {
+    Slot slot{.name = name, .parameter = parameter, .exp_avg = {}, .exp_avg_sq = {}};
+    for (const auto& pattern : exempt) slot.decayed = slot.decayed && !std::regex_search(name, pattern);
+    slots_.push_back(std::move(slot));
+  }
+}
+
+double AdamW::gradient_norm() const {
+  double sum = 0;
+  for (const auto& slot : slots_) {
+    const auto& grad = slot.parameter.grad();
+    if (!grad.defined()) continue;
+    if (!grad.is_cpu()) {
+      sum += grad.to(torch::kFloat64).square().sum().item<double>();
+      continue;
+    }
+    const auto g = grad.contiguous();
+    const int64_t n = g.numel(), pieces = (n + kPiece - 1) / kPiece;
+    std::vector<double> parts(static_cast<size_t>(pieces));
+    parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        parts[static_cast<size_t>(i)] = sum_of_squares(g.data_ptr<float>() + i * kPiece, std::min(kPiece, n - i * kPiece));
+      }
+    });
+    for (const double part : parts) sum += part;
+  }
+  return std::sqrt(sum);
+}
+
+void AdamW::step(double lr, double gradient_scale) {
+  torch::NoGradGuard no_grad;
+  for (auto& slot : slots_) {
+    if (!slot.parameter.grad().defined()) continue;
+    if (!slot.exp_avg.defined()) {
+      slot.exp_avg = torch::zeros_like(slot.parameter);
+      slot.exp_avg_sq = torch::zeros_like(slot.parameter);
+    }
+    ++slot.steps;
+    const double n = static_cast<double>(slot.steps);
+    const AdamWStep s{.decay = static_cast<float>(1 - lr * (slot.decayed ? config_.weight_decay : 0)),
+                      .beta1 = static_cast<float>(config_.beta1),
+                      .beta2 = static_cast<float>(config_.beta2),
+                      .gradient_scale = static_cast<float>(gradient_scale),
+                      .step_size = static_cast<float>(lr / (1 - std::pow(config_.beta1, n))),
+                      .inverse_root_correction = static_cast<float>(1 / std::sqrt(1 - std::pow(config_.beta2, n))),
+                      .epsilon = static_cast<float>(config_.epsilon)};
+    if (!slot.parameter.is_cpu()) {
+      const auto g = slot.parameter.grad() * gradient_scale;
+      slot.parameter.mul_(s.decay);
+      slot.exp_avg.mul_(config_.beta1).add_(g, 1 - config_.beta1);
+      slot.exp_avg_sq.mul_(config_.beta2).addcmul_(g, g, 1 - config_.beta2);
+      slot.parameter.addcdiv_(slot.exp_avg, slot.exp_avg_sq.sqrt().mul_(s.inverse_root_correction).add_(config_.epsilon), -s.step_size);
+      continue;
+    }
+    const auto g = slot.parameter.grad().contiguous();
+    float *p = slot.parameter.data_ptr<float>(), *m = slot.exp_avg.data_ptr<float>(), *v = slot.exp_avg_sq.data_ptr<float>();
+    const float* gradient = g.data_ptr<float>();
+    parallel_for(slot.parameter.numel(), kPiece, [&](int64_t begin, int64_t end) {
+      adamw_step(s, p + begin, m + begin, v + begin, gradient + begin, end - begin);
+    });
+    // Written behind torch's back: packed copies of the weight look at the version.
+    slot.parameter.unsafeGetTensorImpl()->bump_version();
+  }
+}
+
+void AdamW::zero_grad() {
+  for (auto& slot : slots_) slot.parameter.mutable_grad() = torch::Tensor();
+}
+
+NamedTensors AdamW::state() const {
+  NamedTensors out;
+  for (const auto& slot : slots_) {
+    if (!slot.exp_avg.defined()) continue;
+    out.emplace_back(slot.name + ".exp_avg", slot.exp_avg);
+    out.emplace_back(slot.name + ".exp_avg_sq", slot.exp_avg_sq);
+    out.emplace_back(slot.name + ".step", torch::tensor({slot.steps}, torch::kInt64));
+  }
+  return out;
+}
+
+void AdamW::restore(const NamedTensors& state) {
+  for (auto& slot : slots_) {
+    const bool present = std::any_of(state.begin(), state.end(), [&](const auto& item) { return item.first == slot.name + ".step"; });
+    if (!present) {
+      slot.steps = 0;
+      slot.exp_avg = slot.exp_avg_sq = torch::Tensor();
+      continue;
+    }
+    const auto shape = slot.parameter.sizes().vec();
+    slot.exp_avg = take(state, slot.name + ".exp_avg", shape).to(slot.parameter.device(), torch::kFloat32).clone();
+    slot.exp_avg_sq = take(state, slot.name + ".exp_avg_sq", shape).to(slot.parameter.device(), torch::kFloat32).clone();
+    slot.steps = take(state, slot.name + ".step", {1}).item<int64_t>();
+  }
+}
+
+}  // namespace lt2

@@ -1,0 +1,76 @@
+#include "train/checkpoint.h"
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "checkpoint/checksums.h"
+#include "checkpoint/safetensors.h"
+#include "model/model_io.h"
+
+namespace lt2 {
+
+namespace fs = std::filesystem;
+
+fs::path checkpoint_folder(const fs::path& checkpoints, int64_t step) { return checkpoints / fmt::format("{:010}", step); }
+
+void save_checkpoint(const fs::path& folder, const LoopedTransformer& model, const AdamW& optimizer, const std::string& params_json,
+                     const TrainState& state) {
+  fs::create_directories(folder.parent_path());
+  if (fs::exists(folder)) fs::remove_all(folder);
+  write_folder_atomically(folder, [&](const fs::path& aside) {
+    write_safetensors(aside / "model.safetensors", model.official_parameters(), {{"format", "pt"}});
+    write_safetensors(aside / "optimizer.safetensors", optimizer.state(), {{"format", "pt"}});
+    write_file_atomically(aside / "params.json", params_json);
+    // The loader's state holds 128-bit integers, which JSON libraries cut: it travels as text.
+    const nlohmann::ordered_json json{{"step", state.step},
+                                      {"acc_step", 0},
+                                      {"draws", state.draws},
+                                      {"skipped_steps", state.skipped_steps},
+                                      {"data_loader_state", state.loader}};
+    write_file_atomically(aside / "train_state.json", json.dump(2) + "\n");
+    write_checksums(aside);
+  });
+}
+
+TrainState load_checkpoint(const fs::path& folder, LoopedTransformer& model, AdamW& optimizer) {
+  load_parameters(model, SafetensorsFile(folder / "model.safetensors"));
+  const SafetensorsFile moments(folder / "optimizer.safetensors");
+  NamedTensors tensors;
+  for (const auto& name : moments.names()) tensors.emplace_back(name, moments.tensor(name));
+  optimizer.restore(tensors);
+  const auto path = folder / "train_state.json";
+  const auto json = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  LT2_CHECK(json.is_object() && json.contains("step") && json.contains("data_loader_state"),
+            "{}: expected an object with step and data_loader_state", path.string());
+  return {.step = json.at("step").get<int64_t>(),
+          .draws = json.value("draws", int64_t{0}),
+          .skipped_steps = json.value("skipped_steps", int64_t{0}),
+          .loader = json.at("data_loader_state").get<std::string>()};
+}
+
+void prune_checkpoints(const fs::path& checkpoints, int64_t dump_every, int64_t dump_keep, int64_t eval_every, int64_t eval_keep) {
+  const auto folders = complete_checkpoints(checkpoints);
+  std::set<fs::path> kept, candidates;
+  const auto sort_out = [&](int64_t every, int64_t keep) {
+    std::vector<fs::path> kind;
+    for (const auto& folder : folders) {
+      if (every > 0 && std::stoll(folder.filename().string()) % every == 0) kind.push_back(folder);
+    }
+    const size_t first = keep > 0 && kind.size() > static_cast<size_t>(keep) ? kind.size() - static_cast<size_t>(keep) : 0;
+    candidates.insert(kind.begin(), kind.end());
+    kept.insert(kind.begin() + static_cast<std::ptrdiff_t>(first), kind.end());
+  };
+  sort_out(dump_every, dump_keep);
+  sort_out(eval_every, eval_keep);
+  for (const auto& folder : candidates) {
+    if (kept.count(folder)) continue;
+    std::error_code error;
+    fs::remove_all(folder, error);
+    if (error) log_warning("{} could not be removed: {}", folder.string(), error.message());
+  }
+}
+
+}  // namespace lt2

@@ -1,0 +1,38 @@
+#pragma once
+// metrics.jsonl with lingua's keys: one JSON object a log point, appended.
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <string>
+
+namespace lt2 {
+
+/// UTC now as 2026-05-20T12:34:56.789012+00:00.
+std::string utc_timestamp();
+/// Resident set of this process, GiB.
+double resident_gib();
+
+/// What one line of metrics.jsonl tells.
+struct StepMetrics {
+  int64_t global_step = 0, total_tokens = 0, loops = 1;
+  double tokens_per_s = 0, flops = 0, iteration_s = 0, data_s = 0, gradient_norm = 0, lr = 0, loss = 0;
+};
+
+class MetricsLog {
+ public:
+  /// Appends to PATH from `resumed_step` on: lines of later steps, left by a run that died after its last checkpoint, are dropped, as is a broken last line.
+  MetricsLog(const std::filesystem::path& path, int64_t resumed_step);
+  void write(const StepMetrics& m);
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// Appends one line {"global_step", source: {"loss_per_token", "bits_per_byte", ...}, "created_at"} to metrics.validation.jsonl.
+void append_validation(const std::filesystem::path& path, int64_t step, const std::string& source, double loss_per_token,
+                       double bits_per_byte);
+
+/// Keeps the lines of a .jsonl file whose global_step is at most `step`.
+void drop_lines_after(const std::filesystem::path& path, int64_t step);
+
+}  // namespace lt2

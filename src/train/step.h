@@ -1,0 +1,31 @@
+#pragma once
+// One optimizer step: micro-batches forward and backward, clip, AdamW.
+// Source: TRAINING sections 1 to 4 of the LT2 description.
+#include <functional>
+#include <vector>
+
+#include "config/train_config.h"
+#include "model/looped_transformer.h"
+#include "train/adamw.h"
+
+namespace lt2 {
+
+struct MicroBatch {
+  torch::Tensor inputs, targets;  // int64 [B, L]
+  int64_t draw = 0;               // of random layouts: one a micro-step
+};
+
+struct StepResult {
+  double loss = 0;                   // mean of the micro-losses
+  std::vector<double> micro_losses;  // undivided
+  double gradient_norm = 0;          // before clipping
+  double lr = 0;
+  bool applied = true;               // false: the loss or the norm was not finite, no weight was touched
+};
+
+/// Runs step `step` (from 0) of `steps`: `next(micro)` gives each of the `micro_steps` batches. Gradients are dropped at the end. If a loss or the norm
+/// is not finite, nothing is updated and `applied` is false; what then happens is the caller's policy.
+StepResult train_step(LoopedTransformer& model, AdamW& optimizer, const OptimConfig& optim, int64_t step, int64_t steps,
+                      int64_t micro_steps, const std::function<MicroBatch(int64_t micro)>& next);
+
+}  // namespace lt2

@@ -1,0 +1,158 @@
+// The program as a user meets it: exit status and one clear line for everything that can be wrong.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "base/files.h"
+
+namespace lt2 {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Result {
+  int status = -1;
+  std::string out, err;
+};
+
+class Program : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    root_ = fs::temp_directory_path() / ("lt2_program_" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
+    fs::remove_all(root_);
+    fs::create_directories(root_);
+    std::ofstream text(root_ / "text.txt");
+    for (int i = 0; i < 300; ++i) text << "line " << i << ": the quick brown fox jumps over the lazy dog\n";
+    std::ofstream(root_ / "tiny.yaml")
+        << "name: tiny\ndump_dir: " << (root_ / "run").string() << "\nsteps: 4\ndata:\n  sources: {" << (root_ / "text.txt").string()
+        << ": 1.0}\n  seq_len: 32\n  batch_size: 2\n  prefetch_size: 4\noptim: {lr: 0.003, warmup: 1}\nmodel:\n  dim: 32\n  n_layers: 2\n  n_heads: 2\n  multiple_of: 16\n"
+           "  loop_count: 2\n  mixer: gdn\n  attention_pattern: 1:1\n  gated_attn: true\ndistributed: {model_dtype: fp32}\n";
+  }
+  void TearDown() override { fs::remove_all(root_); }
+  Result run(const std::string& arguments) {
+    const auto command = fmt::format("cd '{}' && '{}' {} >'{}/out' 2>'{}/err' </dev/null", root_.string(), LT2_PROGRAM, arguments, root_.string(), root_.string());
+    const int status = std::system(command.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(root_ / "out"), read_file(root_ / "err")};
+  }
+  // Exit status 1 and one line on stderr that begins with "error: " and holds all `words`.
+  void expect_error(const std::string& arguments, const std::vector<std::string>& words) {
+    const auto result = run(arguments);
+    EXPECT_EQ(result.status, 1) << arguments << "\n" << result.err;
+    const auto at = result.err.find("error: ");
+    ASSERT_NE(at, std::string::npos) << arguments << "\n" << result.err;
+    const auto line = result.err.substr(at);
+    EXPECT_EQ(line.find('\n'), line.size() - 1) << line;
+    EXPECT_EQ(line.find("internal"), std::string::npos) << line;
+    for (const auto& word : words) EXPECT_NE(line.find(word), std::string::npos) << "expected \"" << word << "\" in: " << line;
+  }
+  fs::path root_;
+};
+
+TEST_F(Program, HelpShowsAnExampleForEveryCommand) {
+  EXPECT_EQ(run("--help").status, 0);
+  for (const char* command : {"train", "generate", "inspect", "check", "bench", "report"}) {
+    const auto result = run(std::string(command) + " --help");
+    EXPECT_EQ(result.status, 0) << command;
+    EXPECT_NE(result.out.find("example: lt2 " + std::string(command)), std::string::npos) << result.out;
+  }
+  expect_error("trian", {"trian", "--help"});
+  expect_error("train --seed=1 config=tiny.yaml", {"--seed", "key=value"});
+}
+
+TEST_F(Program, TrainsGeneratesInspectsBenchesReports) {
+  auto result = run("train config=tiny.yaml");
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.err.find('\r'), std::string::npos) << "no terminal, no redrawn line";
+  result = run("generate ckpt=run prompt=line max_gen_len=12 temperature=0.7 top_k=5 seed=3");
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.err.find("state"), std::string::npos);
+  EXPECT_EQ(run("generate ckpt=run prompt=line max_gen_len=12 temperature=0.7 top_k=5 seed=3").out, result.out);
+  EXPECT_EQ(run("inspect ckpt=run").status, 0);
+  EXPECT_EQ(run("inspect config=tiny.yaml model.dim=64").status, 0);
+  result = run("bench ckpt=run mode=decode contexts=16,64 seconds=0.05 output=run/bench.jsonl");
+  ASSERT_EQ(result.status, 0) << result.err;
+  result = run("report run");
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(read_file(root_ / "run" / "report.html").find("<svg"), std::string::npos);
+  result = run("train config=tiny.yaml --dry-run");
+  EXPECT_EQ(result.status, 0);
+  EXPECT_NE(result.out.find("FLOPs per token"), std::string::npos);
+}
+
+TEST_F(Program, BadInputIsOneClearLine) {
+  expect_error("train", {"config=FILE"});
+  expect_error("train config=nowhere.yaml", {"nowhere.yaml"});
+  expect_error("train config=tiny.yaml model.atention_pattern=4:1", {"model.atention_pattern", "attention_pattern"});
+  expect_error("train config=tiny.yaml model.dim=abc", {"model.dim", "abc"});
+  expect_error("train config=tiny.yaml model.n_heads=5", {"n_heads", "5", "32"});
+  expect_error("train config=tiny.yaml model.layer_pattern=cot_gdp model.mixer=null", {"layer_pattern"});
+  expect_error("train config=tiny.yaml distributed.model_dtype=fp16", {"fp16"});
+  expect_error("train config=tiny.yaml 'data.sources={gone.txt: 1.0}' data.root_dir=/nowhere", {"gone.txt"});
+  std::ofstream(root_ / "empty.txt").close();
+  std::ofstream(root_ / "broken.jsonl") << "{\"text\": \"good\"}\n{\"body\": \"no text\"}\n";
+  std::ofstream(root_ / "empty.yaml") << "dump_dir: x\ndata: {sources: {" << (root_ / "empty.txt").string() << ": 1}, add_bos: false, add_eos: false}\nmodel: {n_heads: 4, dim: 32}\ndistributed: {model_dtype: fp32}\n";
+  std::ofstream(root_ / "broken.yaml") << "dump_dir: y\ndata: {sources: {" << (root_ / "broken.jsonl").string() << ": 1}}\nmodel: {n_heads: 4, dim: 32}\ndistributed: {model_dtype: fp32}\n";
+  expect_error("train config=empty.yaml", {"empty.txt"});
+  expect_error("train config=broken.yaml", {"broken.jsonl:2", "text"});
+  expect_error("generate prompt=x", {"ckpt"});
+  expect_error("generate ckpt=nowhere prompt=x", {"nowhere"});
+  expect_error("generate ckpt=nowhere promt=x", {"promt", "prompt"});
+  expect_error("inspect", {"ckpt=DIR"});
+  expect_error("check nowhere", {"nowhere"});
+  expect_error("report nowhere", {"nowhere"});
+  expect_error("bench config=tiny.yaml contexts=abc", {"contexts", "abc"});
+}
+
+TEST_F(Program, CorruptCheckpointIsOneClearLine) {
+  ASSERT_EQ(run("train config=tiny.yaml").status, 0);
+  const auto weights = root_ / "run" / "checkpoints" / "0000000004" / "model.safetensors";
+  const auto good = read_file(weights);
+  std::ofstream(weights, std::ios::binary) << good.substr(0, good.size() / 2);
+  expect_error("generate ckpt=run/checkpoints/0000000004 prompt=x", {"model.safetensors"});
+  std::ofstream(weights, std::ios::binary) << std::string(8, '\xff') + good.substr(8);
+  expect_error("generate ckpt=run/checkpoints/0000000004 prompt=x", {"model.safetensors"});
+}
+
+TEST_F(Program, TermSavesAndExitsZero) {
+  for (const int signal : {SIGTERM, SIGINT}) {
+    fs::remove_all(root_ / "run");
+    const pid_t child = fork();
+    if (child == 0) {
+      [[maybe_unused]] const auto* out = std::freopen((root_ / "out").c_str(), "w", stdout);
+      [[maybe_unused]] const auto* err = std::freopen((root_ / "err").c_str(), "w", stderr);
+      execl(LT2_PROGRAM, LT2_PROGRAM, "train", ("config=" + (root_ / "tiny.yaml").string()).c_str(), "steps=1000000", nullptr);
+      _exit(127);
+    }
+    for (int i = 0; i < 600 && (!fs::exists(root_ / "run" / "metrics.jsonl") || fs::file_size(root_ / "run" / "metrics.jsonl") == 0); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    kill(child, signal);
+    int status = 0;
+    waitpid(child, &status, 0);
+    ASSERT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), 0) << read_file(root_ / "err");
+    EXPECT_NE(read_file(root_ / "err").find("Run the same command again"), std::string::npos) << read_file(root_ / "err");
+    EXPECT_FALSE(fs::is_empty(root_ / "run" / "checkpoints"));
+  }
+}
+
+TEST_F(Program, CheckJudges) {
+  auto result = run("check " LT2_TEST_DATA "/vectors/attention/full_gqa.safetensors --strict");
+  EXPECT_EQ(result.status, 0) << result.out;
+  EXPECT_NE(result.out.find("1 passed, 0 failed, 0 skipped"), std::string::npos);
+  std::ofstream(root_ / "bad.safetensors") << "not a safetensors file";
+  result = run("check bad.safetensors");
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.out.find("0 passed, 1 failed, 0 skipped"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace lt2

@@ -1,0 +1,113 @@
+#include "config/overrides.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "config/generate_config.h"
+
+namespace lt2 {
+namespace {
+
+std::string yaml_of(const std::string& argument) { return write_yaml(canonical(parse_override(argument, "x"))); }
+
+std::string error_of(const std::string& argument) {
+  try {
+    GenerateConfig config;
+    apply_overrides(config, {argument}, "lt2 generate");
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+TEST(Override, Syntax) {
+  EXPECT_EQ(yaml_of("a=1"), "a: 1\n");
+  EXPECT_EQ(yaml_of("a.b.c=v"), "a:\n  b:\n    c: v\n");
+  EXPECT_EQ(yaml_of("a[b]=v"), "a:\n  b: v\n");
+  EXPECT_EQ(yaml_of("a[b].c=v"), "a:\n  b:\n    c: v\n");
+  EXPECT_EQ(yaml_of("a=b=c"), "a: 'b=c'\n");
+  EXPECT_EQ(yaml_of("a"), "a: null\n");
+  EXPECT_EQ(yaml_of("a="), "a: null\n");
+  EXPECT_EQ(yaml_of("a='null'"), "a: 'null'\n");
+  EXPECT_EQ(yaml_of("a=[x, z]"), "a:\n  - x\n  - z\n");
+  EXPECT_EQ(yaml_of("s={w: 1.0}"), "s:\n  w: 1.0\n");
+  EXPECT_EQ(yaml_of("s.d_1.0=2"), "s:\n  d_1:\n    '0': 2\n");
+  EXPECT_EQ(yaml_of("s.\"d_1.0\"=2"), "s:\n  d_1.0: 2\n");
+  EXPECT_EQ(yaml_of("s[d_1.0]=2"), "s:\n  d_1.0: 2\n");
+  EXPECT_EQ(yaml_of("p=4:1"), "p: '4:1'\n");
+  EXPECT_EQ(yaml_of("p=full->SWA=4->2:1"), "p: 'full->SWA=4->2:1'\n");
+}
+
+TEST(Override, BadKeys) {
+  for (const auto* bad : {"=1", ".a=1", "a.=1", "a..b=1", "a[=1", "a[]=1", "a.\"b=1", "a.\"b\"c=1", "a\"b\"=1", ""}) {
+    EXPECT_THROW(parse_override(bad, bad), Error) << bad;
+  }
+}
+
+TEST(Override, FillsAnyStruct) {
+  GenerateConfig config;
+  EXPECT_EQ(config.temperature, 0.0);
+  EXPECT_EQ(config.max_gen_len, 512);
+  EXPECT_EQ(config.dtype, "bf16");
+  EXPECT_EQ(config.device, "cpu");
+  apply_overrides(
+      config,
+      {"ckpt=runs/demo", "temperature=8e-1", "top_k=40", "until=[END, 'a: b']", "dtype=fp32", "chat=yes", "top_k=50"},
+      "lt2 generate");
+  EXPECT_EQ(config.ckpt, "runs/demo");
+  EXPECT_EQ(config.temperature, 0.8);
+  EXPECT_EQ(config.top_k, 50);
+  EXPECT_EQ(config.until, (std::vector<std::string>{"END", "a: b"}));
+  EXPECT_TRUE(config.chat);
+  apply_overrides(config, {"top_k"}, "lt2 generate");
+  EXPECT_EQ(config.top_k, std::nullopt);
+}
+
+TEST(Override, PromptsAreNotYaml) {
+  for (const std::string prompt :
+       {"First Citizen: speak", "{x", "# title", "null", "5", "a=b", "", "\"quoted\"", "two\nlines", "${x} \\${y}"}) {
+    GenerateConfig config;
+    apply_overrides(config, {"prompt=" + prompt}, "lt2 generate");
+    EXPECT_EQ(config.prompt, prompt);
+  }
+}
+
+TEST(Override, Errors) {
+  EXPECT_EQ(error_of("temperatur=1"), "lt2 generate: temperatur=1: unknown key temperatur; did you mean temperature?");
+  EXPECT_EQ(error_of("--seed=1"), "lt2 generate: --seed=1: unknown key --seed; did you mean seed?");
+  EXPECT_EQ(error_of("xyzzy=1"), "lt2 generate: xyzzy=1: unknown key xyzzy");
+  EXPECT_EQ(error_of("top_k=1.0"), "lt2 generate: top_k=1.0: top_k must be an integer or null; found 1.0");
+  EXPECT_EQ(error_of("top_k=0"), "lt2 generate: top_k=0: top_k must be at least 1; found 0");
+  EXPECT_EQ(error_of("top_p=1.5"), "lt2 generate: top_p=1.5: top_p must be above 0 and at most 1; found 1.5");
+  EXPECT_EQ(error_of("temperature=nan"),
+            "lt2 generate: temperature=nan: temperature must be at least 0; found \"nan\"");
+  EXPECT_EQ(error_of("temperature"), "lt2 generate: temperature: temperature must be a number; found null");
+  EXPECT_EQ(error_of("until=x"), "lt2 generate: until=x: until must be a list of texts; found \"x\"");
+  EXPECT_EQ(error_of("until.0=x"), "lt2 generate: until.0=x: until must be a list of texts; found a map");
+  EXPECT_EQ(error_of("dtype=bf61"),
+            "lt2 generate: dtype=bf61: dtype must be one of fp32, bf16; found \"bf61\"; did you mean bf16?");
+  EXPECT_EQ(error_of("until=[a").find("lt2 generate: until=[a: not valid YAML: "), 0u);
+}
+
+TEST(Override, NearestKey) {
+  const std::vector<std::string> known = {"model.dim", "model.attention_pattern", "data.seq_len", "steps"};
+  EXPECT_EQ(nearest_key("model.atention_pattern", known), "model.attention_pattern");
+  EXPECT_EQ(nearest_key("model.attention_pattren", known), "model.attention_pattern");
+  EXPECT_EQ(nearest_key("seq_len", known), "data.seq_len");
+  EXPECT_EQ(nearest_key("model.seq_len", known), "data.seq_len");
+  EXPECT_EQ(nearest_key("stesp", known), "steps");
+  EXPECT_EQ(nearest_key("wholly_different", known), "");
+}
+
+TEST(Override, HelpNamesEveryFieldOnce) {
+  const auto help = describe_fields<GenerateConfig>();
+  EXPECT_NE(help.find("max_gen_len"), std::string::npos);
+  EXPECT_NE(help.find("int            512"), std::string::npos) << help;
+  GenerateConfig config;
+  EXPECT_EQ(static_cast<size_t>(std::count(help.begin(), help.end(), '\n')), collect_fields(config).size());
+}
+
+}  // namespace
+}  // namespace lt2

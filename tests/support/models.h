@@ -1,0 +1,74 @@
+#pragma once
+// Small models for tests: every layout in a size that runs in milliseconds.
+#include <memory>
+#include <string>
+
+#include "model/looped_transformer.h"
+
+namespace lt2::test {
+
+struct ModelCase {
+  std::string name, layer_pattern = "full", attention_pattern = "0:1";
+  int64_t loops = 2, layers = 3;
+  std::optional<int64_t> window = 24;
+  bool gate = false, tied = false, legacy = false, neg_eigval = false;
+  int64_t kv_heads = 4;
+};
+inline std::ostream& operator<<(std::ostream& out, const ModelCase& c) { return out << c.name; }
+
+inline ModelConfig config_of(const ModelCase& c) {
+  ModelConfig config;
+  config.dim = 48;
+  config.n_layers = c.layers;
+  config.n_heads = 4;
+  config.n_kv_heads = c.kv_heads;
+  config.multiple_of = 16;
+  config.vocab_size = 61;
+  config.loop_count = c.loops;
+  config.layer_pattern = c.layer_pattern;
+  config.attention_pattern = c.attention_pattern;
+  config.default_sliding_window = c.window;
+  config.use_attn_gate = c.gate;
+  config.weight_tying = c.tied;
+  config.legacy_iteration_weights = c.legacy;
+  config.gdn_allow_neg_eigval = c.neg_eigval;
+  config.inference_ensemble_k = 3;
+  validate_model(config);
+  return config;
+}
+
+/// Initialised, with the zero-initialised residuals and gates set to something that acts.
+inline std::shared_ptr<LoopedTransformer> make_model(const ModelCase& c) {
+  auto model = std::make_shared<LoopedTransformer>(config_of(c));
+  model->initialise();
+  torch::NoGradGuard no_grad;
+  torch::manual_seed(5);
+  for (auto& [name, parameter] : model->official_parameters()) {
+    if (name.find("residual_weight") != std::string::npos || name.find("w_gate") != std::string::npos) {
+      parameter.copy_(0.2 * torch::randn(parameter.sizes()));
+    }
+  }
+  return model;
+}
+
+inline std::vector<ModelCase> all_layouts() {
+  return {
+      {.name = "full"},
+      {.name = "window", .attention_pattern = "1:0"},
+      {.name = "gqa_gate_tied", .attention_pattern = "2:1", .gate = true, .tied = true, .kv_heads = 2},
+      {.name = "gdn", .layer_pattern = "gdn"},
+      {.name = "gdn_neg_eigval", .layer_pattern = "gdn", .neg_eigval = true},
+      {.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1", .gate = true},
+      {.name = "bookend_gdn", .layer_pattern = "bookend:1:full:gdn", .attention_pattern = "bookend:1"},
+      {.name = "per_loop", .attention_pattern = "full->SWA=7", .loops = 2},
+      {.name = "list", .attention_pattern = "5,none,9"},
+      {.name = "random", .attention_pattern = "random:1:1"},
+      {.name = "bookend_random", .attention_pattern = "bookend_random:1:3", .loops = 2, .layers = 4},
+      {.name = "legacy", .legacy = true},
+      {.name = "one_loop", .layer_pattern = "gdn", .loops = 1, .layers = 1},
+  };
+}
+
+inline std::string case_name(const ::testing::TestParamInfo<ModelCase>& info) { return info.param.name; }
+
+}  // namespace lt2::test
