@@ -1,5 +1,6 @@
 // causal_attention against torch's matmul, mask, softmax, matmul, and against the floors of this machine:
-// multiply-adds at the measured FMA peak for prefill and training, one read of K and V at the measured bandwidth for decoding.
+// multiply-adds at the measured FMA peak for prefill and training, one read of K and V at the measured bandwidth for
+// decoding.
 //
 //   causal_attention_bench           lengths up to 4096, contexts up to 32768 (about two minutes on two cores)
 //   causal_attention_bench quick     a quarter of both
@@ -103,8 +104,8 @@ void prefill(const Shape& s, double gflops, bool against_torch) {
   const double backward_s = best(3, backward);
   o = torch::Tensor();
   const auto line = [&](const char* what, const char* who, double time, double gflop, double bytes) {
-    fmt::print("{:<22} {:<5} {:<17} {:<6} {:9.1f} ms {:9.1f} ms {:6.1f} % {:>11}\n", s.name, type_name(s.type), what, who,
-               1e3 * time, 1e3 * gflop / gflops, 100 * gflop / gflops / time, human_bytes(bytes));
+    fmt::print("{:<22} {:<5} {:<17} {:<6} {:9.1f} ms {:9.1f} ms {:6.1f} % {:>11}\n", s.name, type_name(s.type), what,
+               who, 1e3 * time, 1e3 * gflop / gflops, 100 * gflop / gflops / time, human_bytes(bytes));
     std::fflush(stdout);
   };
   line("forward", "lt2", forward_s, forward_gflop, forward_bytes);
@@ -126,13 +127,15 @@ void decode(const Shape& s, double gbps) {
   const int64_t copies = std::clamp<int64_t>((int64_t{512} << 20) / (2 * in.k.nbytes()), 2, 64);
   const auto cache = [&] { return torch::zeros({copies, s.Hk, s.S, s.E}, in.k.options()).normal_(); };
   const auto keys = cache(), values = cache();
-  const double time = best(5, [&] {
-    for (int64_t i = 0; i < copies; ++i) {
-      in.k = keys.narrow(0, i, 1).transpose(1, 2);
-      in.v = values.narrow(0, i, 1).transpose(1, 2);
-      causal_attention(in);
-    }
-  }) / static_cast<double>(copies);
+  const double time = best(5,
+                           [&] {
+                             for (int64_t i = 0; i < copies; ++i) {
+                               in.k = keys.narrow(0, i, 1).transpose(1, 2);
+                               in.v = values.narrow(0, i, 1).transpose(1, 2);
+                               causal_attention(in);
+                             }
+                           }) /
+                      static_cast<double>(copies);
   const double bytes = 2.0 * static_cast<double>(in.k.nbytes());
   fmt::print("{:<22} {:<5} S {:<6} {:9.1f} us {:9.1f} us {:6.1f} GB/s {:6.1f} %\n", s.name, type_name(s.type), s.S,
              1e6 * time, 1e-3 * bytes / gbps, 1e-9 * bytes / time, 1e-7 * bytes / time / gbps);
@@ -151,8 +154,8 @@ void run(int64_t divide) {
   prefill({"MHA 16 heads E 128", L, L, 16, 16, 128, 0, torch::kBFloat16}, gflops, false);
   prefill({"GQA 16/4 E 64", L, L, 16, 4, 64, 0}, gflops, false);
   prefill({"window 512 E 64", L, L, 16, 16, 64, 512}, gflops, false);
-  fmt::print("\n{:<22} {:<5} {:<8} {:>12} {:>12} {:>11} {:>8}\n", "decoding, one token", "type", "context", "best", "floor",
-             "", "of floor");
+  fmt::print("\n{:<22} {:<5} {:<8} {:>12} {:>12} {:>11} {:>8}\n", "decoding, one token", "type", "context", "best",
+             "floor", "", "of floor");
   for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
     for (const int64_t S : {1024, 4096, 32768}) {
       decode({"MHA 8 heads E 64", 1, S / divide, 8, 8, 64, 0, type}, gbps);

@@ -23,8 +23,9 @@ struct Kind {
   bool delta;
   int64_t K, V;
 };
-constexpr Kind kKinds[] = {{"gdn", 3, true, 96, 192},     {"deltanet", 0, true, 128, 128}, {"mamba2", 3, false, 64, 256},
-                           {"retnet", 3, false, 128, 256}, {"la", 0, false, 128, 128},      {"kda", 4, true, 128, 128},
+constexpr Kind kKinds[] = {{"gdn", 3, true, 96, 192},     {"deltanet", 0, true, 128, 128},
+                           {"mamba2", 3, false, 64, 256}, {"retnet", 3, false, 128, 256},
+                           {"la", 0, false, 128, 128},    {"kda", 4, true, 128, 128},
                            {"gla", 4, false, 64, 128}};
 constexpr int64_t kHeads = 16;
 
@@ -99,8 +100,8 @@ double backward_cost(const Kind& kind, double C = lt2::kRecurrenceChunk) {
 
 void line(const char* kind, const char* form, int64_t L, double seconds, double cost, double peak, double chunked) {
   const double floor = 2 * cost * static_cast<double>(L * kHeads) / (peak * 1e9);
-  fmt::print("{:9} {:34} L {:6} {:9.2f} ms  {:5.1f} % of FMA peak  chunked gains x{:.2f}\n", kind, form, L, seconds * 1e3,
-             100 * floor / seconds, seconds / chunked);
+  fmt::print("{:9} {:34} L {:6} {:9.2f} ms  {:5.1f} % of FMA peak  chunked gains x{:.2f}\n", kind, form, L,
+             seconds * 1e3, 100 * floor / seconds, seconds / chunked);
   std::fflush(stdout);
 }
 
@@ -128,7 +129,8 @@ void compare_forms(const Kind& kind, double peak) {
     line(kind.name, "forward chunked", L, chunked, fwd, peak, chunked);
     auto o = torch::empty_like(in.v);
     line(kind.name, "forward plain token loop", L, best(1, [&] { plain_loop(in, o); }), fwd, peak, chunked);
-    line(kind.name, "forward tuned token steps", L, best(2, [&] { lt2::linear_recurrence_steps(in); }), fwd, peak, chunked);
+    line(kind.name, "forward tuned token steps", L, best(2, [&] { lt2::linear_recurrence_steps(in); }), fwd, peak,
+         chunked);
     torch_form = best(2, [&] { lt2::linear_recurrence_torch(in); });
     line(kind.name, "forward torch form", L, torch_form, fwd, peak, chunked);
     const auto twice = make_input(kind, 1, 2 * L);
@@ -147,8 +149,8 @@ void decode(const Kind& kind, int64_t B, double gbps) {
   in.inplace_state = true;
   const double seconds = best(20, [&] { lt2::linear_recurrence(in); });
   const double bytes = 2.0 * static_cast<double>(in.state.nbytes());
-  fmt::print("{:9} decode step, batch {:4} {:9.3f} ms  {:6.1f} MB of states  {:5.1f} % of read+write bandwidth\n", kind.name, B,
-             seconds * 1e3, bytes / 2e6, 100 * bytes / (gbps * 1e9) / seconds);
+  fmt::print("{:9} decode step, batch {:4} {:9.3f} ms  {:6.1f} MB of states  {:5.1f} % of read+write bandwidth\n",
+             kind.name, B, seconds * 1e3, bytes / 2e6, 100 * bytes / (gbps * 1e9) / seconds);
 }
 
 }  // namespace
@@ -157,8 +159,8 @@ int main(int argc, char** argv) {
   const int threads = argc > 1 ? std::atoi(argv[1]) : 2;
   lt2::set_num_threads(threads);
   const double peak = lt2::measure_fma_gflops(), gbps = lt2::measure_read_write_gbps();
-  fmt::print("{} threads, FMA peak {:.0f} GFLOP/s, read+write {:.1f} GB/s; fp32, batch 1, {} heads, chunk {}\n", threads, peak, gbps,
-             kHeads, lt2::kRecurrenceChunk);
+  fmt::print("{} threads, FMA peak {:.0f} GFLOP/s, read+write {:.1f} GB/s; fp32, batch 1, {} heads, chunk {}\n",
+             threads, peak, gbps, kHeads, lt2::kRecurrenceChunk);
   compare_forms(kKinds[0], peak);
   for (const auto& kind : kKinds) {
     const auto in = make_input(kind, 1, 4096);
@@ -169,7 +171,7 @@ int main(int argc, char** argv) {
     const double both = forward_backward(in, 2, false);
     line(kind.name, "forward + backward", 4096, both, forward_cost(kind) + backward_cost(kind), peak, both);
   }
-  for (const int64_t B : {1, 64}) {
+  for (const int64_t B : {1, 256}) {
     for (const auto& kind : kKinds) decode(kind, B, gbps);
   }
 }

@@ -1,10 +1,12 @@
 #include "config/tree.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <sstream>
 
 #include "base/error.h"
 
@@ -12,6 +14,7 @@ namespace lt2 {
 namespace {
 
 constexpr int kMaxDepth = 64;
+constexpr int kMaxValues = 100000;  // aliases can multiply a short text without bounds
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -139,8 +142,10 @@ bool resolves_to_text(const std::string& text) {
 
 // ---- Reading ----
 
-ConfigTree convert(const YAML::Node& node, const std::string& name, bool lines, const std::string& origin, int depth) {
+ConfigTree convert(const YAML::Node& node, const std::string& name, bool lines, const std::string& origin, int depth,
+                   int& values) {
   LT2_CHECK(depth < kMaxDepth, "{}: nested more than {} levels deep", origin, kMaxDepth);
+  LT2_CHECK(++values <= kMaxValues, "{}: more than {} values; does an alias contain itself?", origin, kMaxValues);
   ConfigTree tree;
   tree.origin = origin;
   const auto here = [&](const YAML::Node& child) {
@@ -155,7 +160,7 @@ ConfigTree convert(const YAML::Node& node, const std::string& name, bool lines, 
     tree.text = tree.is_null() ? "" : node.Scalar();
   } else if (node.IsSequence()) {
     tree.kind = ConfigTree::Kind::kList;
-    for (const auto& item : node) tree.items.push_back(convert(item, name, lines, here(item), depth + 1));
+    for (const auto& item : node) tree.items.push_back(convert(item, name, lines, here(item), depth + 1, values));
   } else if (node.IsMap()) {
     tree.kind = ConfigTree::Kind::kMap;
     std::vector<ConfigTree> merged;  // "<<: *anchor": defaults for the keys that the map does not name itself
@@ -163,7 +168,7 @@ ConfigTree convert(const YAML::Node& node, const std::string& name, bool lines, 
       const std::string place = here(entry.first);
       LT2_CHECK(entry.first.IsScalar(), "{}: a key must be plain text", place);
       const std::string& key = entry.first.Scalar();
-      auto value = convert(entry.second, name, lines, place, depth + 1);
+      auto value = convert(entry.second, name, lines, place, depth + 1, values);
       if (key == "<<" && entry.first.Tag() != "!") {
         if (value.is_map()) value.items = {value};
         for (const auto& item : value.items) {
@@ -184,6 +189,25 @@ ConfigTree convert(const YAML::Node& node, const std::string& name, bool lines, 
   }
   return tree;
 }
+
+// Text after the first document, which YAML::Load would drop: a second document, or characters that begin no value.
+// (YAML::LoadAll reports the latter as documents without end.)
+struct LeftOver : YAML::EventHandler {
+  int documents = 0;
+  YAML::Mark mark;
+  void OnDocumentStart(const YAML::Mark& at) override {
+    ++documents;
+    mark = at;
+  }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+};
 
 // ---- References ----
 
@@ -446,10 +470,15 @@ bool ConfigTree::operator==(const ConfigTree& other) const {
 
 ConfigTree parse_yaml(const std::string& text, const std::string& name, bool line_numbers) {
   try {
-    const auto documents = YAML::LoadAll(text);
-    LT2_CHECK(documents.size() <= 1, "{}: holds {} YAML documents; expected one", name, documents.size());
-    const auto root = documents.empty() ? YAML::Node() : documents[0];
-    return convert(root, name, line_numbers, name, 0);
+    std::istringstream stream(text);
+    YAML::Parser parser(stream);
+    LeftOver left;
+    for (int i = 0; i < 2 && parser.HandleNextDocument(left); ++i) continue;
+    LT2_CHECK(left.documents < 2, "{}{}: not valid YAML: text after the end of the value", name,
+              line_numbers ? fmt::format(":{}", left.mark.line + 1) : "");
+    const auto root = YAML::Load(text);
+    int values = 0;
+    return convert(root, name, line_numbers, name, 0, values);
   } catch (const YAML::Exception& e) {
     const bool placed = line_numbers && !e.mark.is_null();
     throw Error(

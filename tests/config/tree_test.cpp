@@ -119,7 +119,9 @@ TEST(ConfigTree, Errors) {
             "f.yaml:1: ${oc.env:HOME} calls a resolver; only the names of other keys are known here");
   EXPECT_EQ(message("b: ${c\n"), "f.yaml:1: ${c lacks a closing brace");
   EXPECT_EQ(message("b: ${...c}\n"), "f.yaml:1: ${...c} climbs above the root");
-  EXPECT_EQ(message("a: 1\n---\nb: 1\n"), "f.yaml: holds 2 YAML documents; expected one");
+  EXPECT_EQ(message("a: 1\n---\nb: 1\n"), "f.yaml:2: not valid YAML: text after the end of the value");
+  EXPECT_NE(message("a: &a [*a, *a]\n"), "");
+  EXPECT_EQ(message(",]#>"), "f.yaml:1: not valid YAML: text after the end of the value");
 }
 
 TEST(ConfigTree, WritesTextThatReadsBackAsText) {

@@ -98,22 +98,20 @@ TEST_P(CausalAttention, TorchFormMatchesReference) {
 
 INSTANTIATE_TEST_SUITE_P(
     Shapes, CausalAttention,
-    ::testing::Values(Case{"one_token", 1, 1, 4, 4, 64}, Case{"two_tokens_gqa", 2, 2, 4, 2, 8},
-                      Case{"odd_head_dim", 33, 33, 4, 2, 12}, Case{"block_minus_1", 63, 63, 2, 2, 96},
-                      Case{"block", 64, 64, 4, 1, 64}, Case{"block_plus_1", 65, 65, 3, 1, 128},
-                      Case{"mha_130", 130, 130, 3, 3, 128}, Case{"gqa_257", 257, 257, 6, 2, 64},
-                      Case{"mqa_257", 257, 257, 5, 1, 8}, Case{"many_tiles", 400, 400, 3, 3, 12},
-                      Case{"window_1", 130, 130, 4, 2, 64, 1}, Case{"window_3", 257, 257, 3, 1, 12, 3},
-                      Case{"window_48", 257, 257, 2, 2, 64, 48}, Case{"window_64", 257, 257, 4, 2, 96, 64},
-                      Case{"window_65", 257, 257, 5, 1, 8, 65}, Case{"window_above_length", 130, 130, 4, 2, 64, 1000},
-                      Case{"window_huge", 65, 65, 2, 2, 8, INT64_MAX},
-                      Case{"continued", 33, 200, 4, 2, 64, 0, 0}, Case{"continued_odd_start", 70, 171, 4, 4, 12, 0, 37},
-                      Case{"continued_window", 70, 171, 6, 2, 64, 48, 37},
-                      Case{"one_step", 1, 300, 4, 4, 128}, Case{"one_step_gqa", 1, 171, 8, 2, 64, 0, 37},
-                      Case{"one_step_window", 1, 171, 4, 1, 96, 65, 6400 + 37},
-                      Case{"two_segments", 3, 5000, 4, 2, 8}, Case{"two_segments_tiles", 200, 2200, 2, 1, 12, 0, 1000},
-                      Case{"extreme_logits", 130, 130, 4, 2, 64, 0, 0, 100},
-                      Case{"extreme_logits_step", 1, 300, 4, 2, 64, 0, 0, 100}),
+    ::testing::Values(
+        Case{"one_token", 1, 1, 4, 4, 64}, Case{"two_tokens_gqa", 2, 2, 4, 2, 8},
+        Case{"odd_head_dim", 33, 33, 4, 2, 12}, Case{"block_minus_1", 63, 63, 2, 2, 96},
+        Case{"block", 64, 64, 4, 1, 64}, Case{"block_plus_1", 65, 65, 3, 1, 128}, Case{"mha_130", 130, 130, 3, 3, 128},
+        Case{"gqa_257", 257, 257, 6, 2, 64}, Case{"mqa_257", 257, 257, 5, 1, 8}, Case{"many_tiles", 400, 400, 3, 3, 12},
+        Case{"window_1", 130, 130, 4, 2, 64, 1}, Case{"window_3", 257, 257, 3, 1, 12, 3},
+        Case{"window_48", 257, 257, 2, 2, 64, 48}, Case{"window_64", 257, 257, 4, 2, 96, 64},
+        Case{"window_65", 257, 257, 5, 1, 8, 65}, Case{"window_above_length", 130, 130, 4, 2, 64, 1000},
+        Case{"window_huge", 65, 65, 2, 2, 8, INT64_MAX}, Case{"continued", 33, 200, 4, 2, 64, 0, 0},
+        Case{"continued_odd_start", 70, 171, 4, 4, 12, 0, 37}, Case{"continued_window", 70, 171, 6, 2, 64, 48, 37},
+        Case{"one_step", 1, 300, 4, 4, 128}, Case{"one_step_gqa", 1, 171, 8, 2, 64, 0, 37},
+        Case{"one_step_window", 1, 171, 4, 1, 96, 65, 6400 + 37}, Case{"two_segments", 3, 5000, 4, 2, 8},
+        Case{"two_segments_tiles", 200, 2200, 2, 1, 12, 0, 1000}, Case{"extreme_logits", 130, 130, 4, 2, 64, 0, 0, 100},
+        Case{"extreme_logits_step", 1, 300, 4, 2, 64, 0, 0, 100}),
     [](const auto& i) { return i.param.name; });
 
 TEST(CausalAttentionExact, RowsOfABatchAreIndependent) {

@@ -24,8 +24,9 @@ struct Kind {
   bool delta;
 };
 std::ostream& operator<<(std::ostream& s, const Kind& kind) { return s << kind.name; }
-constexpr Kind kKinds[] = {{"la", Fade::kNone, false},     {"deltanet", Fade::kNone, true}, {"mamba2", Fade::kScalar, false},
-                           {"gdn", Fade::kScalar, true},   {"gla", Fade::kVector, false},   {"kda", Fade::kVector, true}};
+constexpr Kind kKinds[] = {{"la", Fade::kNone, false},       {"deltanet", Fade::kNone, true},
+                           {"mamba2", Fade::kScalar, false}, {"gdn", Fade::kScalar, true},
+                           {"gla", Fade::kVector, false},    {"kda", Fade::kVector, true}};
 
 struct Shape {
   int64_t B = 2, L = 65, H = 3, K = 12, V = 20;
@@ -91,7 +92,8 @@ std::vector<Tensor> gradients(const Form& form, const LinearRecurrenceInput& giv
   const auto out = form(in);
   torch::manual_seed(5);
   auto loss = (out.o.to(torch::kFloat64) * torch::randn(out.o.sizes(), torch::kFloat64)).sum();
-  if (with_state) loss = loss + (out.state.to(torch::kFloat64) * torch::randn(out.state.sizes(), torch::kFloat64)).sum();
+  if (with_state)
+    loss = loss + (out.state.to(torch::kFloat64) * torch::randn(out.state.sizes(), torch::kFloat64)).sum();
   loss.backward();
   std::vector<Tensor> all;
   for (auto* x : tensors(in)) all.push_back(x->grad());
@@ -133,7 +135,8 @@ TEST_P(LinearRecurrence, OpMatchesReferenceAtEveryLength) {
 TEST_P(LinearRecurrence, OpMatchesReferenceAtOddWidths) {
   for (const auto& [K, V] : {std::pair<int64_t, int64_t>{12, 48}, {20, 96}, {48, 12}, {96, 20}, {1, 1}, {144, 130}}) {
     SCOPED_TRACE(fmt::format("K {} V {}", K, V));
-    expect_all_close(linear_recurrence, make_input(GetParam(), {.B = 1, .L = 83, .H = 1, .K = K, .V = V}), kValues, kGradients);
+    expect_all_close(linear_recurrence, make_input(GetParam(), {.B = 1, .L = 83, .H = 1, .K = K, .V = V}), kValues,
+                     kGradients);
   }
 }
 
@@ -281,12 +284,14 @@ TEST_P(LinearRecurrence, GradientOfOneOutputAlone) {
 }
 
 TEST_P(LinearRecurrence, SixtyFourThousandTokensStayFinite) {
-  const auto out = linear_recurrence(make_input(GetParam(), {.B = 1, .L = 65536, .H = 1, .K = 8, .V = 8, .strong = 0.01}));
+  const auto out =
+      linear_recurrence(make_input(GetParam(), {.B = 1, .L = 65536, .H = 1, .K = 8, .V = 8, .strong = 0.01}));
   EXPECT_TRUE(out.o.isfinite().all().item<bool>());
   EXPECT_TRUE(out.state.isfinite().all().item<bool>());
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, LinearRecurrence, ::testing::ValuesIn(kKinds), [](const auto& i) { return i.param.name; });
+INSTANTIATE_TEST_SUITE_P(Kinds, LinearRecurrence, ::testing::ValuesIn(kKinds),
+                         [](const auto& i) { return i.param.name; });
 
 TEST(LinearRecurrenceErrors, AreOneClearLine) {
   const auto good = make_input(kKinds[3], {});
@@ -300,13 +305,24 @@ TEST(LinearRecurrenceErrors, AreOneClearLine) {
     }
     return std::string("no error");
   };
-  EXPECT_EQ(message([](auto& in) { in.k = in.k.narrow(1, 0, 64); }), "linear_recurrence: k must be [2, 65, 3, 12], found [2, 64, 3, 12]");
-  EXPECT_EQ(message([](auto& in) { in.state = in.state.transpose(2, 3); }), "linear_recurrence: state must be [2, 3, 12, 20], found [2, 3, 20, 12]");
-  EXPECT_EQ(message([](auto& in) { in.beta = in.beta.narrow(2, 0, 1); }), "linear_recurrence: beta must be [2, 65, 3], found [2, 65, 1]");
+  EXPECT_EQ(message([](auto& in) { in.k = in.k.narrow(1, 0, 64); }),
+            "linear_recurrence: k must be [2, 65, 3, 12], found [2, 64, 3, 12]");
+  EXPECT_EQ(message([](auto& in) { in.state = in.state.transpose(2, 3); }),
+            "linear_recurrence: state must be [2, 3, 12, 20], found [2, 3, 20, 12]");
+  EXPECT_EQ(message([](auto& in) { in.beta = in.beta.narrow(2, 0, 1); }),
+            "linear_recurrence: beta must be [2, 65, 3], found [2, 65, 1]");
   EXPECT_EQ(message([](auto& in) { in.v = in.v.to(torch::kBFloat16); }),
             "linear_recurrence: q, k and v must have one type, found Float, Float and BFloat16");
-  EXPECT_NE(message([](auto& in) { in.inplace_state = true; in.state = Tensor(); }).find("inplace_state"), std::string::npos);
-  EXPECT_NE(message([](auto& in) { in.inplace_state = true; in.v.requires_grad_(); }).find("without gradients"), std::string::npos);
+  EXPECT_NE(message([](auto& in) {
+              in.inplace_state = true;
+              in.state = Tensor();
+            }).find("inplace_state"),
+            std::string::npos);
+  EXPECT_NE(message([](auto& in) {
+              in.inplace_state = true;
+              in.v.requires_grad_();
+            }).find("without gradients"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -68,7 +68,7 @@ INSTANTIATE_TEST_SUITE_P(Sizes, ShortConv,
                                            Case{"three_tokens", 1, 3, 1, true, false, true},
                                            Case{"four_tokens", 2, 4, 515, false, true, false},
                                            Case{"five_tokens", 2, 5, 96, true, true, true},
-                                           Case{"long", 2, 67, 130, true, false, true},
+                                           Case{"long", 2, 67, 1030, true, false, true},
                                            Case{"longer", 1, 333, 48, false, true, true}),
                          [](const auto& i) { return i.param.name; });
 

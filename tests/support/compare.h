@@ -29,7 +29,7 @@ inline ::testing::AssertionResult close(const torch::Tensor& a, const torch::Ten
 inline ::testing::AssertionResult identical(const torch::Tensor& a, const torch::Tensor& b) {
   if (a.sizes() != b.sizes() || a.dtype() != b.dtype()) return ::testing::AssertionFailure() << "shape or type differ";
   const auto x = a.detach().contiguous(), y = b.detach().contiguous();
-  if (std::memcmp(x.data_ptr(), y.data_ptr(), x.nbytes()) == 0) return ::testing::AssertionSuccess();
+  if (x.nbytes() == 0 || std::memcmp(x.data_ptr(), y.data_ptr(), x.nbytes()) == 0) return ::testing::AssertionSuccess();
   return ::testing::AssertionFailure() << "bits differ, largest difference "
                                        << (x.to(torch::kFloat64) - y.to(torch::kFloat64)).abs().max().item<double>();
 }

@@ -36,8 +36,7 @@ void check(const CausalAttentionInput& in) {
             in.k.size(1));
   LT2_CHECK(!in.window || *in.window >= 1, "causal_attention: window must be at least 1 (the token itself); found {}",
             in.window.value_or(0));
-  LT2_CHECK(in.first_position >= 0, "causal_attention: first_position must be at least 0; found {}",
-            in.first_position);
+  LT2_CHECK(in.first_position >= 0, "causal_attention: first_position must be at least 0; found {}", in.first_position);
 }
 
 torch::Tensor dense_rows(const torch::Tensor& t) { return t.stride(3) == 1 || t.size(3) == 1 ? t : t.contiguous(); }

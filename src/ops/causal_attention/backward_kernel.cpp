@@ -34,9 +34,8 @@ struct BackwardProblem {
 /// a . b as fp32.
 template <typename T>
 HWY_INLINE float dot(const T* a, const T* b, int64_t E) {
-  return sum_of_lanes(sum_over(E, [&](int64_t e, auto part) HWY_ATTR {
-    return hn::Mul(load(a + e, part), load(b + e, part));
-  }));
+  return sum_of_lanes(
+      sum_over(E, [&](int64_t e, auto part) HWY_ATTR { return hn::Mul(load(a + e, part), load(b + e, part)); }));
 }
 
 /// scores -> p, grad_p -> ds, both [keys, kRows].
@@ -70,8 +69,8 @@ template <typename T>
 void backward_share(const BackwardProblem& in, const Heads& heads, int64_t share, int64_t shares, const KeySide& keys) {
   const AttentionShape& s = in.shape;
   const int64_t E = s.E, ld = packed_length(E);
-  const auto memory = hwy::AllocateAligned<float>(
-      static_cast<size_t>(2 * kRows * E + 3 * kRows * ld + 2 * kKeys * kRows + 3 * kRows));
+  const auto memory =
+      hwy::AllocateAligned<float>(static_cast<size_t>(2 * kRows * E + 3 * kRows * ld + 2 * kKeys * kRows + 3 * kRows));
   Arena arena(memory.get());
   float *q_t = arena.take(E * kRows), *grad_o_t = arena.take(E * kRows);
   float *q = arena.take(kRows * ld), *grad_o = arena.take(kRows * ld), *grad_q = arena.take(kRows * ld);
@@ -132,9 +131,8 @@ void write_key_gradients(const BackwardProblem& in, const Heads& heads, const Ke
     for (int64_t i = 1; i < shares; ++i) {
       for (float* sum : {keys.grad_k + s * ld, keys.grad_v + s * ld}) {
         const float* from = sum + i * stride;
-        for_each_vector(E, [&](int64_t e, auto part) HWY_ATTR {
-          store(hn::Add(load(sum + e, part), load(from + e, part)), sum + e, part);
-        });
+        for_each_vector(E, [&](int64_t e, auto part)
+                               HWY_ATTR { store(hn::Add(load(sum + e, part), load(from + e, part)), sum + e, part); });
       }
     }
     // q was packed with scale log2(e).
@@ -159,9 +157,7 @@ void backward_all(const BackwardProblem& in) {
   // At least 8 pieces of work per sequence.
   const int64_t shares = std::max<int64_t>(1, std::min(8 / s.Hk, tiles));
   const int64_t size = s.S * packed_length(s.E);
-  const auto take = [&](float* packed, float* sums) {
-    return KeySide{packed, packed + size, sums, sums + size};
-  };
+  const auto take = [&](float* packed, float* sums) { return KeySide{packed, packed + size, sums, sums + size}; };
   if (shares == 1) {
     return parallel_for(heads, 1, [&](int64_t begin, int64_t end) {
       const auto memory = hwy::AllocateAligned<float>(static_cast<size_t>(4 * size));
@@ -219,8 +215,8 @@ namespace lt2 {
 HWY_EXPORT(backward);
 
 void causal_attention_backward(const AttentionShape& shape, AttentionInputView q, AttentionInputView k,
-                               AttentionInputView v, AttentionInputView o, const float* lse2,
-                               AttentionInputView grad_o, const AttentionGradients& grad) {
+                               AttentionInputView v, AttentionInputView o, const float* lse2, AttentionInputView grad_o,
+                               const AttentionGradients& grad) {
   HWY_DYNAMIC_DISPATCH(backward)(shape, q, k, v, o, lse2, grad_o, grad);
 }
 

@@ -9,12 +9,12 @@
 #include <hwy/foreach_target.h>
 
 #include <hwy/aligned_allocator.h>
-#include <hwy/cache_control.h>
 
 #include <cmath>
 #include <type_traits>
 
 #include "base/threads.h"
+#include "ops/causal_attention/decode-inl.h"
 #include "ops/causal_attention/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -26,32 +26,6 @@ namespace HWY_NAMESPACE {
 constexpr int64_t kSegmentBlocks = 32;
 // Tiles that share a packed key block.
 constexpr int64_t kTiles = 2;
-
-/// Running softmax of a tile's rows, in base 2.
-struct SoftmaxState {
-  float* max;  // [kRows]
-  float* sum;  // [kRows]
-  float* o;    // [count, packed_length(E)]
-
-  static int64_t size(int64_t rows, int64_t E) {
-    return 2 * Arena::size(kRows) + Arena::size(rows * packed_length(E));
-  }
-  SoftmaxState(Arena& arena, int64_t rows, int64_t E)
-      : max(arena.take(kRows)), sum(arena.take(kRows)), o(arena.take(rows * packed_length(E))) {}
-
-  void reset(const TileSpan& tile, int64_t E) const {
-    // Not -infinity: differences of maxima stay numbers.
-    std::fill_n(max, tile.padded, -FLT_MAX);
-    std::fill_n(sum, tile.padded, 0.0f);
-    std::fill_n(o, tile.count * packed_length(E), 0.0f);
-  }
-};
-
-/// o[e] *= factor
-HWY_INLINE void scale_row(float* o, int64_t E, float factor) {
-  const VF f = hn::Set(F(), factor);
-  for_each_vector(E, [&](int64_t e, auto part) HWY_ATTR { store(hn::Mul(load(o + e, part), f), o + e, part); });
-}
 
 /// scores [keys, kRows] -> probabilities relative to the running maximum, which they update; shrink [kRows]: the factor
 /// of what was summed before.
@@ -150,21 +124,22 @@ float* thread_scratch(int64_t count) {
 
 /// Scratch of a work item apart from the softmax states.
 struct Scratch {
-  float *keys, *values;           // [kKeys, packed_length(E)]
-  float* scores;                  // [kKeys, kRows]
-  float* shrink;                  // [kRows]
+  float *keys, *values;                // [kKeys, packed_length(E)]
+  float* scores;                       // [kKeys, kRows]
+  float* shrink;                       // [kRows]
   float *queries[kTiles], *x[kTiles];  // [E, kRows], [kRows]
 
   static int64_t size(int64_t E) {
-    return 2 * Arena::size(kKeys * packed_length(E)) + kKeys * kRows + kRows + kTiles * (E + 1) * kRows;
+    return 2 * Arena::size(kKeys * packed_length(E)) + kKeys * kRows + kRows + kTiles * (queries_size(E) + kRows);
   }
+  static int64_t queries_size(int64_t E) { return std::max(E * kRows, kFewRows * packed_length(E)); }
   Scratch(Arena& arena, int64_t E)
       : keys(arena.take(kKeys * packed_length(E))),
         values(arena.take(kKeys * packed_length(E))),
         scores(arena.take(kKeys * kRows)),
         shrink(arena.take(kRows)) {
     for (int64_t i = 0; i < kTiles; ++i) {
-      queries[i] = arena.take(E * kRows);
+      queries[i] = arena.take(queries_size(E));
       x[i] = arena.take(kRows);
     }
   }
@@ -185,53 +160,7 @@ HWY_INLINE const float* block_rows(const T* row0, ptrdiff_t stride, int64_t begi
   return packed;
 }
 
-template <typename T>
-HWY_INLINE void prefetch_row(const T* row, int64_t E) {
-  for (int64_t e = 0; e < E; e += 64 / static_cast<int64_t>(sizeof(T))) hwy::Prefetch(row + e);
-}
-
-/// A few rows (decoding): keys and values are read once, straight from memory, the next block fetched meanwhile.
-template <typename T>
-HWY_NOINLINE void attend_streaming(const Problem<T>& in, const Heads& heads, const TileSpan& tile, int64_t block_begin,
-                                   int64_t block_end, const Scratch& scratch, const SoftmaxState& state) {
-  const int64_t E = in.shape.E, ld = packed_length(E);
-  constexpr int64_t kStep = 8;  // rows of gemm's tile
-  // Rows j .. of `view` as fp32 rows, the rows one block later on their way.
-  const auto rows = [&](const AttentionInputView& view, int64_t start, int64_t j, int64_t end, float* packed,
-                        ptrdiff_t* stride) HWY_ATTR -> const float* {
-    const T* row = in.key_row(view, heads, start + j);
-    for (int64_t i = 0; i < end - j && start + j + i + kKeys < tile.end; ++i) {
-      prefetch_row(row + (i + kKeys) * view.position, E);
-    }
-    if constexpr (std::is_same_v<T, float>) {
-      *stride = view.position;
-      return row;
-    } else {
-      *stride = ld;
-      for (int64_t i = 0; i < end - j; ++i) widen_row(row + i * view.position, E, 1.0f, packed + i * ld);
-      return packed;
-    }
-  };
-  for (int64_t b = block_begin; b < block_end; ++b) {
-    const BlockSpan block(tile, b);
-    if (block.empty()) continue;
-    const int64_t start = b * kKeys, keys_end = block.key_end;
-    ptrdiff_t stride = 0;
-    for (int64_t j = block.key_begin; j < keys_end; j += kStep) {
-      const int64_t end = std::min(j + kStep, keys_end);
-      const float* k = rows(in.k, start, j, end, scratch.keys, &stride);
-      gemm(end - j, tile.padded, E, {k, stride, 1}, scratch.queries[0], kRows, scratch.scores + j * kRows, kRows);
-    }
-    softmax_step(tile, block, E, scratch.x[0], scratch.scores, state, scratch.shrink);
-    for (int64_t j = block.key_begin; j < keys_end; j += kStep) {
-      const int64_t end = std::min(j + kStep, keys_end);
-      const float* v = rows(in.v, start, j, end, scratch.values, &stride);
-      gemm<Store::kAdd>(tile.count, E, end - j, {scratch.scores + j * kRows, 1, kRows}, v, stride, state.o, ld);
-    }
-  }
-}
-
-/// Many rows: a key block is packed once and serves all tiles.
+/// A key block is packed once and serves all tiles.
 template <typename T>
 HWY_NOINLINE void attend_blocks(const Problem<T>& in, const Heads& heads, const TileSpan* tiles, int64_t count,
                                 int64_t block_begin, int64_t block_end, const Scratch& scratch,
@@ -259,11 +188,16 @@ HWY_NOINLINE void attend_blocks(const Problem<T>& in, const Heads& heads, const 
   }
 }
 
+bool is_few(const Heads& heads) { return heads.rows <= kFewRows; }
+
+/// Queries into scratch slot t: as rows if they are few, else transposed (`rows`: room for the rows meanwhile).
 template <typename T>
-void pack_queries(const Problem<T>& in, const Heads& heads, const TileSpan& tile, float* rows, float* transposed,
-                  float* x) {
-  pack_tile<T>(heads, tile, in.q, in.shape.E, in.shape.scale * kLog2e, rows, transposed);
-  fill_positions(tile, x);
+void pack_queries(const Problem<T>& in, const Heads& heads, const TileSpan& tile, float* rows, const Scratch& scratch,
+                  int64_t t) {
+  const float scale = in.shape.scale * kLog2e;
+  if (is_few(heads)) return pack_rows<T>(heads, tile, in.q, in.shape.E, scale, scratch.queries[t]);
+  pack_tile<T>(heads, tile, in.q, in.shape.E, scale, rows, scratch.queries[t]);
+  fill_positions(tile, scratch.x[t]);
 }
 
 template <typename T>
@@ -272,8 +206,9 @@ void attend_segment(const Problem<T>& in, const Heads& heads, const TileSpan* ti
   const int64_t begin = std::max(segment * kSegmentBlocks, tiles[0].begin / kKeys);
   const int64_t end = std::min((segment + 1) * kSegmentBlocks, (tiles[count - 1].end - 1) / kKeys + 1);
   for (int64_t t = 0; t < count; ++t) states[t].reset(tiles[t], in.shape.E);
-  if (count == 1 && tiles[0].padded <= static_cast<int64_t>(hn::Lanes(F()))) {
-    attend_streaming(in, heads, tiles[0], begin, end, scratch, states[0]);
+  if (is_few(heads)) {
+    const DecodeKeys<T> keys{in.key_row(in.k, heads, 0), in.key_row(in.v, heads, 0), in.k.position, in.v.position};
+    decode_blocks(keys, tiles[0], begin, end, in.shape.E, scratch.queries[0], scratch.scores, states[0]);
   } else {
     attend_blocks(in, heads, tiles, count, begin, end, scratch, states);
   }
@@ -304,7 +239,7 @@ void attend_rows(const Problem<T>& in, const Heads& heads, int64_t row0) {
   const TileSpan tiles[kTiles] = {{in.shape, heads, row0}, {in.shape, heads, std::min(row0 + kRows, heads.rows - 1)}};
   const int64_t count = row0 + kRows < heads.rows ? kTiles : 1;
   for (int64_t t = 0; t < count; ++t) {
-    pack_queries(in, heads, tiles[t], parts[t].o, scratch.queries[t], scratch.x[t]);
+    pack_queries(in, heads, tiles[t], parts[t].o, scratch, t);
   }
   const int64_t first = first_segment(tiles[0]), last = last_segment(tiles[count - 1]);
   attend_segment(in, heads, tiles, count, first, scratch, totals);
@@ -333,7 +268,7 @@ void attend_split(const Problem<T>& in) {
     for (int64_t item = begin; item < end; ++item) {
       const Heads heads(s, item / segments / s.Hk, item / segments % s.Hk);
       const SoftmaxState state = state_of(item);
-      pack_queries(in, heads, tile, state.o, scratch.queries[0], scratch.x[0]);
+      pack_queries(in, heads, tile, state.o, scratch, 0);
       attend_segment(in, heads, &tile, 1, first + item % segments, scratch, &state);
     }
   });

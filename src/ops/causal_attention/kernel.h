@@ -37,7 +37,7 @@ struct AttentionGradients {
 
 /// Recomputes the probabilities block by block from lse2. Every element of the gradients is written.
 void causal_attention_backward(const AttentionShape& shape, AttentionInputView q, AttentionInputView k,
-                               AttentionInputView v, AttentionInputView o, const float* lse2,
-                               AttentionInputView grad_o, const AttentionGradients& grad);
+                               AttentionInputView v, AttentionInputView o, const float* lse2, AttentionInputView grad_o,
+                               const AttentionGradients& grad);
 
 }  // namespace lt2

@@ -4,9 +4,10 @@
 //   p[t, s] = softmax over visible s of (q[t] . k[s] * scale),   o[t] = sum_s p[t, s] v[s]
 //   visible: s <= t, and with a window w also t - s < w
 //
-// Query head h reads key head h / (H / Hk). Key blocks lie at absolute multiples of kAttentionBlock and each query row runs through
-// them in order, so a row's result depends neither on the batch nor on how a prefill was split at such borders.
-// Sources: arXiv 2205.14135 (online softmax), 2307.08691 (backward); ATTENTION section 2 of the LT2 description.
+// Query head h reads key head h / (H / Hk). Key blocks lie at absolute multiples of kAttentionBlock and each query row
+// runs through them in order, so a row's result depends neither on the batch nor on how a prefill was split at such
+// borders. Sources: arXiv 2205.14135 (online softmax), 2307.08691 (backward); ATTENTION section 2 of the LT2
+// description.
 #include <optional>
 
 #include "base/torch.h"
@@ -14,18 +15,19 @@
 namespace lt2 {
 
 struct CausalAttentionInput {
-  torch::Tensor q;               // [B, L, H, E]    queries of the positions key_count - L .. key_count - 1 (relative to k)
-  torch::Tensor k;               // [B, S, Hk, E]   S >= L: keys of earlier calls first; any strides with E contiguous
-  torch::Tensor v;               // [B, S, Hk, E]
-  std::optional<int64_t> window; // >= 1; none: unlimited
-  double scale = 1.0;            // E^-1/2
-  int64_t first_position = 0;    // absolute position of k[:, 0]
+  torch::Tensor q;  // [B, L, H, E]    queries of the positions key_count - L .. key_count - 1 (relative to k)
+  torch::Tensor k;  // [B, S, Hk, E]   S >= L: keys of earlier calls first; any strides with E contiguous
+  torch::Tensor v;  // [B, S, Hk, E]
+  std::optional<int64_t> window;  // >= 1; none: unlimited
+  double scale = 1.0;             // E^-1/2
+  int64_t first_position = 0;     // absolute position of k[:, 0]
 };
 
 inline constexpr int64_t kAttentionBlock = 64;
 
-/// o [B, L, H, E] in the dtype of q (fp32 or bf16; softmax and sums fp32). Differentiable in q, k, v (training calls have S == L).
-/// CPU: tiled kernel; elsewhere and in fp64: plain torch, query block by query block. Throws lt2::Error if shapes disagree.
+/// o [B, L, H, E] in the dtype of q (fp32 or bf16; softmax and sums fp32). Differentiable in q, k, v (training calls
+/// have S == L). CPU: tiled kernel; elsewhere and in fp64: plain torch, query block by query block. Throws lt2::Error
+/// if shapes disagree.
 torch::Tensor causal_attention(const CausalAttentionInput& in);
 
 /// Materialised mask and softmax in plain torch, the input's type: the judge. Differentiable.

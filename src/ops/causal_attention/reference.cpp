@@ -41,7 +41,8 @@ torch::Tensor causal_attention_by_query_block(const CausalAttentionInput& in) {
     exact.v = in.v.to(torch::kFloat32);
   }
   std::vector<torch::Tensor> o;
-  for (int64_t begin = 0; begin < L; begin += kQueries) o.push_back(attend(exact, begin, std::min(L, begin + kQueries)));
+  for (int64_t begin = 0; begin < L; begin += kQueries)
+    o.push_back(attend(exact, begin, std::min(L, begin + kQueries)));
   return torch::cat(o, 1).to(in.q.scalar_type());
 }
 

@@ -54,8 +54,8 @@ HWY_INLINE VF exp2_of_negative(VF x) {
   return hn::IfThenZeroElse(zero, y);
 }
 
-/// Row length of packed fp32 copies: whole cache lines, and never a power of two, which would map the rows of a block to
-/// a few sets of the caches.
+/// Row length of packed fp32 copies: whole cache lines, and never a power of two, which would map the rows of a block
+/// to a few sets of the caches.
 inline int64_t packed_length(int64_t E) { return (E + 15) / 16 * 16 + 16; }
 
 /// to[e] = from[e] * scale as fp32.
@@ -78,11 +78,7 @@ struct Heads {
   int64_t first_query;     // absolute position of query 0
 
   Heads(const AttentionShape& s, int64_t batch, int64_t key_head)
-      : b(batch),
-        hk(key_head),
-        G(s.H / s.Hk),
-        rows(s.L * (s.H / s.Hk)),
-        first_query(s.first_position + s.S - s.L) {}
+      : b(batch), hk(key_head), G(s.H / s.Hk), rows(s.L * (s.H / s.Hk)), first_query(s.first_position + s.S - s.L) {}
 
   template <typename T, typename Pointer>
   T* row(const AttentionView<Pointer>& view, int64_t r) const {
@@ -95,9 +91,9 @@ struct Heads {
 /// Rows [row0, row0 + count) of a Heads and the keys they see.
 struct TileSpan {
   int64_t row0, count;
-  int64_t padded;        // count rounded up to whole vectors; the rows beyond count are computed and thrown away
-  int64_t first, last;   // absolute positions of the first and the last row
-  int64_t begin, end;    // absolute positions of the keys that any row sees
+  int64_t padded;       // count rounded up to whole vectors; the rows beyond count are computed and thrown away
+  int64_t first, last;  // absolute positions of the first and the last row
+  int64_t begin, end;   // absolute positions of the keys that any row sees
   int64_t window, G;
 
   TileSpan(const AttentionShape& s, const Heads& heads, int64_t row)
@@ -154,22 +150,27 @@ HWY_INLINE void fill_positions(const TileSpan& tile, float* x) {
   }
 }
 
-/// Queries (or output gradients) of a tile: rows [count, E] at a row length of packed_length(E), and transposed
-/// [E, kRows] with zeros in the padding.
+/// Queries (or output gradients) of a tile as fp32 rows [count, packed_length(E)].
+template <typename T>
+HWY_INLINE void pack_rows(const Heads& heads, const TileSpan& tile, const AttentionInputView& view, int64_t E,
+                          float scale, float* rows) {
+  for (int64_t r = 0; r < tile.count; ++r) {
+    widen_row(heads.row<const T>(view, tile.row0 + r), E, scale, rows + r * packed_length(E));
+  }
+}
+
+/// The same, and transposed [E, kRows] with zeros in the padding.
 template <typename T>
 HWY_INLINE void pack_tile(const Heads& heads, const TileSpan& tile, const AttentionInputView& view, int64_t E,
                           float scale, float* rows, float* transposed) {
-  const int64_t ld = packed_length(E);
-  for (int64_t r = 0; r < tile.count; ++r) {
-    widen_row(heads.row<const T>(view, tile.row0 + r), E, scale, rows + r * ld);
-  }
-  transpose(tile.count, E, rows, ld, transposed, kRows);
+  pack_rows<T>(heads, tile, view, E, scale, rows);
+  transpose(tile.count, E, rows, packed_length(E), transposed, kRows);
   for (int64_t e = 0; e < E; ++e) {
     for (int64_t r = tile.count; r < tile.padded; ++r) transposed[e * kRows + r] = 0;
   }
 }
 
-/// Rows of 64-byte aligned fp32 memory handed out one after the other.
+/// Pieces of one aligned fp32 allocation, each on its own cache lines.
 class Arena {
  public:
   explicit Arena(float* memory) : next_(memory) {}
@@ -183,6 +184,30 @@ class Arena {
  private:
   float* next_;
 };
+
+/// Running softmax of a tile's rows, in base 2.
+struct SoftmaxState {
+  float* max;  // [kRows]
+  float* sum;  // [kRows]
+  float* o;    // [count, packed_length(E)]
+
+  static int64_t size(int64_t rows, int64_t E) { return 2 * Arena::size(kRows) + Arena::size(rows * packed_length(E)); }
+  SoftmaxState(Arena& arena, int64_t rows, int64_t E)
+      : max(arena.take(kRows)), sum(arena.take(kRows)), o(arena.take(rows * packed_length(E))) {}
+
+  void reset(const TileSpan& tile, int64_t E) const {
+    // Not -infinity: differences of maxima stay numbers.
+    std::fill_n(max, tile.padded, -FLT_MAX);
+    std::fill_n(sum, tile.padded, 0.0f);
+    std::fill_n(o, tile.count * packed_length(E), 0.0f);
+  }
+};
+
+/// o[e] *= factor
+HWY_INLINE void scale_row(float* o, int64_t E, float factor) {
+  const VF f = hn::Set(F(), factor);
+  for_each_vector(E, [&](int64_t e, auto part) HWY_ATTR { store(hn::Mul(load(o + e, part), f), o + e, part); });
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lt2

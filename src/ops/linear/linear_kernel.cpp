@@ -26,17 +26,19 @@ using U16 = hn::Rebind<uint16_t, F>;
 using U32 = hn::RebindToUnsigned<F>;
 using I32 = hn::RebindToSigned<F>;
 
-// Rows of A and depth of one block, which stays in L2 while all panels pass by: 256 KiB, twice that where every block
-// of rows has to repack B.
-constexpr int64_t kBlockRows = 256, kBlockRowsRepack = 512;
+// Rows of A and depth of one block: its 256 KiB stay in L2 while all panels pass by.
+constexpr int64_t kBlockRows = 256;
 constexpr int64_t kBlockDepth = 256;
+// Depth of B that is packed beforehand at a time, for all threads: bounds the memory it takes.
+constexpr int64_t kSliceDepth = 2048;
 // Panels of B repacked at a time where B does not lie in fp32 panels.
 constexpr int64_t kPanelsAtOnce = 4;
 // Panels a task covers at most: bounds its fp32 block of C.
 constexpr int64_t kTaskPanels = 21;
 // Up to this many rows one tile spans all of M, and the weight streams from memory once.
 constexpr int64_t kFewRows = kTileRows;
-constexpr ptrdiff_t kPrefetchBytes = 4096;
+constexpr ptrdiff_t kPrefetchMemory = 4096, kPrefetchL2 = 1536;
+constexpr int64_t kRowsAhead = 8;
 // Multiply-adds below which a second thread costs more than it saves.
 constexpr int64_t kThreadWork = 1 << 16;
 
@@ -63,6 +65,12 @@ HWY_INLINE VF load(const float* p) { return hn::LoadU(F(), p); }
 HWY_INLINE VF load(const uint16_t* p) {
   return hn::BitCast(F(), hn::ShiftLeft<16>(hn::PromoteTo(U32(), hn::LoadU(U16(), p))));
 }
+// Rows of a matrix lie pages apart, where the hardware does not look ahead.
+template <typename T>
+void prefetch_row(const T* from, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(from + i);
+}
+
 // The upper half of each lane holds the rounded value.
 HWY_INLINE hn::Vec<U32> rounded_bits(VF v) {
   const U32 d;
@@ -110,6 +118,14 @@ HWY_INLINE void tile(int64_t K, const float* HWY_RESTRICT a, const T* HWY_RESTRI
 #pragma GCC unroll 3
     for (int n = 0; n < NV; ++n) acc[m][n] = hn::Zero(d);
   }
+  if constexpr (MR == kTileRows && NV == kTileVecs) {
+    // The tile below comes next; its sums lie in L3 by now.
+#pragma GCC unroll 8
+    for (int m = 0; m < MR; ++m) {
+#pragma GCC unroll 3
+      for (int n = 0; n < NV; ++n) __builtin_prefetch(c + (MR + m) * ldc + n * step, 1);
+    }
+  }
   if (!fresh) {
 #pragma GCC unroll 8
     for (int m = 0; m < MR; ++m) {
@@ -124,12 +140,10 @@ HWY_INLINE void tile(int64_t K, const float* HWY_RESTRICT a, const T* HWY_RESTRI
     VF bv[NV];
 #pragma GCC unroll 3
     for (int n = 0; n < NV; ++n) bv[n] = load(b + n * step);
-    if constexpr (MR < kTileRows) {
-      // Few rows wait for memory: reach further ahead than the hardware does.
+    // Few rows wait for memory: reach further ahead than the hardware does. Many wait for L2.
+    constexpr ptrdiff_t kAhead = (MR < kTileRows ? kPrefetchMemory : kPrefetchL2) / static_cast<ptrdiff_t>(sizeof(T));
 #pragma GCC unroll 3
-      for (int n = 0; n < NV; ++n)
-        __builtin_prefetch(b + n * step + kPrefetchBytes / static_cast<ptrdiff_t>(sizeof(T)));
-    }
+    for (int n = 0; n < NV; ++n) __builtin_prefetch(b + n * step + kAhead);
     b += ldb;
 #pragma GCC unroll 8
     for (int m = 0; m < MR; ++m) {
@@ -162,7 +176,8 @@ void tile_rows(int64_t rows, int64_t K, const float* a, const T* b, ptrdiff_t ld
     if constexpr (MR <= kTileRows) tile<MR, NV, T>(K, a, b, ldb, c, ldc, last, fresh); \
     break;
     LT2_TILE(1)
-    LT2_TILE(2) LT2_TILE(3) LT2_TILE(4) LT2_TILE(5) LT2_TILE(6) LT2_TILE(7) LT2_TILE(8)
+    LT2_TILE(2)
+    LT2_TILE(3) LT2_TILE(4) LT2_TILE(5) LT2_TILE(6) LT2_TILE(7) LT2_TILE(8)
 #undef LT2_TILE
         default : break;
   }
@@ -221,6 +236,9 @@ void pack_a(const SourceA& source, int64_t m0, int64_t rows, int64_t k0, int64_t
     constexpr int64_t kRowsAtOnce = 16;
     for (int64_t k = 0; k < depth; k += kRowsAtOnce) {
       const int64_t slice = std::min(kRowsAtOnce, depth - k);
+      for (int64_t i = k + slice; i < std::min(depth, k + slice + kRowsAtOnce); ++i) {
+        prefetch_row(data + (k0 + i) * ld + m0, rows);
+      }
       for (int64_t r = 0; r < rows; r += kTileRows) {
         const int64_t count = std::min<int64_t>(kTileRows, rows - r);
         const T* in = data + (k0 + k) * ld + m0 + r;
@@ -240,6 +258,7 @@ void pack_a(const SourceA& source, int64_t m0, int64_t rows, int64_t k0, int64_t
     const int64_t count = std::min<int64_t>(kTileRows, rows - r);
     const T* in = data + (m0 + r) * ld + k0;
     float* out = to + r * depth;
+    for (int64_t i = kTileRows; i < std::min<int64_t>(2 * kTileRows, rows - r); ++i) prefetch_row(in + i * ld, depth);
     if (count == 1) {
       widen_row<false>(in, depth, depth, out);
     } else if constexpr (sizeof(T) == sizeof(float)) {
@@ -274,32 +293,38 @@ const float* panel_in_place(const SourceB& source, int64_t K, int64_t n0, int64_
   return static_cast<const float*>(source.from.data) + n0 * K + k0 * padded;
 }
 
-// The same rows of columns n0 .. n0 + cols, some whole panels or the last ones, as fp32 panels [depth, width] in `to`.
+// The same rows of columns n0 .. n0 + cols, some whole panels or the last ones, as rows row0 .. of the fp32 panels
+// [panel_depth, width] that begin at `to`.
 template <bool kRound, typename T>
-void pack_b(const SourceB& source, int64_t K, int64_t n0, int64_t cols, int64_t k0, int64_t depth, float* to) {
+void pack_b(const SourceB& source, int64_t K, int64_t n0, int64_t cols, int64_t k0, int64_t depth, float* to,
+            int64_t panel_depth, int64_t row0) {
   const int64_t width = panel_width();
   const T* data = static_cast<const T*>(source.from.data);
   if (source.panels) {
     for (int64_t n = 0; n < cols; n += width) {
       const int64_t padded = round_up(std::min(width, cols - n), lanes()), count = depth * padded;
-      widen_row<false>(data + (n0 + n) * K + k0 * padded, count, count, to + n * depth);
+      widen_row<false>(data + (n0 + n) * K + k0 * padded, count, count, to + n * panel_depth + row0 * padded);
     }
     return;
   }
   // Row by row, for long reads: the rows lie pages apart.
   for (int64_t k = 0; k < depth; ++k) {
     const T* row = data + (k0 + k) * source.from.ld + n0;
+    if (k + kRowsAhead < depth) prefetch_row(row + kRowsAhead * source.from.ld, cols);
     for (int64_t n = 0; n < cols; n += width) {
       const int64_t count = std::min(width, cols - n), padded = round_up(count, lanes());
-      widen_row<kRound>(row + n, count, padded, to + n * depth + k * padded);
+      widen_row<kRound>(row + n, count, padded, to + n * panel_depth + (row0 + k) * padded);
     }
   }
 }
 
-void pack_b(const SourceB& source, int64_t K, int64_t n0, int64_t cols, int64_t k0, int64_t depth, float* to) {
-  if (source.from.element == Element::kBf16) return pack_b<false, uint16_t>(source, K, n0, cols, k0, depth, to);
-  source.round ? pack_b<true, float>(source, K, n0, cols, k0, depth, to)
-               : pack_b<false, float>(source, K, n0, cols, k0, depth, to);
+void pack_b(const SourceB& source, int64_t K, int64_t n0, int64_t cols, int64_t k0, int64_t depth, float* to,
+            int64_t panel_depth, int64_t row0) {
+  if (source.from.element == Element::kBf16) {
+    return pack_b<false, uint16_t>(source, K, n0, cols, k0, depth, to, panel_depth, row0);
+  }
+  source.round ? pack_b<true, float>(source, K, n0, cols, k0, depth, to, panel_depth, row0)
+               : pack_b<false, float>(source, K, n0, cols, k0, depth, to, panel_depth, row0);
 }
 
 // Where C [M, N] goes.
@@ -333,10 +358,12 @@ struct Work {
   SourceA a;
   SourceB b;
   Target c;
+  // A slice of a longer sum: it starts from zero, it is finished.
+  bool first = true, last = true;
 };
 
 struct ThreadScratch {
-  Scratch a, b, c;
+  Scratch a, b, c, slice;
 };
 ThreadScratch& thread_scratch() {
   thread_local ThreadScratch scratch;
@@ -368,30 +395,34 @@ void product_task(const Work& w, int64_t m0, int64_t rows, int64_t p0, int64_t p
       const int64_t n0 = p * width, cols = std::min(width, w.N - n0), padded = round_up(cols, lanes());
       const int64_t packed = (p - p0) % kPanelsAtOnce;
       if (!in_place && packed == 0) {
-        pack_b(w.b, w.K, n0, std::min({kPanelsAtOnce * width, p1 * width - n0, w.N - n0}), k0, k_count, b_scratch);
+        pack_b(w.b, w.K, n0, std::min({kPanelsAtOnce * width, p1 * width - n0, w.N - n0}), k0, k_count, b_scratch,
+               k_count, 0);
       }
       const float* b = in_place ? panel_in_place(w.b, w.K, n0, padded, k0) : b_scratch + packed * width * k_count;
       float* c_panel = c + (p - p0) * width;
       for (int64_t r = 0; r < rows; r += kTileRows) {
         tile_any(std::min<int64_t>(kTileRows, rows - r), cols, k_count, a + r * k_count, b, padded, c_panel + r * ldc,
-                 ldc, k0 == 0);
+                 ldc, w.first && k0 == 0);
       }
-      if (k0 + k_count == w.K) finish(w.c, m0, rows, n0, cols, c_panel, ldc);
+      if (w.last && k0 + k_count == w.K) finish(w.c, m0, rows, n0, cols, c_panel, ldc);
     }
   }
 }
 
-// Tasks are blocks of rows times groups of panels, small enough that threads end together.
-void product(const Work& w) {
+// Tasks are blocks of rows times groups of panels, no more of them than end together: every group packs A again.
+void product_tasks(const Work& w) {
   const int64_t panels = divide_up(w.N, panel_width());
   const int64_t threads = w.M * w.N * w.K <= 2 * kThreadWork ? 1 : num_threads();
-  const int64_t most_groups = divide_up(panels, kTaskPanels / 3);
-  int64_t block_rows = w.b.in_place() ? kBlockRows : kBlockRowsRepack;
+  const int64_t least_groups = divide_up(panels, kTaskPanels), most_groups = divide_up(panels, kTaskPanels / 3);
+  int64_t block_rows = kBlockRows;
   while (threads > 1 && block_rows > 32 && divide_up(w.M, block_rows) * most_groups < 2 * threads) block_rows /= 2;
   const int64_t blocks = divide_up(w.M, block_rows);
   block_rows = round_up(divide_up(w.M, blocks), kTileRows);
-  int64_t groups = std::clamp<int64_t>(divide_up(8 * threads, blocks), 1, most_groups);
-  groups = std::max(groups, divide_up(panels, kTaskPanels));
+  const auto uneven = [&](int64_t tasks) {
+    return tasks < 2 * threads || (tasks < 8 * threads && tasks % threads != 0);
+  };
+  int64_t groups = least_groups;
+  while (threads > 1 && groups < most_groups && uneven(blocks * groups)) ++groups;
   parallel_for(blocks * groups, threads == 1 ? blocks * groups : 1, [&](int64_t begin, int64_t end) HWY_ATTR {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t m0 = task / groups * block_rows, group = task % groups;
@@ -399,6 +430,38 @@ void product(const Work& w) {
       product_task(w, m0, std::min(block_rows, w.M - m0), panels * group / groups, panels * (group + 1) / groups);
     }
   });
+}
+
+// Rows k0 .. k0 + depth of a row-major B, packed into fp32 panels by all threads.
+void pack_slice(const SourceB& source, int64_t K, int64_t N, int64_t k0, int64_t depth, float* to) {
+  const int64_t batch = kPanelsAtOnce * panel_width(), batches = divide_up(N, batch);
+  parallel_for(batches * divide_up(depth, kBlockDepth), 1, [&](int64_t begin, int64_t end) HWY_ATTR {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t n0 = task % batches * batch, k = task / batches * kBlockDepth;
+      const int64_t rows = std::min(kBlockDepth, depth - k), cols = std::min(batch, N - n0);
+      pack_b(source, K, n0, cols, k0 + k, rows, to + n0 * depth, depth, k);
+    }
+  });
+}
+
+void product(const Work& w) {
+  // Each block of rows would pack a row-major B again; from three blocks on, packing once for all is cheaper. Sums kept
+  // in fp32 C can go on from slice to slice.
+  const bool sliced = w.c.element == Element::kF32;
+  if (w.b.panels || w.M <= 2 * kBlockRows || (!sliced && w.K > 2 * kSliceDepth)) return product_tasks(w);
+  const int64_t slice = sliced ? divide_up(w.K, divide_up(w.K, kSliceDepth)) : w.K;
+  float* packed = thread_scratch().slice.floats(static_cast<size_t>(slice * round_up(w.N, panel_width())));
+  for (int64_t k0 = 0; k0 < w.K; k0 += slice) {
+    Work part = w;
+    part.K = std::min(slice, w.K - k0);
+    pack_slice(w.b, w.K, w.N, k0, part.K, packed);
+    const ptrdiff_t size = w.a.from.element == Element::kF32 ? 4 : 2;
+    part.a.from.data = static_cast<const std::byte*>(w.a.from.data) + size * k0 * (w.a.transposed ? w.a.from.ld : 1);
+    part.b = {{packed, Element::kF32, 0}, true, false};
+    part.first = k0 == 0;
+    part.last = k0 + part.K == w.K;
+    product_tasks(part);
+  }
 }
 
 // All rows in one tile; threads share the output channels vector by vector, so that they end together.

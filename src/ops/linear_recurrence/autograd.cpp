@@ -11,7 +11,8 @@ using torch::autograd::variable_list;
 using Optional = c10::optional<Tensor>;
 Optional optional(const Tensor& x) { return x.defined() ? Optional(x) : Optional(); }
 
-// Batch, token and head may have any strides (slices and expanded heads cost no copy); a row's numbers lie side by side.
+// Batch, token and head may have any strides (slices and expanded heads cost no copy); a row's numbers lie side by
+// side.
 Tensor dense_rows(const Tensor& x) { return x.size(-1) == 1 || x.stride(-1) == 1 ? x : x.contiguous(); }
 
 RecurrenceRows rows(const Tensor& x) {
@@ -39,7 +40,9 @@ struct Prepared {
     args.K = q.size(3);
     args.V = v.size(3);
     args.bf16 = q.scalar_type() == torch::kBFloat16;
-    args.decay = !g.defined() ? RecurrenceDecay::kNone : g.dim() == 3 ? RecurrenceDecay::kScalar : RecurrenceDecay::kVector;
+    args.decay = !g.defined()   ? RecurrenceDecay::kNone
+                 : g.dim() == 3 ? RecurrenceDecay::kScalar
+                                : RecurrenceDecay::kVector;
     args.q = rows(q);
     args.k = rows(k);
     args.v = rows(v);

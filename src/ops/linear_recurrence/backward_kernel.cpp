@@ -1,7 +1,7 @@
 // Backward on the CPU from the inputs alone: the chunks once forward for the states before them, then backward.
 //
-// A reader's reading y of a chunk is x_start S + w U, with the sign of its use: the output adds, the erase key's reading
-// is subtracted from v. With dy the signed gradient of each reading, dS that of the state after the chunk:
+// A reader's reading y of a chunk is x_start S + w U, with the sign of its use: the output adds, the erase key's
+// reading is subtracted from v. With dy the signed gradient of each reading, dS that of the state after the chunk:
 //     -dR = (I + w_erase)^-T (-(w_query^T dO + k_end dS)),    dy_query = dO,  dy_erase = -dR,  dv = beta dR
 //     dw = lower(dy U^T),   dx_start = dy S^T,   dk_end = U dS^T,   dkeep = rows of <S, dS>
 //     dS before = keep dS + sum over readers x_start^T dy
@@ -22,10 +22,10 @@ namespace HWY_NAMESPACE {
 namespace {
 
 struct Buffers {
-  Block states, writes;     // [n, K, V] before each chunk, [L, V] what each token writes
-  Block dS, S_t, dS_t;      // [K, V], [V, K], [V, K]
-  Block u_t;                // [V, C]
-  Block v, dy[2];           // [C, V] v as given; signed gradients of the readings
+  Block states, writes;  // [n, K, V] before each chunk, [L, V] what each token writes
+  Block dS, S_t, dS_t;   // [K, V], [V, K], [V, K]
+  Block u_t;             // [V, C]
+  Block v, dy[2];        // [C, V] v as given; signed gradients of the readings
   ChunkGradients d;
   Chunk chunk;
 
@@ -46,13 +46,13 @@ struct Buffers {
     }
     d.k = scratch.block(args.chunk, args.K);
     d.keep = scratch.block(1, args.K);
-    d.scratch = scratch.block(args.chunk, args.K);
+    d.pairs = scratch.block(1, args.chunk);
   }
 };
 
 template <class Decay, bool kDelta>
-HWY_ATTR void backward_chunk(const RecurrenceArgs& args, const RecurrenceGradients& out, int64_t b, int64_t h, int64_t t,
-                             int64_t tokens, Block S, Block U, Buffers& x) {
+HWY_ATTR void backward_chunk(const RecurrenceArgs& args, const RecurrenceGradients& out, int64_t b, int64_t h,
+                             int64_t t, int64_t tokens, Block S, Block U, Buffers& x) {
   const int64_t K = args.K, V = args.V, C = tokens;
   constexpr int kLast = kDelta ? kErase : kQuery;
   Chunk& c = x.chunk;
@@ -65,32 +65,37 @@ HWY_ATTR void backward_chunk(const RecurrenceArgs& args, const RecurrenceGradien
   } else {
     std::fill_n(dO.data, C * dO.ld, 0.0f);
   }
+  Prefetch prefetch(std::min(args.chunk, t), product_ticks(args, 5));
+  const int64_t next = t - std::min(args.chunk, t);
+  for (const auto& rows : {args.k, args.q}) prefetch.add(rows, K, args.bf16, b, next, h);
+  for (const auto& rows : {args.v, out.d_o}) prefetch.add(rows, V, args.bf16, b, next, h);
   transpose(K, V, S.data, S.ld, x.S_t.data, x.S_t.ld);
   transpose(K, V, x.dS.data, x.dS.ld, x.dS_t.data, x.dS_t.ld);
   transpose(C, V, U.data, U.ld, x.u_t.data, x.u_t.ld);
 
   std::fill_n(minus_dR.data, C * minus_dR.ld, 0.0f);
   lower_transposed_times<Store::kSub>(C, V, c.w[kQuery], dO, minus_dR);
-  product<Store::kSub>(C, V, K, c.k_end.rows(), x.dS, minus_dR);
+  product<Store::kSub>(C, V, K, c.k_end.rows(), x.dS, minus_dR, prefetch);
   if constexpr (kDelta) {
     const Block A = c.w[kErase];
     solve(C, V, {A[C - 1] + C - 1, -1, -A.ld}, minus_dR[C - 1], -minus_dR.ld);
   }
-  store_rows(args.bf16, C, V, minus_dR, [&](int64_t i) { return kDelta ? -c.beta.data[i] : -1.0f; },
-             at(out.dv, args.bf16, b, t, h));
+  store_rows(
+      args.bf16, C, V, minus_dR, [&](int64_t i) { return kDelta ? -c.beta.data[i] : -1.0f; },
+      at(out.dv, args.bf16, b, t, h));
 
   for (int r = 0; r <= kLast; ++r) {
     lower_product(C, V, x.dy[r], x.u_t, d.w[r]);
-    product<Store::kSet>(C, K, V, x.dy[r].rows(), x.S_t, d.x[r]);
+    product<Store::kSet>(C, K, V, x.dy[r].rows(), x.S_t, d.x[r], prefetch);
   }
-  product<Store::kSet>(C, K, V, U.rows(), x.dS_t, d.k);
+  product<Store::kSet>(C, K, V, U.rows(), x.dS_t, d.k, prefetch);
   if constexpr (Decay::kDecay != RecurrenceDecay::kNone) {
     for (int64_t r = 0; r < K; ++r) {
       d.keep.data[r] = dot(V, S[r], x.dS[r]);
       scale_row(V, c.keep.data[r], x.dS[r], x.dS[r]);
     }
   }
-  for (int r = 0; r <= kLast; ++r) product<Store::kAdd>(K, V, C, c.x_start[r].columns(), x.dy[r], x.dS);
+  for (int r = 0; r <= kLast; ++r) product<Store::kAdd>(K, V, C, c.x_start[r].columns(), x.dy[r], x.dS, prefetch);
 
   Decay::pull_back(c, kLast, d, at(out.dg, false, b, t, h));
   if constexpr (kDelta) {
@@ -102,7 +107,8 @@ HWY_ATTR void backward_chunk(const RecurrenceArgs& args, const RecurrenceGradien
       });
     }
   }
-  store_rows(args.bf16, C, K, d.x[kQuery], [&](int64_t) { return args.scale; }, at(out.dq, args.bf16, b, t, h));
+  store_rows(
+      args.bf16, C, K, d.x[kQuery], [&](int64_t) { return args.scale; }, at(out.dq, args.bf16, b, t, h));
   store_rows(args.bf16, C, K, d.k, one, at(out.dk, args.bf16, b, t, h));
 }
 
@@ -129,10 +135,13 @@ HWY_ATTR void backward_head(const RecurrenceArgs& args, const RecurrenceGradient
   for (int64_t n = 0; n < chunks; ++n) {
     forward.u = {x.writes[begin(n)], x.writes.ld};
     load_chunk<Decay, kDelta>(args, b, h, begin(n), begin(n + 1) - begin(n), kErase, kDelta ? kErase : kQuery, forward);
-    chunk_writes<kDelta>(forward, state(n));
+    Prefetch prefetch(begin(n + 2) - begin(n + 1), product_ticks(args, kDelta ? 2 : 1));
+    prefetch.add(args.k, K, args.bf16, b, begin(n + 1), h);
+    prefetch.add(args.v, V, args.bf16, b, begin(n + 1), h);
+    chunk_writes<kDelta>(forward, state(n), prefetch);
     if (n + 1 == chunks) break;
     std::copy_n(x.states[n * K], K * x.states.ld, x.states[(n + 1) * K]);
-    advance_state<Decay>(forward, state(n + 1));
+    advance_state<Decay>(forward, state(n + 1), prefetch);
   }
 
   for (int64_t r = 0; r < K; ++r) {

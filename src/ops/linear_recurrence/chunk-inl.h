@@ -78,17 +78,21 @@ enum Reader { kQuery, kErase };
 /// The buffers of a chunk and its coefficients. Filled for `tokens` <= chunk tokens.
 struct Chunk {
   int64_t tokens, K, V;
-  Block k, k_t;           // [C, K], [K, C]
-  Block x[2], x_start[2]; // [C, K] per reader
-  Block w[2];             // [C, C] per reader, zero above the diagonal as far as the triangle's blocks reach
-  Block k_end;            // [C, K]
-  Block keep;             // [K], what stays of each row of S
-  Block fade;             // scalar: [C, C], between two tokens; vector: [C, K], of each token
-  Block fade_start;       // scalar: [C]; since the start of the chunk
-  Block u, o;             // [C, V]
-  Block beta;             // [C]
+  Block k, k_t;            // [C, K], [K, C]
+  Block x[2], x_start[2];  // [C, K] per reader
+  Block w[2];              // [C, C] per reader, zero above the diagonal as far as the triangle's blocks reach
+  Block k_end;             // [C, K]
+  Block keep;              // [K], what stays of each row of S
+  Block fade;              // scalar: [C, C], between two tokens; vector: [C, K], of each token
+  Block fade_start;        // scalar: [C]; since the start of the chunk
+  Block u, o;              // [C, V]
+  Block beta;              // [C]
+  // Vector decay only, for one triangle block of rows against the tokens before it.
+  Block since, reader, d_reader, pairs;  // [kTriangleRows, K]
+  Block until, key, d_key, d_fade;       // [C, K]
 
-  Chunk(Scratch& scratch, RecurrenceDecay decay, bool delta, int64_t C, int64_t K_, int64_t V_) : tokens(0), K(K_), V(V_) {
+  Chunk(Scratch& scratch, RecurrenceDecay decay, bool delta, int64_t C, int64_t K_, int64_t V_)
+      : tokens(0), K(K_), V(V_) {
     const bool fades = decay != RecurrenceDecay::kNone;
     k = scratch.block(C, K);
     k_t = scratch.block(K, C);
@@ -104,6 +108,10 @@ struct Chunk {
     u = scratch.block(C, V);
     o = scratch.block(C, V);
     beta = scratch.block(1, C);
+    if (decay == RecurrenceDecay::kVector) {
+      for (Block* block : {&since, &reader, &d_reader, &pairs}) *block = scratch.block(kTriangleRows, K);
+      for (Block* block : {&until, &key, &d_key, &d_fade}) *block = scratch.block(C, K);
+    }
   }
 };
 
@@ -121,9 +129,8 @@ template <class T, class Factor>
 HWY_INLINE void load_rows(int64_t C, int64_t n, const T* from, ptrdiff_t ld, const Factor& factor, Block to) {
   for (int64_t i = 0; i < C; ++i) {
     const VF f = hn::Set(F(), factor(i));
-    for_each_vector(n, [&](int64_t j, auto part) HWY_ATTR {
-      store(hn::Mul(f, load(from + i * ld + j, part)), to[i] + j, Whole());
-    });
+    for_each_vector(n, [&](int64_t j, auto part)
+                           HWY_ATTR { store(hn::Mul(f, load(from + i * ld + j, part)), to[i] + j, Whole()); });
   }
 }
 
@@ -141,14 +148,14 @@ template <class T, class Factor>
 HWY_INLINE void store_rows(int64_t C, int64_t n, Block from, const Factor& factor, T* to, ptrdiff_t ld) {
   for (int64_t i = 0; i < C; ++i) {
     const VF f = hn::Set(F(), factor(i));
-    for_each_vector(n, [&](int64_t j, auto part) HWY_ATTR {
-      store(hn::Mul(f, load(from[i] + j, part)), to + i * ld + j, part);
-    });
+    for_each_vector(
+        n, [&](int64_t j, auto part) HWY_ATTR { store(hn::Mul(f, load(from[i] + j, part)), to + i * ld + j, part); });
   }
 }
 
 template <class Factor>
-HWY_INLINE void store_rows(bool bf16, int64_t C, int64_t n, Block from, const Factor& factor, const RecurrenceRows& to) {
+HWY_INLINE void store_rows(bool bf16, int64_t C, int64_t n, Block from, const Factor& factor,
+                           const RecurrenceRows& to) {
   if (bf16) {
     store_rows(C, n, from, factor, static_cast<uint16_t*>(to.data), to.token);
   } else {
@@ -160,7 +167,8 @@ inline float one(int64_t) { return 1.0f; }
 
 HWY_INLINE float dot(int64_t n, const float* a, const float* b) {
   VF sum = hn::Zero(F());
-  for_each_vector(n, [&](int64_t i, auto part) HWY_ATTR { sum = hn::MulAdd(load(a + i, part), load(b + i, part), sum); });
+  for_each_vector(n,
+                  [&](int64_t i, auto part) HWY_ATTR { sum = hn::MulAdd(load(a + i, part), load(b + i, part), sum); });
   return sum_of_lanes(sum);
 }
 
@@ -175,11 +183,14 @@ HWY_INLINE void scale_row(int64_t n, float factor, const float* from, float* to)
 class Prefetch {
  public:
   Prefetch() = default;
-  /// Tokens [0, tokens) of `rows`, spread over about `ticks` calls of tick().
+  /// `tokens` rows of each part, spread over about `ticks` calls of tick().
   Prefetch(int64_t tokens, int64_t ticks) : tokens_(tokens), per_tick_((tokens + ticks - 1) / ticks) {}
-  void add(const RecurrenceRows& rows, int64_t n, bool bf16) {
+  /// The n numbers a row of one head from token t on.
+  void add(const RecurrenceRows& rows, int64_t n, bool bf16, int64_t b, int64_t t, int64_t h) {
     const ptrdiff_t size = bf16 ? sizeof(uint16_t) : sizeof(float);
-    if (rows.data != nullptr) parts_[count_++] = {static_cast<const char*>(rows.data), rows.token * size, n * size};
+    if (rows.data != nullptr && tokens_ > 0) {
+      parts_[count_++] = {static_cast<const char*>(at(rows, bf16, b, t, h).data), rows.token * size, n * size};
+    }
   }
   void tick() {
     for (const int64_t end = std::min(next_ + per_tick_, tokens_); next_ < end; ++next_) {
@@ -199,6 +210,12 @@ class Prefetch {
   int count_ = 0;
   int64_t next_ = 0, tokens_ = 0, per_tick_ = 0;
 };
+
+/// Ticks of `count` products of the size K V C.
+inline int64_t product_ticks(const RecurrenceArgs& args, int64_t count) {
+  const int64_t panel = kTileVecs * static_cast<int64_t>(hn::Lanes(F()));
+  return count * ((args.V + panel - 1) / panel) * ((args.chunk + 15) / 16);
+}
 
 /// gemm in pieces: the long side K so that a panel of B stays in the first cache, and rows so that prefetches spread.
 template <Store kStore>
@@ -256,7 +273,8 @@ HWY_ATTR inline void lower_transposed_times(int64_t C, int64_t N, Block w, Block
   }
 }
 
-// Rows [done, done + MR) of (I + A) X = R, A strictly lower, X over R: the gemm tile, then the small triangle within it.
+// Rows [done, done + MR) of (I + A) X = R, A strictly lower, X over R: the gemm tile, then the small triangle within
+// it.
 template <int MR, int NV, bool kMasked>
 HWY_ATTR HWY_INLINE void solve_tile(int64_t done, Strided a, float* x, ptrdiff_t ldx, size_t last) {
   const F d;
@@ -340,11 +358,11 @@ inline void clear_above_diagonal(int64_t C, Reader reader, Block w) {
 
 /// Gradients of a chunk's coefficients (in), then of what they were made of (out, in the same place).
 struct ChunkGradients {
-  Block w[2];     // in, destroyed
-  Block x[2];     // in: of x_start; out: of x
-  Block k;        // in: of k_end; out: of k
-  Block keep;     // in: [K]
-  Block scratch;  // [C, K] vector decay only
+  Block w[2];   // in, destroyed
+  Block x[2];   // in: of x_start; out: of x
+  Block k;      // in: of k_end; out: of k
+  Block keep;   // in: [K]
+  Block pairs;  // [C] scratch
 };
 
 struct NoDecay {
@@ -423,7 +441,7 @@ struct ScalarDecay {
       to_end += dot(c.K, c.k_end[j], d.k[j]);
     }
     float from_start = 0;
-    float* const pairs = d.scratch.data;  // [C] sum over i >= m of dw_ij w_ij
+    float* const pairs = d.pairs.data;  // over tokens j: sum over i >= m of dw_ij w_ij
     std::fill_n(pairs, C, 0.0f);
     for (int64_t i = C - 1; i >= 0; --i) {
       VF crossing = hn::Zero(F());
@@ -446,10 +464,174 @@ struct ScalarDecay {
   }
 };
 
+// A vector decay sits inside the products of readers and keys. A triangle block of rows reads all earlier tokens
+// through the border before it: readers fade since the border (`since`), keys until it (`until`), one matrix product.
+// Within the block the pairs are taken one by one.
+struct VectorDecay {
+  static constexpr RecurrenceDecay kDecay = RecurrenceDecay::kVector;
+
+  static HWY_ATTR void step_fade(int64_t K, const float* g, float* fade) {
+    for_each_vector(K, [&](int64_t i, auto part) HWY_ATTR { store(exp(load(g + i, part)), fade + i, Whole()); });
+  }
+
+  // Row operations on [K] numbers: to = a b, to += a b.
+  static HWY_ATTR HWY_INLINE void multiply(int64_t K, const float* a, const float* b, float* to) {
+    for_each_vector(
+        K, [&](int64_t i, auto part) HWY_ATTR { store(hn::Mul(load(a + i, part), load(b + i, part)), to + i, part); });
+  }
+  static HWY_ATTR HWY_INLINE void multiply_add(int64_t K, const float* a, const float* b, float* to) {
+    for_each_vector(K, [&](int64_t i, auto part) HWY_ATTR {
+      store(hn::MulAdd(load(a + i, part), load(b + i, part), load(to + i, part)), to + i, part);
+    });
+  }
+  static HWY_ATTR HWY_INLINE void add(int64_t K, const float* a, float* to) {
+    for_each_vector(
+        K, [&](int64_t i, auto part) HWY_ATTR { store(hn::Add(load(a + i, part), load(to + i, part)), to + i, part); });
+  }
+
+  // since_i = fade_begin .. fade_i for the rows of a block.
+  static HWY_ATTR void fade_since(const Chunk& c, int64_t begin, int64_t end) {
+    std::copy_n(c.fade[begin], c.K, c.since[0]);
+    for (int64_t i = begin + 1; i < end; ++i) multiply(c.K, c.since[i - 1 - begin], c.fade[i], c.since[i - begin]);
+  }
+
+  static HWY_ATTR void coefficients(Chunk& c, const RecurrenceRows& g, int first, int last) {
+    const int64_t C = c.tokens, K = c.K;
+    for (int64_t i = 0; i < C; ++i) step_fade(K, static_cast<const float*>(g.data) + i * g.token, c.fade[i]);
+    std::fill_n(c.keep.data, K, 1.0f);
+    // k_end_j fades along, from j to the token reached.
+    for (int64_t begin = 0; begin < C; begin += kTriangleRows) {
+      const int64_t end = std::min(C, begin + kTriangleRows);
+      fade_since(c, begin, end);
+      transpose(begin, K, c.k_end.data, c.k_end.ld, c.k_t.data, c.k_t.ld);
+      for (int r = first; r <= last; ++r) {
+        for (int64_t i = begin; i < end; ++i) {
+          multiply(K, c.x[r][i], c.since[i - begin], c.reader[i - begin]);
+          multiply(K, c.reader[i - begin], c.keep.data, c.x_start[r][i]);
+        }
+        if (begin > 0) gemm(end - begin, begin, K, c.reader.rows(), c.k_t.data, c.k_t.ld, c.w[r][begin], c.w[r].ld);
+      }
+      for (int64_t i = begin; i < end; ++i) {
+        std::copy_n(c.k[i], K, c.k_end[i]);
+        for (int64_t j = begin; j <= i; ++j) {
+          if (j < i) multiply(K, c.k_end[j], c.fade[i], c.k_end[j]);
+          for (int r = first; r <= last; ++r) c.w[r][i][j] = dot(K, c.x[r][i], c.k_end[j]);
+        }
+      }
+      for (int64_t j = 0; j < begin; ++j) multiply(K, c.k_end[j], c.since[end - 1 - begin], c.k_end[j]);
+      multiply(K, c.keep.data, c.since[end - 1 - begin], c.keep.data);
+    }
+    for (int r = first; r <= last; ++r) clear_above_diagonal(C, static_cast<Reader>(r), c.w[r]);
+  }
+
+  // As with the scalar decay dg_m is the sum of all that passes token m's fade, here row by row of the state; only
+  // sums.
+  static HWY_ATTR void pull_back(const Chunk& c, int last, const ChunkGradients& d, const RecurrenceRows& dg) {
+    const int64_t C = c.tokens, K = c.K;
+    old_state_and_end(c, last, d);
+    for (int r = 0; r <= last; ++r) clear_above_diagonal(C, static_cast<Reader>(r), d.w[r]);
+    for (int64_t begin = 0; begin < C; begin += kTriangleRows) {
+      const int64_t end = std::min(C, begin + kTriangleRows);
+      fade_since(c, begin, end);
+      if (begin > 0) earlier_tokens(c, last, d, begin, end);
+      for (int64_t j = begin; j < end; ++j) pairs_within(c, last, d, j, end);
+      for (int64_t j = 0; j < begin; ++j) multiply(K, c.until[j], c.since[end - 1 - begin], c.until[j]);
+      // until_j of the block's own keys, from behind.
+      std::fill_n(c.until[end - 1], K, 1.0f);
+      for (int64_t j = end - 2; j >= begin; --j) multiply(K, c.until[j + 1], c.fade[j + 1], c.until[j]);
+    }
+    store_rows(C, K, c.d_fade, one, static_cast<float*>(dg.data), dg.token);
+  }
+
+ private:
+  // What passes token m on the way from the old state (readers i >= m), to the end (keys j < m), or from one to the
+  // other.
+  static HWY_ATTR void old_state_and_end(const Chunk& c, int last, const ChunkGradients& d) {
+    const int64_t C = c.tokens, K = c.K;
+    float* const sum = c.pairs[0];
+    float* const fade = c.pairs[1];
+    multiply(K, c.keep.data, d.keep.data, sum);
+    for (int64_t j = 0; j < C; ++j) {
+      std::copy_n(sum, K, c.d_fade[j]);
+      multiply_add(K, c.k_end[j], d.k[j], sum);
+    }
+    std::fill_n(sum, K, 0.0f);
+    std::fill_n(fade, K, 1.0f);
+    for (int64_t i = C - 1; i >= 0; --i) {
+      for (int r = 0; r <= last; ++r) multiply_add(K, c.x_start[r][i], d.x[r][i], sum);
+      add(K, sum, c.d_fade[i]);
+      multiply(K, d.k[i], fade, d.k[i]);
+      multiply(K, fade, c.fade[i], fade);
+    }
+    std::fill_n(fade, K, 1.0f);
+    for (int64_t i = 0; i < C; ++i) {
+      multiply(K, fade, c.fade[i], fade);
+      for (int r = 0; r <= last; ++r) multiply(K, d.x[r][i], fade, d.x[r][i]);
+    }
+  }
+
+  // Rows [begin, end) against keys [0, begin), through the border between them.
+  static HWY_ATTR void earlier_tokens(const Chunk& c, int last, const ChunkGradients& d, int64_t begin, int64_t end) {
+    const int64_t K = c.K, rows = end - begin;
+    for (int64_t j = 0; j < begin; ++j) multiply(K, c.k[j], c.until[j], c.key[j]);
+    std::fill_n(c.d_key.data, begin * c.d_key.ld, 0.0f);
+    std::fill_n(c.pairs.data, rows * c.pairs.ld, 0.0f);
+    for (int r = 0; r <= last; ++r) {
+      const Block dw{d.w[r][begin], d.w[r].ld};
+      for (int64_t i = 0; i < rows; ++i) multiply(K, c.x[r][begin + i], c.since[i], c.reader[i]);
+      gemm(rows, K, begin, dw.rows(), c.key.data, c.key.ld, c.d_reader.data, c.d_reader.ld);
+      gemm<Store::kAdd>(begin, K, rows, dw.columns(), c.reader.data, c.reader.ld, c.d_key.data, c.d_key.ld);
+      for (int64_t i = 0; i < rows; ++i) {
+        multiply_add(K, c.d_reader[i], c.since[i], d.x[r][begin + i]);
+        multiply_add(K, c.d_reader[i], c.reader[i], c.pairs[i]);
+      }
+    }
+    for (int64_t i = rows - 1; i >= 0; --i) {
+      if (i + 1 < rows) add(K, c.pairs[i + 1], c.pairs[i]);
+      add(K, c.pairs[i], c.d_fade[begin + i]);
+    }
+    float* const sum = c.pairs[0];
+    std::fill_n(sum, K, 0.0f);
+    for (int64_t j = 0; j < begin; ++j) {
+      add(K, sum, c.d_fade[j]);
+      multiply_add(K, c.d_key[j], c.key[j], sum);
+      multiply_add(K, c.d_key[j], c.until[j], d.k[j]);
+    }
+  }
+
+  // Key j against rows [j, end) of its block.
+  static HWY_ATTR void pairs_within(const Chunk& c, int last, const ChunkGradients& d, int64_t j, int64_t end) {
+    const F tag;
+    for_each_vector(c.K, [&](int64_t n, auto part) HWY_ATTR {
+      const VF k = load(c.k[j] + n, part);
+      VF fade = hn::Set(tag, 1.0f), dk = load(d.k[j] + n, part);
+      VF crossing[kTriangleRows];
+      for (int64_t i = j; i < end; ++i) {
+        if (i > j) fade = hn::Mul(fade, load(c.fade[i] + n, part));
+        const VF key = hn::Mul(k, fade);
+        VF d_key = hn::Zero(tag);
+        for (int r = 0; r <= last; ++r) {
+          const VF dw = hn::Set(tag, d.w[r][i][j]);
+          store(hn::MulAdd(dw, key, load(d.x[r][i] + n, part)), d.x[r][i] + n, part);
+          d_key = hn::MulAdd(dw, load(c.x[r][i] + n, part), d_key);
+        }
+        dk = hn::MulAdd(d_key, fade, dk);
+        crossing[i - j] = hn::Mul(d_key, key);
+      }
+      store(dk, d.k[j] + n, part);
+      VF sum = hn::Zero(tag);
+      for (int64_t i = end - 1; i > j; --i) {
+        sum = hn::Add(sum, crossing[i - j]);
+        store(hn::Add(sum, load(c.d_fade[i] + n, part)), c.d_fade[i] + n, part);
+      }
+    });
+  }
+};
+
 /// Loads tokens [t, t + tokens) and computes the coefficients of the readers first..last.
 template <class Decay, bool kDelta>
-HWY_ATTR void load_chunk(const RecurrenceArgs& args, int64_t b, int64_t h, int64_t t, int64_t tokens, int first, int last,
-                         Chunk& c) {
+HWY_ATTR void load_chunk(const RecurrenceArgs& args, int64_t b, int64_t h, int64_t t, int64_t tokens, int first,
+                         int last, Chunk& c) {
   c.tokens = tokens;
   const auto factor = [&](int64_t i) { return kDelta ? c.beta.data[i] : 1.0f; };
   load_rows(args.bf16, tokens, c.K, at(args.k, args.bf16, b, t, h), one, c.k);
@@ -462,7 +644,8 @@ HWY_ATTR void load_chunk(const RecurrenceArgs& args, int64_t b, int64_t h, int64
     }
   }
   if (first == kQuery) {
-    load_rows(args.bf16, tokens, c.K, at(args.q, args.bf16, b, t, h), [&](int64_t) { return args.scale; }, c.x[kQuery]);
+    load_rows(
+        args.bf16, tokens, c.K, at(args.q, args.bf16, b, t, h), [&](int64_t) { return args.scale; }, c.x[kQuery]);
   }
   load_rows(args.bf16, tokens, c.V, at(args.v, args.bf16, b, t, h), factor, c.u);
   Decay::coefficients(c, at(args.g, false, b, t, h), first, last);
@@ -489,9 +672,12 @@ HWY_ATTR void advance_state(const Chunk& c, Block S, Prefetch& prefetch) {
 template <class Fn>
 HWY_INLINE void dispatch_kind(RecurrenceDecay decay, bool delta, Fn&& fn) {
   switch (decay) {
-    case RecurrenceDecay::kNone: return delta ? fn.template operator()<NoDecay, true>() : fn.template operator()<NoDecay, false>();
-    case RecurrenceDecay::kScalar: return delta ? fn.template operator()<ScalarDecay, true>() : fn.template operator()<ScalarDecay, false>();
-    case RecurrenceDecay::kVector: return;
+    case RecurrenceDecay::kNone:
+      return delta ? fn.template operator()<NoDecay, true>() : fn.template operator()<NoDecay, false>();
+    case RecurrenceDecay::kScalar:
+      return delta ? fn.template operator()<ScalarDecay, true>() : fn.template operator()<ScalarDecay, false>();
+    case RecurrenceDecay::kVector:
+      return delta ? fn.template operator()<VectorDecay, true>() : fn.template operator()<VectorDecay, false>();
   }
 }
 

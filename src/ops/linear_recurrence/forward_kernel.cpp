@@ -16,9 +16,9 @@ namespace {
 
 // What one token brings: rows in scratch.
 struct Token {
-  Block fade, k, q;              // [K]; q scaled
-  Block k_fade, q_fade;          // [K] k and q times fade: they read the state before it fades
-  Block v, o;                    // [V]
+  Block fade, k, q;      // [K]; q scaled
+  Block k_fade, q_fade;  // [K] k and q times fade: they read the state before it fades
+  Block v, o;            // [V]
   float beta = 1, k_dot_q = 0;
 
   Token(Scratch& scratch, int64_t K, int64_t V) {
@@ -79,7 +79,8 @@ template <class Decay, bool kDelta>
 HWY_ATTR void step(const RecurrenceArgs& args, int64_t b, int64_t h, int64_t t, const RecurrenceRows& o, Token& token,
                    const float* from, ptrdiff_t ld_from, float* to, ptrdiff_t ld_to) {
   const int64_t K = args.K, V = args.V;
-  load_rows(args.bf16, 1, K, at(args.q, args.bf16, b, t, h), [&](int64_t) { return args.scale; }, token.q);
+  load_rows(
+      args.bf16, 1, K, at(args.q, args.bf16, b, t, h), [&](int64_t) { return args.scale; }, token.q);
   load_rows(args.bf16, 1, K, at(args.k, args.bf16, b, t, h), one, token.k);
   load_rows(args.bf16, 1, V, at(args.v, args.bf16, b, t, h), one, token.v);
   Decay::step_fade(K, at(args.g, b, t, h), token.fade.data);
@@ -103,23 +104,14 @@ HWY_ATTR void step(const RecurrenceArgs& args, int64_t b, int64_t h, int64_t t, 
   store_rows(args.bf16, 1, V, token.o, one, at(o, args.bf16, b, t, h));
 }
 
-// The rows of the chunk after token t.
-inline Prefetch prefetch_chunk(const RecurrenceArgs& args, const RecurrenceRows& o, int64_t b, int64_t h, int64_t t) {
-  if (t >= args.L) return {};
-  const int64_t panel = kTileVecs * static_cast<int64_t>(hn::Lanes(F()));
-  Prefetch prefetch(std::min(args.L - t, args.chunk), (args.V + panel - 1) / panel * (2 * args.chunk + args.K) / 16);
-  prefetch.add(at(args.k, args.bf16, b, t, h), args.K, args.bf16);
-  prefetch.add(at(args.q, args.bf16, b, t, h), args.K, args.bf16);
-  prefetch.add(at(args.v, args.bf16, b, t, h), args.V, args.bf16);
-  prefetch.add(at(o, args.bf16, b, t, h), args.V, args.bf16);
-  return prefetch;
-}
-
 template <class Decay, bool kDelta>
 HWY_ATTR void forward_chunk(const RecurrenceArgs& args, int64_t b, int64_t h, int64_t t, int64_t tokens,
                             const RecurrenceRows& o, Chunk& c, Block S) {
   load_chunk<Decay, kDelta>(args, b, h, t, tokens, kQuery, kDelta ? kErase : kQuery, c);
-  Prefetch prefetch = prefetch_chunk(args, o, b, h, t + tokens);
+  Prefetch prefetch(std::min(args.chunk, args.L - t - tokens), product_ticks(args, 3));
+  prefetch.add(args.k, args.K, args.bf16, b, t + tokens, h);
+  prefetch.add(args.q, args.K, args.bf16, b, t + tokens, h);
+  prefetch.add(args.v, args.V, args.bf16, b, t + tokens, h);
   chunk_writes<kDelta>(c, S, prefetch);
   product<Store::kSet>(tokens, c.V, c.K, c.x_start[kQuery].rows(), S, c.o, prefetch);
   lower_times<Store::kAdd>(tokens, c.V, c.w[kQuery], c.u, c.o);
@@ -136,7 +128,8 @@ HWY_ATTR void forward_head(const RecurrenceArgs& args, int64_t b, int64_t h, con
                            float* final_state, int64_t min_chunk_tokens) {
   const int64_t K = args.K, V = args.V, L = args.L;
   bool chunks = false;
-  for (int64_t t = 0; t < L && !chunks; t += segment_tokens(args, t)) chunks = segment_tokens(args, t) >= min_chunk_tokens;
+  for (int64_t t = 0; t < L && !chunks; t += segment_tokens(args, t))
+    chunks = segment_tokens(args, t) >= min_chunk_tokens;
   const int64_t offset = (b * args.H + h) * K * V;
   float* const to = final_state + offset;
   const float* from = args.state == nullptr ? nullptr : args.state + offset;

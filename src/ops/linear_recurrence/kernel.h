@@ -1,6 +1,6 @@
 #pragma once
-// The CPU forms of the linear recurrence on raw pointers. One work item is one head of one sequence; nothing it computes
-// depends on the other items or on the number of threads.
+// The CPU forms of the linear recurrence on raw pointers. One work item is one head of one sequence; nothing it
+// computes depends on the other items or on the number of threads.
 #include <cstddef>
 #include <cstdint>
 
@@ -33,8 +33,8 @@ struct RecurrenceGradients {
   float* d_initial_state = nullptr;  // null: not wanted
 };
 
-/// Fills o and final_state [B, H, K, V] (which may be args.state itself). Tokens between two chunk borders are taken one
-/// by one if they are fewer than min_chunk_tokens, as a chunk otherwise.
+/// Fills o and final_state [B, H, K, V] (which may be args.state itself). Tokens between two chunk borders are taken
+/// one by one if they are fewer than min_chunk_tokens, as a chunk otherwise.
 void recurrence_forward(const RecurrenceArgs& args, const RecurrenceRows& o, float* final_state,
                         int64_t min_chunk_tokens);
 

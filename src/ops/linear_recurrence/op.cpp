@@ -28,7 +28,8 @@ bool wants_graph(const LinearRecurrenceInput& in) {
 // The input checked, with g, beta and state in fp32 (the casts are part of the graph).
 LinearRecurrenceInput checked(LinearRecurrenceInput in) {
   LT2_CHECK(in.q.defined() && in.k.defined() && in.v.defined(), "linear_recurrence: q, k and v must be given");
-  LT2_CHECK(in.q.dim() == 4 && in.v.dim() == 4, "linear_recurrence: q and v must be [B, L, H, K] and [B, L, H, V], found [{}] and [{}]",
+  LT2_CHECK(in.q.dim() == 4 && in.v.dim() == 4,
+            "linear_recurrence: q and v must be [B, L, H, K] and [B, L, H, V], found [{}] and [{}]",
             fmt::join(in.q.sizes(), ", "), fmt::join(in.v.sizes(), ", "));
   const int64_t B = in.q.size(0), L = in.q.size(1), H = in.q.size(2), K = in.q.size(3), V = in.v.size(3);
   LT2_CHECK(L >= 1, "linear_recurrence: at least one token is needed, found L = 0");
@@ -44,7 +45,8 @@ LinearRecurrenceInput checked(LinearRecurrenceInput in) {
   if (in.inplace_state) {
     LT2_CHECK(in.state.defined() && in.state.is_contiguous() && in.state.scalar_type() == torch::kFloat32,
               "linear_recurrence: inplace_state needs a contiguous fp32 state to write to");
-    LT2_CHECK(!wants_graph(in), "linear_recurrence: inplace_state would overwrite what the gradient needs; use it without gradients");
+    LT2_CHECK(!wants_graph(in),
+              "linear_recurrence: inplace_state would overwrite what the gradient needs; use it without gradients");
   }
   if (in.q.scalar_type() != torch::kFloat64) {
     for (auto* x : {&in.g, &in.beta, &in.state}) {
@@ -68,7 +70,8 @@ LinearRecurrenceOutput linear_recurrence(const LinearRecurrenceInput& input) {
 
 LinearRecurrenceOutput linear_recurrence_steps(const LinearRecurrenceInput& input) {
   const auto in = checked(input);
-  LT2_CHECK(recurrence_kernel_takes(in) && !wants_graph(in), "linear_recurrence_steps: fp32 or bf16 on the CPU, without gradients");
+  LT2_CHECK(recurrence_kernel_takes(in) && !wants_graph(in),
+            "linear_recurrence_steps: fp32 or bf16 on the CPU, without gradients");
   return recurrence_run(in, std::numeric_limits<int64_t>::max());
 }
 

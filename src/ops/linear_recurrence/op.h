@@ -12,19 +12,20 @@
 //     scalar         retnet, mamba2           gdn
 //     vector         gla, hgrn2               kda
 //
-// Sources: arXiv 2412.06464 (gated delta rule; S is [V, K] there, [K, V] here), 2510.26692 (KDA: decay first, then the delta step).
+// Sources: arXiv 2412.06464 (gated delta rule; S is [V, K] there, [K, V] here), 2510.26692 (KDA: decay first, then the
+// delta step).
 #include "base/torch.h"
 
 namespace lt2 {
 
 struct LinearRecurrenceInput {
-  torch::Tensor q, k;   // [B, L, H, K]
-  torch::Tensor v;      // [B, L, H, V]
-  torch::Tensor g;      // log decay <= 0, fp32: undefined (none) | [B, L, H] (scalar) | [B, L, H, K] (vector)
-  torch::Tensor beta;   // [B, L, H] fp32 write strength: undefined means additive, defined means delta
-  torch::Tensor state;  // [B, H, K, V] fp32; undefined means zero
-  double scale = 1.0;   // K^-1/2 for all mixers but mamba2
-  int64_t position = 0; // tokens that `state` has seen: chunk borders lie at absolute multiples of kRecurrenceChunk
+  torch::Tensor q, k;    // [B, L, H, K]
+  torch::Tensor v;       // [B, L, H, V]
+  torch::Tensor g;       // log decay <= 0, fp32: undefined (none) | [B, L, H] (scalar) | [B, L, H, K] (vector)
+  torch::Tensor beta;    // [B, L, H] fp32 write strength: undefined means additive, defined means delta
+  torch::Tensor state;   // [B, H, K, V] fp32; undefined means zero
+  double scale = 1.0;    // K^-1/2 for all mixers but mamba2
+  int64_t position = 0;  // tokens that `state` has seen: chunk borders lie at absolute multiples of kRecurrenceChunk
   bool inplace_state = false;  // write the final state over `state` (fp32, contiguous) and return that; not in training
 };
 
@@ -36,15 +37,16 @@ struct LinearRecurrenceOutput {
 /// Tokens per chunk of the chunked form. Splitting a sequence at multiples of it changes no bit of any result.
 inline constexpr int64_t kRecurrenceChunk = 64;
 
-/// The op as models call it: any L >= 1, fp32 or bf16 q, k, v; differentiable in all inputs. CPU: the chunked kernel (token
-/// steps for short rests); elsewhere, in fp64 and for vector decays: the torch form. Within 2e-5 (values, states) and 5e-5 (gradients)
-/// of the reference in fp32, relative to the largest element. Throws lt2::Error if shapes disagree.
+/// The op as models call it: any L >= 1, fp32 or bf16 q, k, v; differentiable in all inputs. CPU: the chunked kernel
+/// (token steps for short rests); elsewhere and in fp64: the torch form. Within 2e-5 (values, states) and 5e-5
+/// (gradients) of the reference in fp32, relative to the largest element. Throws lt2::Error if shapes disagree.
 LinearRecurrenceOutput linear_recurrence(const LinearRecurrenceInput& in);
 
 /// fp64 loop over tokens: slow, obvious, the judge of every other form. Differentiable. Outputs fp64.
 LinearRecurrenceOutput linear_recurrence_reference(const LinearRecurrenceInput& in);
 
-/// The chunked form in plain torch operations, in the type of the input (fp32 or fp64; others compute in fp32), any device. Differentiable by autograd.
+/// The chunked form in plain torch operations, in the type of the input (fp32 or fp64; others compute in fp32), any
+/// device. Differentiable by autograd.
 LinearRecurrenceOutput linear_recurrence_torch(const LinearRecurrenceInput& in, int64_t chunk = kRecurrenceChunk);
 
 /// Token by token in C++ fp32 with all threads, forward only: the yardstick of the benchmark and the decode form.

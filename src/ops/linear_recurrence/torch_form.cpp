@@ -24,7 +24,8 @@ Tensor pair_weights(const Tensor& x, const Tensor& k, const Tensor& g, bool stri
   const int64_t diagonal = strict ? -1 : 0;
   if (!g.defined()) return x.matmul(k.transpose(-1, -2)).tril(diagonal);
   if (g.size(-1) == 1) {
-    // Column j of the copies starts behind j, so its running sum is the range sum; above the diagonal it is 0, never positive.
+    // Column j of the copies starts behind j, so its running sum is the range sum; above the diagonal it is 0, never
+    // positive.
     const auto range = g.expand({-1, -1, -1, C, C}).tril(-1).cumsum(-2);
     return (x.matmul(k.transpose(-1, -2)) * range.exp()).tril(diagonal);
   }
@@ -35,11 +36,13 @@ Tensor pair_weights(const Tensor& x, const Tensor& k, const Tensor& g, bool stri
     const auto halves = [&](const Tensor& y) { return y.unflatten(-2, {C / (2 * h), 2, h}); };  // [.., C / 2h, 2, h, K]
     const auto earlier = [&](const Tensor& y) { return halves(y).select(-3, 0); };
     const auto later = [&](const Tensor& y) { return halves(y).select(-3, 1); };
-    const auto across = (later(x) * sum_to(later(g)).exp())
-                            .matmul((earlier(k) * sum_after(earlier(g)).exp()).transpose(-1, -2));  // [.., C / 2h, h, h]
-    const auto pair = w.unflatten(-3, {C / (2 * h), 2});                                            // [.., C / 2h, 2, h, h]
-    w = torch::cat({torch::cat({pair.select(-3, 0), torch::zeros_like(across)}, -1),
-                    torch::cat({across, pair.select(-3, 1)}, -1)}, -2);
+    const auto across =
+        (later(x) * sum_to(later(g)).exp())
+            .matmul((earlier(k) * sum_after(earlier(g)).exp()).transpose(-1, -2));  // [.., C / 2h, h, h]
+    const auto pair = w.unflatten(-3, {C / (2 * h), 2});                            // [.., C / 2h, 2, h, h]
+    w = torch::cat(
+        {torch::cat({pair.select(-3, 0), torch::zeros_like(across)}, -1), torch::cat({across, pair.select(-3, 1)}, -1)},
+        -2);
   }
   return w.squeeze(-3);
 }
@@ -47,10 +50,12 @@ Tensor pair_weights(const Tensor& x, const Tensor& k, const Tensor& g, bool stri
 }  // namespace
 
 LinearRecurrenceOutput linear_recurrence_torch(const LinearRecurrenceInput& in, int64_t chunk) {
-  LT2_CHECK(chunk > 0 && std::has_single_bit(static_cast<uint64_t>(chunk)), "linear_recurrence: chunk must be a power of 2, found {}", chunk);
+  LT2_CHECK(chunk > 0 && std::has_single_bit(static_cast<uint64_t>(chunk)),
+            "linear_recurrence: chunk must be a power of 2, found {}", chunk);
   const auto type = in.q.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
   const int64_t B = in.q.size(0), L = in.q.size(1), H = in.q.size(2), K = in.q.size(3), V = in.v.size(3);
-  // Padding changes nothing: k = 0 writes nothing, g = 0 fades nothing. In front, it puts the borders where they belong.
+  // Padding changes nothing: k = 0 writes nothing, g = 0 fades nothing. In front, it puts the borders where they
+  // belong.
   int64_t C = chunk, front = in.position % chunk;
   if (front + L <= chunk) {
     front = 0;
@@ -64,7 +69,7 @@ LinearRecurrenceOutput linear_recurrence_torch(const LinearRecurrenceInput& in, 
   Tensor g, beta, A_inverse_v, A_inverse_k;
   if (in.g.defined()) g = cut(in.g.dim() == 4 ? in.g : in.g.unsqueeze(-1));  // [B, H, N, C, K or 1]
   const auto from_start = [&](const Tensor& x) { return g.defined() ? x * sum_to(g).exp() : x; };
-  const auto P = pair_weights(q, k, g, false);                               // [B, H, N, C, C]
+  const auto P = pair_weights(q, k, g, false);  // [B, H, N, C, C]
   const auto q_start = from_start(q);
   const auto k_end = (g.defined() ? k * sum_after(g).exp() : k).transpose(-1, -2);
   const auto keep = g.defined() ? g.sum(-2).exp().unsqueeze(-1) : Tensor();  // [B, H, N, K or 1, 1]
@@ -73,9 +78,10 @@ LinearRecurrenceOutput linear_recurrence_torch(const LinearRecurrenceInput& in, 
     const auto erase = k * cut(in.beta.unsqueeze(-1));
     const auto A = pair_weights(erase, k, g, true);
     const auto right = torch::cat({v * cut(in.beta.unsqueeze(-1)), from_start(erase)}, -1);
-    const auto solved = torch::linalg_solve_triangular(A + torch::eye(C, A.options()), right, /*upper=*/false, /*left=*/true,
-                                                       /*unitriangular=*/true)
-                            .split_with_sizes({V, K}, -1);
+    const auto solved =
+        torch::linalg_solve_triangular(A + torch::eye(C, A.options()), right, /*upper=*/false, /*left=*/true,
+                                       /*unitriangular=*/true)
+            .split_with_sizes({V, K}, -1);
     u = solved[0];
     recall = solved[1];
   }
