@@ -15,7 +15,7 @@ struct Unsupported {
 
 class Judge {
  public:
-  explicit Judge(const CheckOptions& options) : options(options) {}
+  explicit Judge(const CheckOptions& chosen) : options(chosen) {}
 
   /// max|actual - expected| / max|expected| against `limit`. A shape mismatch is an infinite error.
   void relative(const std::string& name, const torch::Tensor& actual, const torch::Tensor& expected, double limit);

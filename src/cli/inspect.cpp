@@ -44,7 +44,7 @@ int inspect_machine(std::vector<std::string> words) {
   for (const char* op : {"linear fp32", "linear_recurrence", "causal_attention", "rms_norm, short_conv, rope, swiglu, AdamW"}) {
     fmt::print("{:<44} {}, fp32 multiply-adds\n", op, isa);
   }
-  fmt::print("{:<44} {}\n\n", "linear bf16", linear_bf16_unit());
+  fmt::print("{:<44} {}, bf16 widened to fp32 multiply-adds\n\n", "linear bf16", isa);
   const auto limits = measure_machine();
   fmt::print("measured         {:.0f} GFLOP/s fp32 multiply-adds, {:.1f} GB/s reading, {} threads\n", limits.fma_gflops, limits.read_gbps, num_threads());
   if (!output.empty()) {

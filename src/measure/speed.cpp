@@ -99,7 +99,9 @@ SpeedRow prefill_speed(LoopedTransformer& model, const std::string& label, int64
 
 SpeedRow train_speed(LoopedTransformer& model, const std::string& label, int64_t seq_len, int64_t batch, const MachineLimits& limits,
                      int64_t repeats) {
-  const OptimConfig optim{.lr = 1e-5, .scheduler = "constant"};
+  OptimConfig optim;
+  optim.lr = 1e-5;
+  optim.scheduler = "constant";
   AdamW optimizer(model.official_parameters(), optim);
   const auto tokens = random_tokens(model, batch, seq_len + 1);
   const double seconds = time_runs(repeats, [&] {

@@ -94,13 +94,15 @@ TEST_P(LinearShapes, GradientsMatchReference) {
   }
 }
 
-// Edges of vectors (8, 16), tiles (4, 8 rows; 24, 48 columns), blocks (256) and tasks (21 panels).
+// Edges of vectors (8, 16), tiles (4, 8 rows; 24, 48 columns), blocks (256), tasks (21 panels), slices (2048) of
+// products that pack beforehand (from 513 rows on; bf16 results up to a depth of 4096).
 INSTANTIATE_TEST_SUITE_P(Sizes, LinearShapes,
                          ::testing::Values(Case{1, 1, 1}, Case{1, 2, 7}, Case{2, 7, 17}, Case{1, 48, 48},
                                            Case{3, 49, 65}, Case{1, 1025, 130}, Case{4, 97, 300}, Case{7, 130, 257},
                                            Case{8, 65, 512}, Case{9, 24, 49}, Case{17, 17, 2}, Case{48, 130, 65},
                                            Case{49, 7, 130}, Case{65, 49, 700}, Case{130, 1, 48}, Case{257, 65, 513},
-                                           Case{300, 1100, 130}, Case{521, 193, 49}),
+                                           Case{300, 1100, 130}, Case{521, 193, 49}, Case{2100, 520, 33},
+                                           Case{520, 2100, 33}, Case{513, 4200, 17}),
                          [](const auto& i) {
                            std::ostringstream name;
                            name << i.param;
