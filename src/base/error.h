@@ -23,7 +23,7 @@ template <typename... Args>
 }  // namespace lt2
 
 /// Throws lt2::Error with the formatted message unless `condition` holds.
-#define LT2_CHECK(condition, ...)                \
-  do {                                           \
-    if (!(condition)) ::lt2::fail(__VA_ARGS__);  \
+#define LT2_CHECK(condition, ...)               \
+  do {                                          \
+    if (!(condition)) ::lt2::fail(__VA_ARGS__); \
   } while (false)

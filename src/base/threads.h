@@ -1,6 +1,7 @@
 #pragma once
 // The one thread pool: OpenMP's, which torch and OpenBLAS use as well. Two pools at once fight over the cores.
 #include <cstdint>
+#include <type_traits>
 
 namespace lt2 {
 
@@ -22,7 +23,10 @@ void parallel_ranges(int64_t count, int64_t grain, Body body, void* context);
 template <typename Body>
 void parallel_for(int64_t count, int64_t grain, Body&& body) {
   detail::parallel_ranges(
-      count, grain, [](void* context, int64_t begin, int64_t end) { (*static_cast<Body*>(context))(begin, end); },
+      count, grain,
+      [](void* context, int64_t begin, int64_t end) {
+        (*static_cast<std::remove_reference_t<Body>*>(context))(begin, end);
+      },
       const_cast<void*>(static_cast<const void*>(&body)));
 }
 

@@ -32,7 +32,8 @@ void check_safetensors(const fs::path& path, Judge& judge) {
 void check_json(const fs::path& path, Judge& judge) {
   const auto table = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
   LT2_CHECK(!table.is_discarded(), "{}: not valid JSON", path.string());
-  if (table.is_object() && table.contains("attention") && table.contains("shuffles")) return check::check_patterns(table, judge);
+  if (table.is_object() && table.contains("attention") && table.contains("shuffles"))
+    return check::check_patterns(table, judge);
   if (table.is_array() && !table.empty() && table[0].contains("factors")) return check::check_schedules(table, judge);
   throw check::Unsupported{"a table of unknown kind"};
 }
@@ -71,12 +72,14 @@ std::vector<fs::path> vector_files(const std::vector<fs::path>& paths) {
     }
     for (const auto& entry : fs::recursive_directory_iterator(path)) {
       // Inside tokenizer folders the .json files are vocabularies and notes, not tables of results.
-      if (entry.is_regular_file() && is_vector_file(entry.path()) && entry.path().string().find("tokenizer") == std::string::npos) {
+      if (entry.is_regular_file() && is_vector_file(entry.path()) &&
+          entry.path().string().find("tokenizer") == std::string::npos) {
         files.push_back(entry.path());
       }
     }
   }
-  LT2_CHECK(!files.empty(), "check: no .safetensors or .json vector file in {}", paths.empty() ? "" : paths[0].string());
+  LT2_CHECK(!files.empty(), "check: no .safetensors or .json vector file in {}",
+            paths.empty() ? "" : paths[0].string());
   std::sort(files.begin(), files.end());
   return files;
 }

@@ -9,7 +9,8 @@
 namespace lt2 {
 
 struct CheckOptions {
-  torch::ScalarType dtype = torch::kFloat32;  // kBFloat16: outputs of ops and layers, losses of models, with their own limits
+  torch::ScalarType dtype =
+      torch::kFloat32;  // kBFloat16: outputs of ops and layers, losses of models, with their own limits
   torch::Device device = torch::kCPU;
 };
 
@@ -18,7 +19,7 @@ struct CheckedTensor {
   std::string name;
   double error = 0;
   double limit = 0;
-  bool absolute = false;  // else relative to the reference's largest magnitude
+  bool absolute = false;                      // else relative to the reference's largest magnitude
   bool ok() const { return error <= limit; }  // a NaN error is not ok
 };
 
@@ -26,14 +27,15 @@ struct CheckedFile {
   enum class Status { kPassed, kFailed, kSkipped };
   std::filesystem::path path;
   Status status = Status::kPassed;
-  std::string note;                    // why skipped, or what went wrong
+  std::string note;  // why skipped, or what went wrong
   std::vector<CheckedTensor> tensors;
 };
 
 /// Judges one vector file. Kinds this version does not run are skipped with a note; a file that cannot be read fails.
 CheckedFile check_file(const std::filesystem::path& path, const CheckOptions& options);
 
-/// All vector files (.safetensors, .json) in files and folders, sorted. Throws lt2::Error for a path that does not exist or holds none.
+/// All vector files (.safetensors, .json) in files and folders, sorted. Throws lt2::Error for a path that does not
+/// exist or holds none.
 std::vector<std::filesystem::path> vector_files(const std::vector<std::filesystem::path>& paths);
 
 }  // namespace lt2

@@ -19,7 +19,8 @@ double largest_difference(const torch::Tensor& a, const torch::Tensor& b) {
   if (!a.defined() || a.sizes() != b.sizes()) return std::numeric_limits<double>::infinity();
   if (b.numel() == 0) return 0;
   const auto d = a.detach().to(torch::kCPU, torch::kFloat64) - b.to(torch::kFloat64);
-  return torch::isfinite(d).all().item<bool>() ? d.abs().max().item<double>() : std::numeric_limits<double>::quiet_NaN();
+  return torch::isfinite(d).all().item<bool>() ? d.abs().max().item<double>()
+                                               : std::numeric_limits<double>::quiet_NaN();
 }
 
 }  // namespace
@@ -34,18 +35,21 @@ void Judge::add(const std::string& full_name, double error, double limit, bool a
   tensors.push_back({name, error, limit, absolute});
 }
 
-void Judge::relative(const std::string& name, const torch::Tensor& actual, const torch::Tensor& expected, double limit) {
+void Judge::relative(const std::string& name, const torch::Tensor& actual, const torch::Tensor& expected,
+                     double limit) {
   const double scale = expected.numel() ? expected.to(torch::kFloat64).abs().max().item<double>() : 0;
   add(name, largest_difference(actual, expected) / (scale > 0 ? scale : 1), limit, false);
 }
 
-void Judge::absolute(const std::string& name, const torch::Tensor& actual, const torch::Tensor& expected, double limit) {
+void Judge::absolute(const std::string& name, const torch::Tensor& actual, const torch::Tensor& expected,
+                     double limit) {
   add(name, largest_difference(actual, expected), limit, true);
 }
 
 void Judge::identical(const std::string& name, const torch::Tensor& actual, const torch::Tensor& expected) {
   const bool fits = actual.defined() && actual.sizes() == expected.sizes();
-  add(name, fits ? (actual.to(torch::kCPU) != expected).sum().item<double>() : std::numeric_limits<double>::infinity(), 0, true);
+  add(name, fits ? (actual.to(torch::kCPU) != expected).sum().item<double>() : std::numeric_limits<double>::infinity(),
+      0, true);
 }
 
 nlohmann::json metadata_json(const SafetensorsFile& file, const std::string& key) {

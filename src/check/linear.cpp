@@ -53,14 +53,16 @@ LinearRecurrenceInput as_recurrence(const OpInputs& in, double scale, torch::Sca
   out.v = narrow(in.leaf("v"));
   out.beta = in.leaf("beta");
   out.g = in.leaf("g");
-  if (out.g.defined() && out.g.dim() == 1) out.g = out.g.expand({out.q.size(0), out.q.size(1), out.q.size(2)});  // retnet
+  if (out.g.defined() && out.g.dim() == 1)
+    out.g = out.g.expand({out.q.size(0), out.q.size(1), out.q.size(2)});  // retnet
   return out;
 }
 
 using Form = LinearRecurrenceOutput (*)(const LinearRecurrenceInput&);
 
-void check_op_form(const SafetensorsFile& file, Judge& judge, const std::string& label, Form form, torch::ScalarType type,
-                   torch::ScalarType compute, double output_limit, double gradient_limit, double scale) {
+void check_op_form(const SafetensorsFile& file, Judge& judge, const std::string& label, Form form,
+                   torch::ScalarType type, torch::ScalarType compute, double output_limit, double gradient_limit,
+                   double scale) {
   for (const std::string run : {"zero", "init"}) {
     const auto in = read_inputs(file, type, judge.options.device, run == "init");
     const auto out = form(as_recurrence(in, scale, compute));
@@ -88,8 +90,8 @@ void check_op(const SafetensorsFile& file, Judge& judge, const nlohmann::json& c
   check_op_form(file, judge, "", linear_recurrence, torch::kFloat32, torch::kFloat32, kOutput, kOpGradient, scale);
   check_op_form(file, judge, "torch.", torch_form, torch::kFloat32, torch::kFloat32, kOutput, kOpGradient, scale);
   const bool exact = config.value("f64", false);  // else the file itself is rounded to fp32
-  check_op_form(file, judge, "fp64.", linear_recurrence_reference, torch::kFloat64, torch::kFloat64, exact ? 1e-12 : 1e-6,
-                exact ? 1e-12 : 1e-6, scale);
+  check_op_form(file, judge, "fp64.", linear_recurrence_reference, torch::kFloat64, torch::kFloat64,
+                exact ? 1e-12 : 1e-6, exact ? 1e-12 : 1e-6, scale);
 }
 
 // Vectors keep 4 columns [B, channels, 4], oldest first; a width-4 kernel reads the last 3, ours are [B, 3, channels].
@@ -108,7 +110,8 @@ NamedTensors state_tensors(const SafetensorsFile& file, const std::string& prefi
 void check_layer(const SafetensorsFile& file, Judge& judge, const nlohmann::json& config) {
   const auto type = config.at("mixer").get<std::string>();
   const auto known = mixer_types();
-  if (std::find(known.begin(), known.end(), type) == known.end()) throw Unsupported{"mixer " + type + " is not in this version"};
+  if (std::find(known.begin(), known.end(), type) == known.end())
+    throw Unsupported{"mixer " + type + " is not in this version"};
   const auto device = judge.options.device;
   const auto mixer = make_mixer(type, vector_config(file));
   auto parameters = parameters_of(*mixer);
@@ -123,7 +126,8 @@ void check_layer(const SafetensorsFile& file, Judge& judge, const nlohmann::json
   const int64_t B = x.size(0), L = x.size(1);
   const double output_limit = judge.reduced() ? kReduced : kOutput;
   const auto start = [&] {
-    auto state = mixer->make_state({.batch = B, .dtype = judge.options.dtype, .device = device, .window = {}, .reserve_tokens = 0});
+    auto state = mixer->make_state(
+        {.batch = B, .dtype = judge.options.dtype, .device = device, .window = {}, .reserve_tokens = 0});
     if (config.value("has_init", false)) state->restore(state_tensors(file, "init."), config.value("pos0", int64_t{0}));
     return state;
   };
@@ -143,7 +147,8 @@ void check_layer(const SafetensorsFile& file, Judge& judge, const nlohmann::json
   if (!judge.reduced()) {
     (y * file.tensor("dy").to(device)).sum().backward();
     judge.relative("grad.x", x.grad(), file.tensor("grad.x"), kLayerGradient);
-    for (const auto& [name, parameter] : parameters) judge.relative("grad." + name, parameter.grad(), file.tensor("grad." + name), kLayerGradient);
+    for (const auto& [name, parameter] : parameters)
+      judge.relative("grad." + name, parameter.grad(), file.tensor("grad." + name), kLayerGradient);
     if (!config.value("has_init", false)) {  // training calls carry no state at all
       judge.relative("y without state", mixer->forward(x, {}), file.tensor("y"), output_limit);
     }
@@ -156,7 +161,8 @@ void check_layer(const SafetensorsFile& file, Judge& judge, const nlohmann::json
     std::vector<torch::Tensor> parts;
     int64_t begin = 0;
     for (const int64_t piece : pieces) {
-      parts.push_back(mixer->forward(x.narrow(1, begin, piece).to(judge.options.dtype), {.window = {}, .state = piecewise.get(), .residual = {}}));
+      parts.push_back(mixer->forward(x.narrow(1, begin, piece).to(judge.options.dtype),
+                                     {.window = {}, .state = piecewise.get(), .residual = {}}));
       begin += piece;
       if (label == "y split" && begin < L) compare_state("mid.", *piecewise, "mid.");
     }

@@ -22,7 +22,8 @@ torch::Tensor greedy(LoopedTransformer& model, const torch::Tensor& prompt, int6
   auto state = model.make_state(prompt.size(0));
   auto next = prefill(model, prompt, state).argmax(-1, /*keepdim=*/true);
   std::vector<torch::Tensor> tokens{next};
-  while (static_cast<int64_t>(tokens.size()) < count) tokens.push_back(next = model.step(next, state).select(1, 0).argmax(-1, true));
+  while (static_cast<int64_t>(tokens.size()) < count)
+    tokens.push_back(next = model.step(next, state).select(1, 0).argmax(-1, true));
   return torch::cat(tokens, 1);
 }
 
@@ -66,9 +67,12 @@ void check_model(const SafetensorsFile& file, Judge& judge) {
     auto state = model->make_state(tokens.size(0));
     std::vector<torch::Tensor> parts;
     for (int64_t begin = 0; begin < tokens.size(1); begin += piece) {
-      parts.push_back(model->step(tokens.narrow(1, begin, std::min(piece, tokens.size(1) - begin)), state, /*all_positions=*/true));
+      parts.push_back(
+          model->step(tokens.narrow(1, begin, std::min(piece, tokens.size(1) - begin)), state, /*all_positions=*/true));
     }
-    judge.absolute(piece == 1 ? "logits token by token" : piece == 5 ? "logits in pieces of 5" : "logits by prefill",
+    judge.absolute(piece == 1   ? "logits token by token"
+                   : piece == 5 ? "logits in pieces of 5"
+                                : "logits by prefill",
                    torch::cat(parts, 1), expected, logit_limit);
   }
   if (file.contains("greedy_tokens")) {

@@ -31,7 +31,8 @@ bool attention_agrees(const nlohmann::json& row) {
   config.seed = row.at("seed").get<int64_t>();
   try {
     const auto plan = attention_plan(config, row.at("draw").get<int64_t>());
-    return !row.contains("error") && windows_json(plan) == row.at("windows") && plan.block_size == row.at("block_size").get<int64_t>() &&
+    return !row.contains("error") && windows_json(plan) == row.at("windows") &&
+           plan.block_size == row.at("block_size").get<int64_t>() &&
            plan.n_blocks() == row.at("n_blocks").get<int64_t>();
   } catch (const Error&) {
     return row.contains("error");
@@ -74,7 +75,8 @@ void check_schedules(const nlohmann::json& table, Judge& judge) {
     int64_t k = 0;
     for (const auto& factor : row.at("factors")) {
       const double expected = factor.get<double>();
-      judge.add("factors " + optim.scheduler, std::abs(lr_factor(k++, steps, optim) - expected) / std::max(std::abs(expected), 1e-300), 1e-12, false);
+      judge.add("factors " + optim.scheduler,
+                std::abs(lr_factor(k++, steps, optim) - expected) / std::max(std::abs(expected), 1e-300), 1e-12, false);
     }
   }
 }

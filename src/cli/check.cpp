@@ -12,18 +12,23 @@ namespace {
 
 std::string help() {
   return "usage: lt2 check PATH... [--strict] [--dtype fp32|bf16] [--device cpu|cuda]\n\n"
-         "Runs every reference vector file (.safetensors, .json) found in the files and folders through the real code and\n"
-         "prints the largest error per tensor beside its limit. Errors are relative to the tensor's largest magnitude unless marked abs.\n"
+         "Runs every reference vector file (.safetensors, .json) found in the files and folders through the real code "
+         "and\n"
+         "prints the largest error per tensor beside its limit. Errors are relative to the tensor's largest magnitude "
+         "unless marked abs.\n"
          "Exit status 1 if anything is out of tolerance; with --strict also if a file was skipped.\n\n"
          "example: lt2 check tests/data/vectors\n";
 }
 
 void print(const CheckedFile& file) {
   using Status = CheckedFile::Status;
-  const char* verdict = file.status == Status::kPassed ? "passed" : file.status == Status::kFailed ? "FAILED" : "skipped";
+  const char* verdict = file.status == Status::kPassed   ? "passed"
+                        : file.status == Status::kFailed ? "FAILED"
+                                                         : "skipped";
   fmt::print("{} {}{}\n", verdict, file.path.string(), file.note.empty() ? "" : ": " + file.note);
   for (const auto& t : file.tensors) {
-    fmt::print("    {:<52} {:>9.2e}  limit {:.0e}{}{}\n", t.name, t.error, t.limit, t.absolute ? " abs" : "", t.ok() ? "" : "  <-- out of tolerance");
+    fmt::print("    {:<52} {:>9.2e}  limit {:.0e}{}{}\n", t.name, t.error, t.limit, t.absolute ? " abs" : "",
+               t.ok() ? "" : "  <-- out of tolerance");
   }
 }
 
@@ -32,15 +37,19 @@ int run(const Arguments& arguments) {
   CheckOptions options;
   if (!arguments.dtype.empty()) options.dtype = parse_dtype(arguments.dtype, "--dtype");
   if (!arguments.device.empty()) {
-    LT2_CHECK(arguments.device == "cpu" || arguments.device == "cuda", "--device must be cpu or cuda; found \"{}\"", arguments.device);
-    LT2_CHECK(arguments.device == "cpu" || torch::cuda::is_available(), "--device cuda: this build or machine has no CUDA device");
+    LT2_CHECK(arguments.device == "cpu" || arguments.device == "cuda", "--device must be cpu or cuda; found \"{}\"",
+              arguments.device);
+    LT2_CHECK(arguments.device == "cpu" || torch::cuda::is_available(),
+              "--device cuda: this build or machine has no CUDA device");
     options.device = torch::Device(arguments.device);
   }
   int64_t passed = 0, failed = 0, skipped = 0;
   for (const auto& path : vector_files({arguments.words.begin(), arguments.words.end()})) {
     const auto file = check_file(path, options);
     print(file);
-    (file.status == CheckedFile::Status::kPassed ? passed : file.status == CheckedFile::Status::kFailed ? failed : skipped) += 1;
+    (file.status == CheckedFile::Status::kPassed   ? passed
+     : file.status == CheckedFile::Status::kFailed ? failed
+                                                   : skipped) += 1;
   }
   fmt::print("{} passed, {} failed, {} skipped\n", passed, failed, skipped);
   return failed > 0 || (arguments.strict && skipped > 0) ? 1 : 0;

@@ -16,10 +16,10 @@ struct Arguments {
 
 struct Command {
   const char* name;
-  const char* summary;                  // one line for `lt2 --help`
-  std::string (*help)();                // `lt2 COMMAND --help`, with an example
+  const char* summary;                     // one line for `lt2 --help`
+  std::string (*help)();                   // `lt2 COMMAND --help`, with an example
   int (*run)(const Arguments& arguments);  // exit status; failures throw lt2::Error
-  std::vector<std::string> switches;    // dashed switches it takes
+  std::vector<std::string> switches;       // dashed switches it takes
 };
 
 Command train_command();

@@ -23,8 +23,10 @@ namespace {
 
 std::string help() {
   return "usage: lt2 generate ckpt=DIR prompt=TEXT [key=value ...]\n\n"
-         "Continues a prompt: prefill, then token by token with the mixers' states. Text goes to standard output, speed and state size to standard\n"
-         "error. Without prompt= and prompt_file= the prompt is read from standard input. ckpt= is a checkpoint or a run's dump directory (its newest).\n\n"
+         "Continues a prompt: prefill, then token by token with the mixers' states. Text goes to standard output, "
+         "speed and state size to standard\n"
+         "error. Without prompt= and prompt_file= the prompt is read from standard input. ckpt= is a checkpoint or a "
+         "run's dump directory (its newest).\n\n"
          "example: lt2 generate ckpt=runs/demo prompt='ROMEO:' max_gen_len=200 temperature=0.8 top_k=40 seed=1\n\n" +
          describe_fields<GenerateConfig>();
 }
@@ -49,7 +51,8 @@ int run(const Arguments& arguments) {
   GenerateRequest request;
   request.prompt = tokenizer->encode(read_prompt(config), source.config.data.add_bos, /*add_eos=*/false);
   LT2_CHECK(!config.max_prompt_len || static_cast<int64_t>(request.prompt.size()) <= *config.max_prompt_len,
-            "generate: the prompt has {} tokens, max_prompt_len allows {}; no prompt is cut silently", request.prompt.size(), *config.max_prompt_len);
+            "generate: the prompt has {} tokens, max_prompt_len allows {}; no prompt is cut silently",
+            request.prompt.size(), *config.max_prompt_len);
   request.max_gen_len = config.max_gen_len;
   request.stop_tokens = {tokenizer->eos_id()};
   request.sampling = {.temperature = config.temperature, .top_p = config.top_p, .top_k = config.top_k};
@@ -64,14 +67,18 @@ int run(const Arguments& arguments) {
     fmt::print("{}", piece);
     std::fflush(stdout);
     for (const auto& stop : config.until) {
-      if (!stop.empty() && text.size() >= stop.size() && text.find(stop, text.size() - std::min(text.size(), stop.size() + piece.size())) != std::string::npos) return false;
+      if (!stop.empty() && text.size() >= stop.size() &&
+          text.find(stop, text.size() - std::min(text.size(), stop.size() + piece.size())) != std::string::npos)
+        return false;
     }
     return stop_signal() == 0;
   });
   fmt::print("{}\n", decoder.finish());
-  const auto prompt = static_cast<double>(request.prompt.size()), decoded = static_cast<double>(result.tokens.size()) - 1;
-  log_info("prefill {} tokens, {:.1f} tokens/s; decode {} tokens, {:.1f} tokens/s; state {}", request.prompt.size(), prompt / result.prefill_s,
-           result.tokens.size(), decoded > 0 ? decoded / result.decode_s : 0.0, human_bytes(static_cast<double>(result.state_bytes)));
+  const auto prompt = static_cast<double>(request.prompt.size()),
+             decoded = static_cast<double>(result.tokens.size()) - 1;
+  log_info("prefill {} tokens, {:.1f} tokens/s; decode {} tokens, {:.1f} tokens/s; state {}", request.prompt.size(),
+           prompt / result.prefill_s, result.tokens.size(), decoded > 0 ? decoded / result.decode_s : 0.0,
+           human_bytes(static_cast<double>(result.state_bytes)));
   return 0;
 }
 

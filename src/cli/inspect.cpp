@@ -20,7 +20,8 @@ namespace {
 
 std::string help() {
   return "usage: lt2 inspect ckpt=DIR | config=FILE [key.sub=value ...]\n       lt2 inspect machine [output=FILE]\n\n"
-         "Prints a model's parameters by part, effective depth, FLOPs per token, state bytes per context length and memory plan; or what this\n"
+         "Prints a model's parameters by part, effective depth, FLOPs per token, state bytes per context length and "
+         "memory plan; or what this\n"
          "processor has, what each operation will use, and its measured limits (output=FILE: as JSON too).\n\n"
          "example: lt2 inspect config=configs/tiny/hybrid.yaml\n";
 }
@@ -34,22 +35,26 @@ int inspect_machine(std::vector<std::string> words) {
   const double memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
   fmt::print("processor        {}\n", cpu.name);
   fmt::print("cores allowed    {} (threads in use: {})\n", allowed_cores(), num_threads());
-  fmt::print("caches           L1 {}, L2 {} a core, L3 {}\n", human_bytes(static_cast<double>(cpu.l1_bytes)), human_bytes(static_cast<double>(cpu.l2_bytes)),
-             human_bytes(static_cast<double>(cpu.l3_bytes)));
+  fmt::print("caches           L1 {}, L2 {} a core, L3 {}\n", human_bytes(static_cast<double>(cpu.l1_bytes)),
+             human_bytes(static_cast<double>(cpu.l2_bytes)), human_bytes(static_cast<double>(cpu.l3_bytes)));
   fmt::print("memory           {}\n", human_bytes(memory));
-  fmt::print("instructions     AVX2 {}, AVX-512 {}, AVX-512-VNNI {}, AVX-512-BF16 {}, AMX-BF16 {}, AMX-INT8 {}\n", yes(cpu.avx2), yes(cpu.avx512),
-             yes(cpu.avx512_vnni), yes(cpu.avx512_bf16), yes(cpu.amx_bf16), yes(cpu.amx_int8));
+  fmt::print("instructions     AVX2 {}, AVX-512 {}, AVX-512-VNNI {}, AVX-512-BF16 {}, AMX-BF16 {}, AMX-INT8 {}\n",
+             yes(cpu.avx2), yes(cpu.avx512), yes(cpu.avx512_vnni), yes(cpu.avx512_bf16), yes(cpu.amx_bf16),
+             yes(cpu.amx_int8));
   fmt::print("CUDA             {}\n\n", torch::cuda::is_available() ? "yes" : "no");
   fmt::print("{:<44} {}\n", "operation", "uses");
-  for (const char* op : {"linear fp32", "linear_recurrence", "causal_attention", "rms_norm, short_conv, rope, swiglu, AdamW"}) {
+  for (const char* op :
+       {"linear fp32", "linear_recurrence", "causal_attention", "rms_norm, short_conv, rope, swiglu, AdamW"}) {
     fmt::print("{:<44} {}, fp32 multiply-adds\n", op, isa);
   }
   fmt::print("{:<44} {}, bf16 widened to fp32 multiply-adds\n\n", "linear bf16", isa);
   const auto limits = measure_machine();
-  fmt::print("measured         {:.0f} GFLOP/s fp32 multiply-adds, {:.1f} GB/s reading, {} threads\n", limits.fma_gflops, limits.read_gbps, num_threads());
+  fmt::print("measured         {:.0f} GFLOP/s fp32 multiply-adds, {:.1f} GB/s reading, {} threads\n", limits.fma_gflops,
+             limits.read_gbps, num_threads());
   if (!output.empty()) {
-    const nlohmann::ordered_json json{{"cpu", cpu.name},          {"cores", allowed_cores()},          {"threads", num_threads()}, {"isa", isa},
-                                      {"memory_bytes", memory},   {"fma_gflops", limits.fma_gflops}, {"read_gbps", limits.read_gbps}};
+    const nlohmann::ordered_json json{
+        {"cpu", cpu.name},        {"cores", allowed_cores()},        {"threads", num_threads()},     {"isa", isa},
+        {"memory_bytes", memory}, {"fma_gflops", limits.fma_gflops}, {"read_gbps", limits.read_gbps}};
     write_file_atomically(output, json.dump(2) + "\n");
   }
   return 0;
@@ -68,28 +73,34 @@ int inspect_model(const ModelSource& source) {
   const auto& model = *source.model;
   const auto& config = model.config();
   fmt::print("model            {}\n", source.where);
-  fmt::print("layout           {} loops x {} layers = effective depth {}; layer_pattern {}, attention_pattern \"{}\"\n", config.loop_count, config.n_layers,
-             effective_depth(model), config.layer_pattern, config.attention_pattern);
+  fmt::print("layout           {} loops x {} layers = effective depth {}; layer_pattern {}, attention_pattern \"{}\"\n",
+             config.loop_count, config.n_layers, effective_depth(model), config.layer_pattern,
+             config.attention_pattern);
   std::string types;
   for (const auto& layer : model.layers) types += (types.empty() ? "" : " ") + layer->type;
   fmt::print("layers           {}\n", types);
-  fmt::print("sizes            dim {}, heads {} ({} for keys), head_dim {}, feed-forward {}, vocabulary {}\n\n", config.dim, *config.n_heads, *config.n_kv_heads,
-             *config.head_dim, ffn_hidden_dim(config), config.vocab_size);
+  fmt::print("sizes            dim {}, heads {} ({} for keys), head_dim {}, feed-forward {}, vocabulary {}\n\n",
+             config.dim, *config.n_heads, *config.n_kv_heads, *config.head_dim, ffn_hidden_dim(config),
+             config.vocab_size);
   print_parts(model);
 
-  fmt::print("\n{:<10} {:>20} {:>14} {:>14} {:>20}\n", "context", "FLOPs/token forward", "state fp32", "state bf16", "read/token bf16");
+  fmt::print("\n{:<10} {:>20} {:>14} {:>14} {:>20}\n", "context", "FLOPs/token forward", "state fp32", "state bf16",
+             "read/token bf16");
   for (const int64_t context : {1024, 4096, 8192, 32768, 65536}) {
     const auto bytes = [](int64_t b) { return human_bytes(static_cast<double>(b)); };
     fmt::print("{:<10} {:>20} {:>14} {:>14} {:>20}\n", context, human_count(forward_flops_per_token(model, context)),
-               bytes(state_bytes(model, context, torch::kFloat32)), bytes(state_bytes(model, context, torch::kBFloat16)),
-               human_bytes(weight_bytes_per_token(model, torch::kBFloat16) + static_cast<double>(state_traffic_bytes(model, context, torch::kBFloat16))));
+               bytes(state_bytes(model, context, torch::kFloat32)),
+               bytes(state_bytes(model, context, torch::kBFloat16)),
+               human_bytes(weight_bytes_per_token(model, torch::kBFloat16) +
+                           static_cast<double>(state_traffic_bytes(model, context, torch::kBFloat16))));
   }
   fmt::print("\nstate of one layer call, fp32: ");
   std::string separator;
   for (const auto& name : std::vector<std::string>{"full", "gdn"}) {
     for (size_t i = 0; i < model.layers.size(); ++i) {
       if (model.layers[i]->type != name) continue;
-      fmt::print("{}{} {} after 1k, {} after 32k tokens", separator, name, human_bytes(static_cast<double>(model.layers[i]->mixer->state_bytes(1024, {}, torch::kFloat32))),
+      fmt::print("{}{} {} after 1k, {} after 32k tokens", separator, name,
+                 human_bytes(static_cast<double>(model.layers[i]->mixer->state_bytes(1024, {}, torch::kFloat32))),
                  human_bytes(static_cast<double>(model.layers[i]->mixer->state_bytes(32768, {}, torch::kFloat32))));
       separator = "; ";
       break;
@@ -98,7 +109,9 @@ int inspect_model(const ModelSource& source) {
   const auto& data = source.config.data;
   fmt::print("\n\ntraining memory  batch {} x {} tokens\n", data.batch_size, data.seq_len);
   const auto memory = training_memory(model, data.batch_size, data.seq_len, model.compute_type);
-  const auto line = [](const char* name, int64_t bytes) { fmt::print("  {:<28} {:>16}\n", name, human_bytes(static_cast<double>(bytes))); };
+  const auto line = [](const char* name, int64_t bytes) {
+    fmt::print("  {:<28} {:>16}\n", name, human_bytes(static_cast<double>(bytes)));
+  };
   line("weights", memory.weights);
   line("packed weights", memory.packed);
   line("gradients", memory.gradients);
@@ -118,6 +131,8 @@ int run(const Arguments& arguments) {
 
 }  // namespace
 
-Command inspect_command() { return {"inspect", "what a model weighs and costs, or what this machine can do", help, run, {}}; }
+Command inspect_command() {
+  return {"inspect", "what a model weighs and costs, or what this machine can do", help, run, {}};
+}
 
 }  // namespace lt2

@@ -20,7 +20,8 @@ std::vector<Command> commands() {
 
 std::string overview() {
   std::string text =
-      "lt2: looped transformers with linear-time token mixers.\n\nusage: lt2 COMMAND [key=value ...]\n       lt2 COMMAND --help\n\n";
+      "lt2: looped transformers with linear-time token mixers.\n\nusage: lt2 COMMAND [key=value ...]\n       lt2 "
+      "COMMAND --help\n\n";
   for (const auto& command : commands()) text += fmt::format("  {:<10} {}\n", command.name, command.summary);
   text +=
       "\nexample: lt2 train config=configs/tiny/hybrid.yaml steps=100\n"
@@ -60,7 +61,8 @@ int run(int argc, char** argv) {
   if (first == "--help" || first == "-h" || first == "help") return fmt::print("{}", overview()), argc > 1 ? 0 : 1;
   for (const auto& command : commands()) {
     if (first != command.name) continue;
-    const bool help = std::any_of(argv + 2, argv + argc, [](const char* word) { return std::string(word) == "--help"; });
+    const bool help =
+        std::any_of(argv + 2, argv + argc, [](const char* word) { return std::string(word) == "--help"; });
     if (help) return fmt::print("{}", command.help()), 0;
     const auto arguments = parse(command, argc, argv);
     const char* threads = std::getenv("OMP_NUM_THREADS");

@@ -11,7 +11,8 @@ namespace {
 
 std::string help() {
   return "usage: lt2 report DIR [output=FILE]\n\n"
-         "Writes DIR/report.html from the files of a dump directory: loss curve, samples, decode speed and state memory against context, machine,\n"
+         "Writes DIR/report.html from the files of a dump directory: loss curve, samples, decode speed and state "
+         "memory against context, machine,\n"
          "commands, configuration. The page needs no network.\n\n"
          "example: lt2 report runs/demo\n";
 }
@@ -22,7 +23,8 @@ int run(const Arguments& arguments) {
     if (word.rfind("output=", 0) == 0) {
       output = word.substr(7);
     } else {
-      LT2_CHECK(dir.empty() && word.find('=') == std::string::npos, "lt2 report: unexpected argument {}; usage: lt2 report DIR [output=FILE]", word);
+      LT2_CHECK(dir.empty() && word.find('=') == std::string::npos,
+                "lt2 report: unexpected argument {}; usage: lt2 report DIR [output=FILE]", word);
       dir = word;
     }
   }

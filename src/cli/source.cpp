@@ -10,30 +10,38 @@
 
 namespace lt2 {
 
-ModelSource open_model(const std::string& ckpt, const std::string& config_file, const std::vector<std::string>& overrides,
-                       const std::optional<std::string>& dtype) {
-  LT2_CHECK(ckpt.empty() != config_file.empty(), "give either ckpt=DIR (trained weights) or config=FILE (initial weights)");
+ModelSource open_model(const std::string& ckpt, const std::string& config_file,
+                       const std::vector<std::string>& overrides, const std::optional<std::string>& dtype) {
+  LT2_CHECK(ckpt.empty() != config_file.empty(),
+            "give either ckpt=DIR (trained weights) or config=FILE (initial weights)");
   const auto type = dtype ? std::optional(parse_dtype(*dtype, "dtype")) : std::nullopt;
   if (!ckpt.empty()) {
-    LT2_CHECK(overrides.empty(), "unknown key {}; a checkpoint's configuration cannot be overridden", overrides.empty() ? "" : overrides[0]);
+    LT2_CHECK(overrides.empty(), "unknown key {}; a checkpoint's configuration cannot be overridden",
+              overrides.empty() ? "" : overrides[0]);
     auto loaded = load_model(ckpt, type);
     return {.model = loaded.model, .config = loaded.config, .where = loaded.folder.string(), .trained = true};
   }
   Notes notes;
-  ModelSource out{.model = nullptr, .config = load_train_config(config_file, overrides, &notes), .where = config_file, .trained = false};
+  ModelSource out{.model = nullptr,
+                  .config = load_train_config(config_file, overrides, &notes),
+                  .where = config_file,
+                  .trained = false};
   for (const auto& line : notes.warnings) log_warning("{}", line);
   if (out.config.model.vocab_size < 0) {
-    out.config.model.vocab_size = make_tokenizer(out.config.data.tokenizer.name, out.config.data.tokenizer.path)->n_words();
+    out.config.model.vocab_size =
+        make_tokenizer(out.config.data.tokenizer.name, out.config.data.tokenizer.path)->n_words();
   }
   validate_model(out.config.model, notes.where);
   out.model = std::make_shared<LoopedTransformer>(out.config.model);
   out.model->initialise();
-  out.model->compute_type = type ? *type : parse_dtype(out.config.distributed.model_dtype, config_file + ": distributed.model_dtype");
+  out.model->compute_type =
+      type ? *type : parse_dtype(out.config.distributed.model_dtype, config_file + ": distributed.model_dtype");
   return out;
 }
 
 std::string take_word(std::vector<std::string>& words, const std::string& key) {
-  const auto found = std::find_if(words.begin(), words.end(), [&](const auto& word) { return word.rfind(key + "=", 0) == 0; });
+  const auto found =
+      std::find_if(words.begin(), words.end(), [&](const auto& word) { return word.rfind(key + "=", 0) == 0; });
   if (found == words.end()) return "";
   const auto value = found->substr(key.size() + 1);
   words.erase(found);

@@ -18,10 +18,10 @@ struct ModelSource {
   bool trained = false;
 };
 
-/// Loads a checkpoint, or builds the configuration's model with its initial weights (key.sub=value overrides apply to that only).
-/// Exactly one of `ckpt` and `config_file` must be non-empty. `dtype` overrides the type of the products.
-ModelSource open_model(const std::string& ckpt, const std::string& config_file, const std::vector<std::string>& overrides,
-                       const std::optional<std::string>& dtype);
+/// Loads a checkpoint, or builds the configuration's model with its initial weights (key.sub=value overrides apply to
+/// that only). Exactly one of `ckpt` and `config_file` must be non-empty. `dtype` overrides the type of the products.
+ModelSource open_model(const std::string& ckpt, const std::string& config_file,
+                       const std::vector<std::string>& overrides, const std::optional<std::string>& dtype);
 
 /// Takes KEY=VALUE out of `words`; empty if it is not there.
 std::string take_word(std::vector<std::string>& words, const std::string& key);

@@ -16,7 +16,8 @@ namespace {
 
 std::string help() {
   return "usage: lt2 train config=FILE [key.sub=value ...] [--dry-run]\n\n"
-         "Trains a looped model; resumes by itself from the newest checkpoint in dump_dir. Later values win: file, then command line.\n"
+         "Trains a looped model; resumes by itself from the newest checkpoint in dump_dir. Later values win: file, "
+         "then command line.\n"
          "--dry-run prints parameters, FLOPs, memory and tokens, and stops.\n\n"
          "example: lt2 train config=configs/tiny/hybrid.yaml steps=100 dump_dir=runs/try\n\n" +
          describe_fields<TrainConfig>();

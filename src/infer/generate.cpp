@@ -27,11 +27,13 @@ torch::Tensor prefill(LoopedTransformer& model, const torch::Tensor& tokens, Seq
 }
 
 GenerateResult generate(LoopedTransformer& model, const GenerateRequest& request, const TokenHook& on_token) {
-  LT2_CHECK(!request.prompt.empty(), "generate: the prompt has no token; give a prompt or a tokenizer with a BOS token");
+  LT2_CHECK(!request.prompt.empty(),
+            "generate: the prompt has no token; give a prompt or a tokenizer with a BOS token");
   validate(request.sampling);
   const int64_t vocab = model.config().vocab_size;
   for (const int32_t token : request.prompt) {
-    LT2_CHECK(token >= 0 && token < vocab, "generate: prompt token {} is outside the model's vocabulary of {}", token, vocab);
+    LT2_CHECK(token >= 0 && token < vocab, "generate: prompt token {} is outside the model's vocabulary of {}", token,
+              vocab);
   }
   torch::InferenceMode inference;
   const auto device = model.tok_embeddings.device();
@@ -49,8 +51,10 @@ GenerateResult generate(LoopedTransformer& model, const GenerateRequest& request
   while (static_cast<int64_t>(result.tokens.size()) < request.max_gen_len) {
     const int32_t token = sampler.next(logits.contiguous().data_ptr<float>(), vocab);
     result.tokens.push_back(token);
-    const bool stop = std::find(request.stop_tokens.begin(), request.stop_tokens.end(), token) != request.stop_tokens.end();
-    if ((on_token && !on_token(token)) || stop || static_cast<int64_t>(result.tokens.size()) == request.max_gen_len) break;
+    const bool stop =
+        std::find(request.stop_tokens.begin(), request.stop_tokens.end(), token) != request.stop_tokens.end();
+    if ((on_token && !on_token(token)) || stop || static_cast<int64_t>(result.tokens.size()) == request.max_gen_len)
+      break;
     logits = model.step(as_tokens({token}), state).select(1, 0).to(torch::kCPU);
   }
   result.decode_s = seconds_since(begin);

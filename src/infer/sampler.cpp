@@ -9,8 +9,10 @@
 namespace lt2 {
 
 void validate(const SamplingOptions& options) {
-  LT2_CHECK(options.temperature >= 0 && std::isfinite(options.temperature), "temperature must be >= 0; found {}", options.temperature);
-  LT2_CHECK(!options.top_p || (*options.top_p > 0 && *options.top_p <= 1), "top_p must be in (0, 1]; found {}", *options.top_p);
+  LT2_CHECK(options.temperature >= 0 && std::isfinite(options.temperature), "temperature must be >= 0; found {}",
+            options.temperature);
+  LT2_CHECK(!options.top_p || (*options.top_p > 0 && *options.top_p <= 1), "top_p must be in (0, 1]; found {}",
+            *options.top_p);
   LT2_CHECK(!options.top_k || *options.top_k >= 1, "top_k must be >= 1; found {}", *options.top_k);
 }
 
@@ -22,7 +24,8 @@ int32_t Sampler::next(const float* logits, int64_t vocab) {
   order_.resize(static_cast<size_t>(vocab));
   double sum = 0;
   for (int64_t i = 0; i < vocab; ++i) {
-    sum += probability_[static_cast<size_t>(i)] = std::exp((static_cast<double>(logits[i]) - *best) / options_.temperature);
+    sum += probability_[static_cast<size_t>(i)] =
+        std::exp((static_cast<double>(logits[i]) - *best) / options_.temperature);
   }
   std::iota(order_.begin(), order_.end(), 0);
   const auto more_probable = [&](int32_t a, int32_t b) {
@@ -33,7 +36,8 @@ int32_t Sampler::next(const float* logits, int64_t vocab) {
   if (options_.top_p) {
     std::sort(order_.begin(), order_.end(), more_probable);
     double before = 0;
-    for (kept = 0; kept < order_.size() && before <= *options_.top_p * sum; ++kept) before += probability_[static_cast<size_t>(order_[kept])];
+    for (kept = 0; kept < order_.size() && before <= *options_.top_p * sum; ++kept)
+      before += probability_[static_cast<size_t>(order_[kept])];
   } else if (options_.top_k && *options_.top_k < vocab) {
     const auto k = static_cast<size_t>(*options_.top_k);
     std::sort(order_.begin(), order_.end(), more_probable);

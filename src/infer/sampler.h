@@ -9,8 +9,9 @@
 namespace lt2 {
 
 struct SamplingOptions {
-  double temperature = 0;        // 0: greedy, the smaller token on ties
-  std::optional<double> top_p;   // nucleus: the smallest sorted prefix whose mass before its last token is <= top_p; wins over top_k
+  double temperature = 0;  // 0: greedy, the smaller token on ties
+  std::optional<double>
+      top_p;  // nucleus: the smallest sorted prefix whose mass before its last token is <= top_p; wins over top_k
   std::optional<int64_t> top_k;  // tokens at least as probable as the k-th; ties stay
 };
 

@@ -26,7 +26,9 @@ torch::Tensor random_tokens(const LoopedTransformer& model, int64_t batch, int64
   return torch::randint(model.config().vocab_size, {batch, length}, torch::kInt64).to(model.tok_embeddings.device());
 }
 
-std::string dtype_name(const LoopedTransformer& model) { return model.compute_type == torch::kFloat32 ? "fp32" : "bf16"; }
+std::string dtype_name(const LoopedTransformer& model) {
+  return model.compute_type == torch::kFloat32 ? "fp32" : "bf16";
+}
 
 // Median seconds of `body` over `repeats` runs after one that warms caches and packs weights.
 template <class Body>
@@ -45,8 +47,9 @@ double time_runs(int64_t repeats, Body body) {
 
 MachineLimits measure_machine() { return {.fma_gflops = measure_fma_gflops(), .read_gbps = measure_read_gbps()}; }
 
-std::vector<SpeedRow> decode_speed(LoopedTransformer& model, const std::string& label, const std::vector<int64_t>& contexts, int64_t batch,
-                                   const MachineLimits& limits, double seconds_per_row) {
+std::vector<SpeedRow> decode_speed(LoopedTransformer& model, const std::string& label,
+                                   const std::vector<int64_t>& contexts, int64_t batch, const MachineLimits& limits,
+                                   double seconds_per_row) {
   torch::InferenceMode inference;
   std::vector<SpeedRow> rows;
   double first_seconds = 0, first_bytes = 0;
@@ -80,8 +83,8 @@ std::vector<SpeedRow> decode_speed(LoopedTransformer& model, const std::string& 
   return rows;
 }
 
-SpeedRow prefill_speed(LoopedTransformer& model, const std::string& label, int64_t context, int64_t batch, const MachineLimits& limits,
-                       int64_t repeats) {
+SpeedRow prefill_speed(LoopedTransformer& model, const std::string& label, int64_t context, int64_t batch,
+                       const MachineLimits& limits, int64_t repeats) {
   torch::InferenceMode inference;
   const auto tokens = random_tokens(model, batch, context);
   const double seconds = time_runs(repeats, [&] {
@@ -97,8 +100,8 @@ SpeedRow prefill_speed(LoopedTransformer& model, const std::string& label, int64
   return row;
 }
 
-SpeedRow train_speed(LoopedTransformer& model, const std::string& label, int64_t seq_len, int64_t batch, const MachineLimits& limits,
-                     int64_t repeats) {
+SpeedRow train_speed(LoopedTransformer& model, const std::string& label, int64_t seq_len, int64_t batch,
+                     const MachineLimits& limits, int64_t repeats) {
   OptimConfig optim;
   optim.lr = 1e-5;
   optim.scheduler = "constant";

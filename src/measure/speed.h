@@ -1,5 +1,6 @@
 #pragma once
-// How fast a model runs here, each figure beside its floor: the time that the bytes or the operations alone would take on this machine.
+// How fast a model runs here, each figure beside its floor: the time that the bytes or the operations alone would take
+// on this machine.
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -17,11 +18,11 @@ MachineLimits measure_machine();
 
 /// One row of `lt2 bench`.
 struct SpeedRow {
-  std::string mode;            // "decode" | "prefill" | "train"
-  std::string model;           // a label
+  std::string mode;   // "decode" | "prefill" | "train"
+  std::string model;  // a label
   int64_t context = 0, batch = 1;
   std::string dtype;
-  double tokens_per_s = 0;     // of all sequences together
+  double tokens_per_s = 0;  // of all sequences together
   double floor_tokens_per_s = 0;
   double share = 0;            // tokens_per_s / floor_tokens_per_s
   int64_t state_bytes = 0;     // decode: of all sequences
@@ -29,14 +30,16 @@ struct SpeedRow {
 };
 
 /// Decode steps after `contexts` tokens of synthetic state. Floor: weights and state traffic over the read bandwidth.
-std::vector<SpeedRow> decode_speed(LoopedTransformer& model, const std::string& label, const std::vector<int64_t>& contexts, int64_t batch,
-                                   const MachineLimits& limits, double seconds_per_row);
-/// A whole prompt of `context` tokens from an empty state. Floor: operations over the fp32 rate (bf16 units where the processor has them are faster).
-SpeedRow prefill_speed(LoopedTransformer& model, const std::string& label, int64_t context, int64_t batch, const MachineLimits& limits,
-                       int64_t repeats);
+std::vector<SpeedRow> decode_speed(LoopedTransformer& model, const std::string& label,
+                                   const std::vector<int64_t>& contexts, int64_t batch, const MachineLimits& limits,
+                                   double seconds_per_row);
+/// A whole prompt of `context` tokens from an empty state. Floor: operations over the fp32 rate (bf16 units where the
+/// processor has them are faster).
+SpeedRow prefill_speed(LoopedTransformer& model, const std::string& label, int64_t context, int64_t batch,
+                       const MachineLimits& limits, int64_t repeats);
 /// Forward, backward and AdamW on one micro-batch.
-SpeedRow train_speed(LoopedTransformer& model, const std::string& label, int64_t seq_len, int64_t batch, const MachineLimits& limits,
-                     int64_t repeats);
+SpeedRow train_speed(LoopedTransformer& model, const std::string& label, int64_t seq_len, int64_t batch,
+                     const MachineLimits& limits, int64_t repeats);
 
 /// {"kind":"decode","model":...} for bench.jsonl.
 std::string to_json(const SpeedRow& row);

@@ -26,7 +26,11 @@ torch::Tensor FullAttention::forward(const torch::Tensor& x, const MixerCall& ca
   const auto q = rotate(wq->forward(x).view({B, L, heads_, head_dim_}));
   const auto k = rotate(wk->forward(x).view({B, L, kv_heads_, head_dim_}));
   const auto v = wv->forward(x).view({B, L, kv_heads_, head_dim_});
-  CausalAttentionInput in{.q = q, .k = k, .v = v, .window = call.window, .scale = 1.0 / std::sqrt(static_cast<double>(head_dim_)),
+  CausalAttentionInput in{.q = q,
+                          .k = k,
+                          .v = v,
+                          .window = call.window,
+                          .scale = 1.0 / std::sqrt(static_cast<double>(head_dim_)),
                           .first_position = position};
   if (state) {
     const auto keys = state->append(k, v);
@@ -47,7 +51,8 @@ int64_t FullAttention::state_bytes(int64_t tokens, std::optional<int64_t> window
   return KvState::bytes_after(tokens, window, kv_heads_ * head_dim_, dtype);
 }
 
-int64_t FullAttention::state_traffic_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const {
+int64_t FullAttention::state_traffic_bytes(int64_t tokens, std::optional<int64_t> window,
+                                           torch::ScalarType dtype) const {
   return state_bytes(tokens, window, dtype);  // all of it is read, one row is written
 }
 

@@ -58,7 +58,12 @@ torch::Tensor GatedDeltaNet::forward(const torch::Tensor& x, const MixerCall& ca
   const auto g = -A_log.exp() * torch::softplus(a + dt_bias);
   const auto beta = allow_neg_eigval_ ? 2 * b.sigmoid() : b.sigmoid();
 
-  LinearRecurrenceInput in{.q = q, .k = k, .v = v, .g = g, .beta = beta, .state = {},
+  LinearRecurrenceInput in{.q = q,
+                           .k = k,
+                           .v = v,
+                           .g = g,
+                           .beta = beta,
+                           .state = {},
                            .scale = 1.0 / std::sqrt(static_cast<double>(key_dim_))};
   if (state) {
     in.state = state->S;
@@ -70,7 +75,8 @@ torch::Tensor GatedDeltaNet::forward(const torch::Tensor& x, const MixerCall& ca
     state->S = out.state.detach();
     state->position += L;
   }
-  const auto y = rms_norm_silu_gate(out.o, g_proj->forward(x), o_norm->weight, kOutputNormEps).reshape({B, L, heads_ * value_dim_});
+  const auto y = rms_norm_silu_gate(out.o, g_proj->forward(x), o_norm->weight, kOutputNormEps)
+                     .reshape({B, L, heads_ * value_dim_});
   return call.residual.defined() ? o_proj->forward_add(y, call.residual) : o_proj->forward(y);
 }
 
@@ -84,10 +90,12 @@ std::unique_ptr<MixerState> GatedDeltaNet::make_state(const StateOptions& option
 
 int64_t GatedDeltaNet::state_bytes(int64_t, std::optional<int64_t>, torch::ScalarType dtype) const {
   const int64_t channels = heads_ * (2 * key_dim_ + value_dim_);
-  return heads_ * key_dim_ * value_dim_ * 4 + (kConvWidth - 1) * channels * static_cast<int64_t>(c10::elementSize(dtype));
+  return heads_ * key_dim_ * value_dim_ * 4 +
+         (kConvWidth - 1) * channels * static_cast<int64_t>(c10::elementSize(dtype));
 }
 
-int64_t GatedDeltaNet::state_traffic_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const {
+int64_t GatedDeltaNet::state_traffic_bytes(int64_t tokens, std::optional<int64_t> window,
+                                           torch::ScalarType dtype) const {
   return 2 * state_bytes(tokens, window, dtype);  // every element fades: read and written
 }
 
@@ -98,7 +106,8 @@ double GatedDeltaNet::flops_per_token(int64_t, std::optional<int64_t>) const {
 }
 
 int64_t GatedDeltaNet::saved_elements_per_token() const {
-  // q and k before and behind convolution and norm; v before and behind the convolution, o, gate, gated o; decay and write strength.
+  // q and k before and behind convolution and norm; v before and behind the convolution, o, gate, gated o; decay and
+  // write strength.
   return heads_ * (2 * 3 * key_dim_ + 5 * value_dim_ + 4);
 }
 

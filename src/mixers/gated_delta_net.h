@@ -1,6 +1,7 @@
 #pragma once
-// `gdn`: Gated DeltaNet. A matrix memory per head, scalar decay, delta write; short convolutions in front, gated norm behind.
-// Source: arXiv 2412.06464; parameter names and initialisation as in the official layer (LINEAR section 5.1 of the LT2 description).
+// `gdn`: Gated DeltaNet. A matrix memory per head, scalar decay, delta write; short convolutions in front, gated norm
+// behind. Source: arXiv 2412.06464; parameter names and initialisation as in the official layer (LINEAR section 5.1 of
+// the LT2 description).
 #include "mixers/linear_state.h"
 #include "mixers/mixer.h"
 #include "mixers/parts.h"
@@ -20,14 +21,14 @@ class GatedDeltaNet : public Mixer {
   int64_t saved_elements_per_token() const override;
   void initialise(Initialiser& init) override;
 
-  Linear q_proj{nullptr}, k_proj{nullptr};              // [H K, D]
-  Linear v_proj{nullptr}, g_proj{nullptr};              // [H V, D]
-  Linear a_proj{nullptr}, b_proj{nullptr};              // [H, D]      logits of decay and write strength
-  Linear o_proj{nullptr};                               // [D, H V]
-  ShortConv1d q_conv1d{nullptr}, k_conv1d{nullptr};     // [H K, 1, 4]
-  ShortConv1d v_conv1d{nullptr};                        // [H V, 1, 4]
-  Norm o_norm{nullptr};                                 // [V]
-  torch::Tensor A_log, dt_bias;                         // [H]         always fp32
+  Linear q_proj{nullptr}, k_proj{nullptr};           // [H K, D]
+  Linear v_proj{nullptr}, g_proj{nullptr};           // [H V, D]
+  Linear a_proj{nullptr}, b_proj{nullptr};           // [H, D]      logits of decay and write strength
+  Linear o_proj{nullptr};                            // [D, H V]
+  ShortConv1d q_conv1d{nullptr}, k_conv1d{nullptr};  // [H K, 1, 4]
+  ShortConv1d v_conv1d{nullptr};                     // [H V, 1, 4]
+  Norm o_norm{nullptr};                              // [V]
+  torch::Tensor A_log, dt_bias;                      // [H]         always fp32
 
  private:
   int64_t dim_, heads_, key_dim_, value_dim_;

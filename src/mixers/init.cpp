@@ -6,7 +6,8 @@
 
 namespace lt2 {
 
-Initialiser::Initialiser(uint64_t seed, double std) : base_std(std), generator_(at::make_generator<at::CPUGeneratorImpl>(seed)) {}
+Initialiser::Initialiser(uint64_t seed, double std)
+    : base_std(std), generator_(at::make_generator<at::CPUGeneratorImpl>(seed)) {}
 
 void Initialiser::truncated_normal(const torch::Tensor& t, double std, double limit) {
   torch::NoGradGuard no_grad;

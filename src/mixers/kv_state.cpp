@@ -5,7 +5,8 @@
 namespace lt2 {
 namespace {
 
-// Rows beyond the window: dropping old rows moves the kept ones to the front, once per this many tokens instead of at every token.
+// Rows beyond the window: dropping old rows moves the kept ones to the front, once per this many tokens instead of at
+// every token.
 int64_t window_slack(int64_t window) { return std::max<int64_t>(64, window / 8); }
 
 }  // namespace
@@ -22,7 +23,8 @@ void KvState::make_room(int64_t tokens) {
   const auto newest = [&](const torch::Tensor& t) { return t.narrow(2, rows_ - kept, kept); };
   int64_t wanted;
   if (options_.window) {
-    wanted = std::max(kept + tokens, std::min(*options_.window, std::max(options_.reserve_tokens, kept + tokens)) + window_slack(*options_.window));
+    wanted = std::max(kept + tokens, std::min(*options_.window, std::max(options_.reserve_tokens, kept + tokens)) +
+                                         window_slack(*options_.window));
   } else {
     wanted = std::max({rows_ + tokens, options_.reserve_tokens, capacity * 2});
   }
@@ -31,7 +33,8 @@ void KvState::make_room(int64_t tokens) {
     v_.narrow(2, 0, kept).copy_(newest(v_).clone());
   } else if (wanted > capacity) {
     const auto grown = [&](const torch::Tensor& old) {
-      auto t = torch::empty({options_.batch, kv_heads_, wanted, head_dim_}, torch::dtype(options_.dtype).device(options_.device));
+      auto t = torch::empty({options_.batch, kv_heads_, wanted, head_dim_},
+                            torch::dtype(options_.dtype).device(options_.device));
       if (kept > 0) t.narrow(2, 0, kept).copy_(newest(old));
       return t;
     };
@@ -68,8 +71,10 @@ void KvState::restore(const NamedTensors& tensors, int64_t new_position) {
   rows_ = options_.window ? std::min(new_position, *options_.window - 1) : new_position;
   const std::vector<int64_t> shape{options_.batch, kv_heads_, rows_, head_dim_};
   const auto load = [&](const char* name) {
-    const int64_t capacity = std::max(rows_, options_.window ? rows_ + window_slack(*options_.window) : options_.reserve_tokens);
-    auto t = torch::empty({options_.batch, kv_heads_, capacity, head_dim_}, torch::dtype(options_.dtype).device(options_.device));
+    const int64_t capacity =
+        std::max(rows_, options_.window ? rows_ + window_slack(*options_.window) : options_.reserve_tokens);
+    auto t = torch::empty({options_.batch, kv_heads_, capacity, head_dim_},
+                          torch::dtype(options_.dtype).device(options_.device));
     t.narrow(2, 0, rows_).copy_(take(tensors, name, shape));
     return t;
   };
@@ -79,7 +84,8 @@ void KvState::restore(const NamedTensors& tensors, int64_t new_position) {
 
 void KvState::fill_synthetic(int64_t tokens) {
   const int64_t rows = options_.window ? std::min(tokens, *options_.window - 1) : tokens;
-  const auto values = torch::full({options_.batch, kv_heads_, rows, head_dim_}, 0.01, torch::dtype(options_.dtype).device(options_.device));
+  const auto values = torch::full({options_.batch, kv_heads_, rows, head_dim_}, 0.01,
+                                  torch::dtype(options_.dtype).device(options_.device));
   restore({{"k", values}, {"v", values}}, tokens);
 }
 

@@ -12,7 +12,8 @@ class KvState : public MixerState {
     torch::Tensor k, v;      // [B, S, Hk, E] views of the cache, the new tokens last
     int64_t first_position;  // of row 0
   };
-  /// Appends the rotated keys and the values of the next tokens, k, v [B, L, Hk, E], and returns every row that one of them may see.
+  /// Appends the rotated keys and the values of the next tokens, k, v [B, L, Hk, E], and returns every row that one of
+  /// them may see.
   Keys append(const torch::Tensor& k, const torch::Tensor& v);
 
   NamedTensors tensors() const override;

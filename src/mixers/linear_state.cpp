@@ -7,7 +7,8 @@ LinearState::LinearState(const StateOptions& options, int64_t heads, int64_t key
     : convolutions_(std::move(convolutions)) {
   S = torch::zeros({options.batch, heads, key_dim, value_dim}, torch::dtype(torch::kFloat32).device(options.device));
   for (const auto& [name, channels] : convolutions_) {
-    tails.push_back(torch::zeros({options.batch, tail_rows, channels}, torch::dtype(options.dtype).device(options.device)));
+    tails.push_back(
+        torch::zeros({options.batch, tail_rows, channels}, torch::dtype(options.dtype).device(options.device)));
   }
 }
 
@@ -20,7 +21,8 @@ NamedTensors LinearState::tensors() const {
 void LinearState::restore(const NamedTensors& tensors, int64_t new_position) {
   position = new_position;
   S.copy_(take(tensors, "S", S.sizes().vec()));
-  for (size_t i = 0; i < tails.size(); ++i) tails[i].copy_(take(tensors, "conv." + convolutions_[i].first, tails[i].sizes().vec()));
+  for (size_t i = 0; i < tails.size(); ++i)
+    tails[i].copy_(take(tensors, "conv." + convolutions_[i].first, tails[i].sizes().vec()));
 }
 
 void LinearState::fill_synthetic(int64_t tokens) {

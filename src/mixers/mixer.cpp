@@ -52,7 +52,8 @@ torch::Tensor take(const NamedTensors& tensors, const std::string& name, const s
   for (const auto& [key, tensor] : tensors) {
     if (key != name) continue;
     bool fits = tensor.dim() == static_cast<int64_t>(shape.size());
-    for (size_t i = 0; fits && i < shape.size(); ++i) fits = shape[i] < 0 || tensor.size(static_cast<int64_t>(i)) == shape[i];
+    for (size_t i = 0; fits && i < shape.size(); ++i)
+      fits = shape[i] < 0 || tensor.size(static_cast<int64_t>(i)) == shape[i];
     LT2_CHECK(fits, "state: {} is [{}], expected [{}] (-1: any). Saved by a model of another shape?", name,
               fmt::join(tensor.sizes(), ", "), fmt::join(shape, ", "));
     return tensor;

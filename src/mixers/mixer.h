@@ -1,7 +1,8 @@
 #pragma once
 // What every token mixer is to the model: a module from [B, L, D] to [B, L, D] that can continue from a state.
 //
-// Training is the case without a state; prefill, chunked prefill and decode are the same call with one. There is no second path.
+// Training is the case without a state; prefill, chunked prefill and decode are the same call with one. There is no
+// second path.
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,11 +21,14 @@ using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
 class MixerState {
  public:
   virtual ~MixerState() = default;
-  /// Exactly what continuing needs, as named tensors (views where possible): what a saved state holds and what it weighs.
+  /// Exactly what continuing needs, as named tensors (views where possible): what a saved state holds and what it
+  /// weighs.
   virtual NamedTensors tensors() const = 0;
-  /// Takes over tensors that `tensors()` gave (maybe in another process). Throws lt2::Error for a missing name or a wrong shape.
+  /// Takes over tensors that `tensors()` gave (maybe in another process). Throws lt2::Error for a missing name or a
+  /// wrong shape.
   virtual void restore(const NamedTensors& tensors, int64_t position) = 0;
-  /// As if `tokens` tokens had been seen, with arbitrary finite contents: long contexts for benchmarks without their prefill.
+  /// As if `tokens` tokens had been seen, with arbitrary finite contents: long contexts for benchmarks without their
+  /// prefill.
   virtual void fill_synthetic(int64_t tokens) = 0;
   /// Bytes of tensors().
   int64_t bytes() const;
@@ -36,8 +40,8 @@ struct StateOptions {
   int64_t batch = 1;
   torch::ScalarType dtype = torch::kFloat32;  // of caches and conv tails; recurrent matrices are fp32 always
   torch::Device device = torch::kCPU;
-  std::optional<int64_t> window;              // of this (loop, layer), as the attention pattern says
-  int64_t reserve_tokens = 0;                 // room for this many tokens without growing
+  std::optional<int64_t> window;  // of this (loop, layer), as the attention pattern says
+  int64_t reserve_tokens = 0;     // room for this many tokens without growing
 };
 
 struct MixerCall {
@@ -58,7 +62,8 @@ class Mixer : public torch::nn::Module {
   virtual int64_t state_traffic_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const = 0;
   /// Multiply-adds x 2 of one token's forward pass that sees `context` tokens, projections included.
   virtual double flops_per_token(int64_t context, std::optional<int64_t> window) const = 0;
-  /// Elements per token that the backward pass keeps from the forward pass, in the type of the products (for memory plans).
+  /// Elements per token that the backward pass keeps from the forward pass, in the type of the products (for memory
+  /// plans).
   virtual int64_t saved_elements_per_token() const = 0;
   /// Fills all parameters (ATTENTION section 8, LINEAR section 6 of the LT2 description).
   virtual void initialise(Initialiser& init) = 0;
@@ -66,7 +71,8 @@ class Mixer : public torch::nn::Module {
   virtual std::string prefix() const { return "attention."; }
 };
 
-/// The mixer of a layer type ("full", "gdn", ...) for a validated configuration. Throws lt2::Error for a type that this version does not run.
+/// The mixer of a layer type ("full", "gdn", ...) for a validated configuration. Throws lt2::Error for a type that this
+/// version does not run.
 std::shared_ptr<Mixer> make_mixer(const std::string& type, const ModelConfig& config);
 /// Types that make_mixer knows.
 std::vector<std::string> mixer_types();

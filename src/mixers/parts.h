@@ -7,7 +7,9 @@ namespace lt2 {
 /// Depthwise convolution weights under their official name: `q_conv1d.weight` [channels, 1, width].
 class ShortConv1dImpl : public torch::nn::Module {
  public:
-  ShortConv1dImpl(int64_t channels, int64_t width) { weight = register_parameter("weight", torch::empty({channels, 1, width})); }
+  ShortConv1dImpl(int64_t channels, int64_t width) {
+    weight = register_parameter("weight", torch::empty({channels, 1, width}));
+  }
   torch::Tensor weight;
 };
 TORCH_MODULE(ShortConv1d);

@@ -29,7 +29,8 @@ void for_each_call(const LoopedTransformer& model, Visit visit) {
 }
 
 int64_t draws(const LoopedTransformer& model) {
-  return is_random_pattern(model.config().attention_pattern) ? std::max<int64_t>(1, model.config().inference_ensemble_k) : 1;
+  return is_random_pattern(model.config().attention_pattern) ? std::max<int64_t>(1, model.config().inference_ensemble_k)
+                                                             : 1;
 }
 
 }  // namespace
@@ -68,14 +69,16 @@ double forward_flops_per_token(const LoopedTransformer& model, int64_t context) 
 }
 
 double training_flops_per_token(const LoopedTransformer& model, int64_t seq_len) {
-  // A causal token sees half the sequence on average. Windows are cut per token, so this is exact only where the window exceeds
-  // the sequence or is far below it.
+  // A causal token sees half the sequence on average. Windows are cut per token, so this is exact only where the window
+  // exceeds the sequence or is far below it.
   return 3 * forward_flops_per_token(model, (seq_len + 1) / 2);
 }
 
 int64_t state_bytes(const LoopedTransformer& model, int64_t tokens, torch::ScalarType dtype) {
   int64_t sum = 0;
-  for_each_call(model, [&](const LayerImpl& layer, std::optional<int64_t> window) { sum += layer.mixer->state_bytes(tokens, window, dtype); });
+  for_each_call(model, [&](const LayerImpl& layer, std::optional<int64_t> window) {
+    sum += layer.mixer->state_bytes(tokens, window, dtype);
+  });
   return sum * draws(model);
 }
 
@@ -89,18 +92,24 @@ int64_t state_traffic_bytes(const LoopedTransformer& model, int64_t tokens, torc
 
 double weight_bytes_per_token(const LoopedTransformer& model, torch::ScalarType dtype) {
   double elements = static_cast<double>((model.output ? model.output->weight : model.tok_embeddings).numel());
-  for_each_call(model, [&](const LayerImpl& layer, std::optional<int64_t>) { elements += static_cast<double>(count(layer)); });
+  for_each_call(model,
+                [&](const LayerImpl& layer, std::optional<int64_t>) { elements += static_cast<double>(count(layer)); });
   return elements * static_cast<double>(draws(model)) * static_cast<double>(c10::elementSize(dtype));
 }
 
-TrainingMemory training_memory(const LoopedTransformer& model, int64_t batch, int64_t seq_len, torch::ScalarType dtype) {
-  const int64_t parameters = parameter_count(model), width = static_cast<int64_t>(c10::elementSize(dtype)), D = model.config().dim;
+TrainingMemory training_memory(const LoopedTransformer& model, int64_t batch, int64_t seq_len,
+                               torch::ScalarType dtype) {
+  const int64_t parameters = parameter_count(model), width = static_cast<int64_t>(c10::elementSize(dtype)),
+                D = model.config().dim;
   int64_t kept = 0;  // bytes per token
   for_each_call(model, [&](const LayerImpl& layer, std::optional<int64_t>) {
     const int64_t F = ffn_hidden_dim(model.config());
     kept += 2 * D * 4 + width * (2 * D + 3 * F + layer.mixer->saved_elements_per_token());
   });
-  return {.weights = 4 * parameters, .packed = width * parameters, .gradients = 4 * parameters, .moments = 8 * parameters,
+  return {.weights = 4 * parameters,
+          .packed = width * parameters,
+          .gradients = 4 * parameters,
+          .moments = 8 * parameters,
           .activations = kept * batch * seq_len};
 }
 

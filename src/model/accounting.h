@@ -8,13 +8,15 @@
 
 namespace lt2 {
 
-/// Parameters by part ("embedding", "gdn mixers", "feed-forward", ...), in the order of the model; tied weights count once.
+/// Parameters by part ("embedding", "gdn mixers", "feed-forward", ...), in the order of the model; tied weights count
+/// once.
 std::vector<std::pair<std::string, int64_t>> parameters_by_part(const LoopedTransformer& model);
 int64_t parameter_count(const LoopedTransformer& model);
 /// Layer calls a token passes: loops x layers.
 int64_t effective_depth(const LoopedTransformer& model);
 
-/// Floating-point operations of one token's forward pass that sees `context` tokens: every loop, output projection included.
+/// Floating-point operations of one token's forward pass that sees `context` tokens: every loop, output projection
+/// included.
 double forward_flops_per_token(const LoopedTransformer& model, int64_t context);
 /// Of training on sequences of `seq_len`: forward plus twice as much backward, the mean over the sequence's positions.
 double training_flops_per_token(const LoopedTransformer& model, int64_t seq_len);

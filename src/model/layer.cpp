@@ -17,7 +17,8 @@ torch::Tensor FeedForwardImpl::forward_add(const torch::Tensor& x, const torch::
   return w2->forward_add(swiglu(w1->forward(x), w3->forward(x)), residual);
 }
 
-LayerImpl::LayerImpl(const std::string& mixer_type, const ModelConfig& config) : type(mixer_type), eps_(config.norm_eps) {
+LayerImpl::LayerImpl(const std::string& mixer_type, const ModelConfig& config)
+    : type(mixer_type), eps_(config.norm_eps) {
   mixer = register_module("attention", make_mixer(mixer_type, config));
   feed_forward = register_module("feed_forward", FeedForward(config.dim, ffn_hidden_dim(config)));
   attention_norm = register_module("attention_norm", Norm(config.dim));

@@ -25,8 +25,8 @@ class LayerImpl : public torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& h, MixerCall call, torch::ScalarType compute);
   void initialise(Initialiser& init, const ModelConfig& config);
 
-  std::string type;                          // "full", "gdn", ...
-  std::shared_ptr<Mixer> mixer;              // official name: attention
+  std::string type;              // "full", "gdn", ...
+  std::shared_ptr<Mixer> mixer;  // official name: attention
   FeedForward feed_forward{nullptr};
   Norm attention_norm{nullptr}, ffn_norm{nullptr};  // [D]
 

@@ -19,8 +19,8 @@ LoopedTransformer::LoopedTransformer(const ModelConfig& config)
   norm = register_module("norm", Norm(D));
   if (!config.weight_tying) output = register_module("output", Linear(D, V));
   if (config.use_residual) {
-    residual_weight = register_parameter(
-        "residual_weight", config.legacy_iteration_weights ? torch::empty({T}) : torch::empty({T, D}));
+    residual_weight = register_parameter("residual_weight",
+                                         config.legacy_iteration_weights ? torch::empty({T}) : torch::empty({T, D}));
   }
   if (config.use_block_residual) {
     block_residual_weight = register_parameter("block_residual_weight", torch::empty({plan_.n_blocks()}));
@@ -46,7 +46,8 @@ void LoopedTransformer::initialise() {
   if (output) init.truncated_normal(output->weight, dim_std, 3 * dim_std);
   if (residual_weight.defined()) Initialiser::constant(residual_weight, 0);
   if (block_residual_weight.defined()) Initialiser::constant(block_residual_weight, 0);
-  if (iteration_weights.defined()) Initialiser::constant(iteration_weights, 1.0 / static_cast<double>(config_.loop_count));
+  if (iteration_weights.defined())
+    Initialiser::constant(iteration_weights, 1.0 / static_cast<double>(config_.loop_count));
 }
 
 torch::Tensor LoopedTransformer::run(const torch::Tensor& tokens, const AttentionPlan& plan,
@@ -99,8 +100,11 @@ SequenceState LoopedTransformer::make_state(int64_t batch, int64_t reserve_token
     SequenceState::Draw draw{.plan = plan_.random ? attention_plan(config_, first_draw + d) : plan_, .slots = {}};
     for (const auto& windows : draw.plan.windows) {
       for (size_t i = 0; i < layers.size(); ++i) {
-        draw.slots.push_back(layers[i]->mixer->make_state({.batch = batch, .dtype = compute_type, .device = tok_embeddings.device(),
-                                                           .window = windows[i], .reserve_tokens = reserve_tokens}));
+        draw.slots.push_back(layers[i]->mixer->make_state({.batch = batch,
+                                                           .dtype = compute_type,
+                                                           .device = tok_embeddings.device(),
+                                                           .window = windows[i],
+                                                           .reserve_tokens = reserve_tokens}));
       }
     }
     state.draws.push_back(std::move(draw));
@@ -130,7 +134,8 @@ NamedTensors LoopedTransformer::official_parameters() const {
     for (const auto& [name, tensor] : parameters_of(*layers[i]->mixer)) {
       out.emplace_back(prefix + layers[i]->mixer->prefix() + name, tensor);
     }
-    for (const auto& [name, tensor] : parameters_of(*layers[i]->feed_forward)) out.emplace_back(prefix + "feed_forward." + name, tensor);
+    for (const auto& [name, tensor] : parameters_of(*layers[i]->feed_forward))
+      out.emplace_back(prefix + "feed_forward." + name, tensor);
     out.emplace_back(prefix + "attention_norm.weight", layers[i]->attention_norm->weight);
     out.emplace_back(prefix + "ffn_norm.weight", layers[i]->ffn_norm->weight);
   }

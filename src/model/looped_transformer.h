@@ -31,18 +31,20 @@ class LoopedTransformer : public torch::nn::Module {
   /// Called with the loop's index and the residual stream [B, L, D] after it.
   using LoopHook = std::function<void(int64_t loop, const torch::Tensor& h)>;
 
-  /// tokens int64 [B, L] -> residual stream [B, L, D] fp32 that `output` reads (after the last loop; with legacy_iteration_weights the weighted
-  /// sum of all loops). `draw` selects the pattern of random layouts.
+  /// tokens int64 [B, L] -> residual stream [B, L, D] fp32 that `output` reads (after the last loop; with
+  /// legacy_iteration_weights the weighted sum of all loops). `draw` selects the pattern of random layouts.
   torch::Tensor hidden(const torch::Tensor& tokens, int64_t draw = 0, const LoopHook& hook = {});
   /// [.., D] -> logits fp32 [.., vocab]: output(norm(h)).
   torch::Tensor logits(const torch::Tensor& h);
   /// Mean cross entropy of `targets` [B, L], the training loss. Never holds [B L, vocab].
   torch::Tensor loss(const torch::Tensor& tokens, const torch::Tensor& targets, int64_t draw = 0);
 
-  /// State of `batch` sequences that have not begun; random patterns draw from `first_draw` on. `reserve_tokens`: cache room to allocate at once.
+  /// State of `batch` sequences that have not begun; random patterns draw from `first_draw` on. `reserve_tokens`: cache
+  /// room to allocate at once.
   SequenceState make_state(int64_t batch, int64_t reserve_tokens = 0, int64_t first_draw = 0) const;
-  /// Continues `state` with tokens [B, L] (L >= 1) and returns fp32 logits: of the last token [B, 1, vocab], or of all [B, L, vocab].
-  /// Random layouts: the mean over the state's draws. Prefill whole, in parts or token by token is this one call.
+  /// Continues `state` with tokens [B, L] (L >= 1) and returns fp32 logits: of the last token [B, 1, vocab], or of all
+  /// [B, L, vocab]. Random layouts: the mean over the state's draws. Prefill whole, in parts or token by token is this
+  /// one call.
   torch::Tensor step(const torch::Tensor& tokens, SequenceState& state, bool all_positions = false);
 
   /// Every parameter under its official name, once (tied output is the embedding).
@@ -52,17 +54,17 @@ class LoopedTransformer : public torch::nn::Module {
   /// Type of the products: fp32 or bf16. Master weights and the residual stream stay fp32.
   torch::ScalarType compute_type = torch::kFloat32;
 
-  torch::Tensor tok_embeddings;        // [V, D]       official name tok_embeddings.weight
+  torch::Tensor tok_embeddings;  // [V, D]       official name tok_embeddings.weight
   std::vector<Layer> layers;
-  Norm norm{nullptr};                  // [D]
-  Linear output{nullptr};              // [V, D]       absent when tied
-  torch::Tensor residual_weight;       // [T, D]       with use_residual ([T] with legacy_iteration_weights)
-  torch::Tensor block_residual_weight; // [n_blocks]   with use_block_residual
-  torch::Tensor iteration_weights;     // [T]          with legacy_iteration_weights
+  Norm norm{nullptr};                   // [D]
+  Linear output{nullptr};               // [V, D]       absent when tied
+  torch::Tensor residual_weight;        // [T, D]       with use_residual ([T] with legacy_iteration_weights)
+  torch::Tensor block_residual_weight;  // [n_blocks]   with use_block_residual
+  torch::Tensor iteration_weights;      // [T]          with legacy_iteration_weights
 
  private:
-  torch::Tensor run(const torch::Tensor& tokens, const AttentionPlan& plan, std::vector<std::unique_ptr<MixerState>>* slots,
-                    const LoopHook& hook);
+  torch::Tensor run(const torch::Tensor& tokens, const AttentionPlan& plan,
+                    std::vector<std::unique_ptr<MixerState>>* slots, const LoopHook& hook);
 
   ModelConfig config_;
   std::vector<std::string> types_;

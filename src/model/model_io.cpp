@@ -14,7 +14,8 @@ namespace {
 namespace fs = std::filesystem;
 
 bool is_step_name(const std::string& name) {
-  return name.size() == 10 && std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+  return name.size() == 10 &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
 }
 
 }  // namespace
@@ -33,14 +34,17 @@ std::vector<fs::path> complete_checkpoints(const fs::path& checkpoints) {
 
 fs::path resolve_checkpoint(const fs::path& path) {
   LT2_CHECK(fs::exists(path), "ckpt: {} does not exist", path.string());
-  LT2_CHECK(fs::is_directory(path), "ckpt: {} is a file; expected a checkpoint folder or a run's dump directory", path.string());
+  LT2_CHECK(fs::is_directory(path), "ckpt: {} is a file; expected a checkpoint folder or a run's dump directory",
+            path.string());
   if (fs::exists(path / "model.safetensors")) return path;
   for (const auto& folder : {path, path / "checkpoints"}) {
     const auto steps = complete_checkpoints(folder);
     if (!steps.empty()) return steps.back();
   }
-  fail("ckpt: no complete checkpoint in {}; expected model.safetensors in it, or step folders like checkpoints/0000000100 under it",
-       path.string());
+  fail(
+      "ckpt: no complete checkpoint in {}; expected model.safetensors in it, or step folders like "
+      "checkpoints/0000000100 under it",
+      path.string());
 }
 
 void load_parameters(LoopedTransformer& model, const SafetensorsFile& file) {
@@ -48,18 +52,21 @@ void load_parameters(LoopedTransformer& model, const SafetensorsFile& file) {
   std::set<std::string> known;
   for (auto& [name, parameter] : model.official_parameters()) {
     known.insert(name);
-    LT2_CHECK(file.contains(name), "{}: {} is missing; the model of this configuration has it. Another layer_pattern or option?",
+    LT2_CHECK(file.contains(name),
+              "{}: {} is missing; the model of this configuration has it. Another layer_pattern or option?",
               file.path().string(), name);
     const auto saved = file.tensor(name);
-    LT2_CHECK(saved.sizes() == parameter.sizes(), "{}: {} is [{}], the model needs [{}]. Saved with another configuration?",
-              file.path().string(), name, fmt::join(saved.sizes(), ", "), fmt::join(parameter.sizes(), ", "));
-    LT2_CHECK(saved.is_floating_point(), "{}: {} has type {}, expected a floating-point type", file.path().string(), name,
-              c10::toString(saved.scalar_type()));
+    LT2_CHECK(saved.sizes() == parameter.sizes(),
+              "{}: {} is [{}], the model needs [{}]. Saved with another configuration?", file.path().string(), name,
+              fmt::join(saved.sizes(), ", "), fmt::join(parameter.sizes(), ", "));
+    LT2_CHECK(saved.is_floating_point(), "{}: {} has type {}, expected a floating-point type", file.path().string(),
+              name, c10::toString(saved.scalar_type()));
     parameter.copy_(saved);
   }
   if (model.config().weight_tying) known.insert({"output.tied_module.weight", "output.weight"});
   for (const auto& name : file.names()) {
-    LT2_CHECK(known.count(name), "{}: {} has no place in the model of this configuration. Another layer_pattern or option?",
+    LT2_CHECK(known.count(name),
+              "{}: {} has no place in the model of this configuration. Another layer_pattern or option?",
               file.path().string(), name);
   }
 }
@@ -68,7 +75,8 @@ LoadedModel load_model(const fs::path& path, std::optional<torch::ScalarType> co
   LoadedModel out;
   out.folder = resolve_checkpoint(path);
   const auto params = out.folder / "params.json";
-  LT2_CHECK(fs::exists(params), "{} does not exist; a checkpoint folder holds the run's configuration there", params.string());
+  LT2_CHECK(fs::exists(params), "{} does not exist; a checkpoint folder holds the run's configuration there",
+            params.string());
   out.config = parse_train_config(read_file(params), params.string(), {});
   validate_model(out.config.model, params.string());
   out.model = std::make_shared<LoopedTransformer>(out.config.model);
@@ -76,7 +84,8 @@ LoadedModel load_model(const fs::path& path, std::optional<torch::ScalarType> co
   LT2_CHECK(fs::exists(weights), "{} does not exist", weights.string());
   load_parameters(*out.model, SafetensorsFile(weights));
   out.model->compute_type =
-      compute_type ? *compute_type : parse_dtype(out.config.distributed.model_dtype, params.string() + ": distributed.model_dtype");
+      compute_type ? *compute_type
+                   : parse_dtype(out.config.distributed.model_dtype, params.string() + ": distributed.model_dtype");
   return out;
 }
 

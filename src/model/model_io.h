@@ -1,5 +1,6 @@
 #pragma once
-// A model on disk: checkpoints/NNNNNNNNNN/ with model.safetensors (official names) and params.json (the run's configuration).
+// A model on disk: checkpoints/NNNNNNNNNN/ with model.safetensors (official names) and params.json (the run's
+// configuration).
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -13,15 +14,17 @@ namespace lt2 {
 /// Step folders under `checkpoints` that are complete (checksums.json present), ascending by step.
 std::vector<std::filesystem::path> complete_checkpoints(const std::filesystem::path& checkpoints);
 
-/// The folder with model.safetensors meant by what a user typed: a step folder, a folder of step folders, or a run's dump directory; the latest
-/// complete one. Throws lt2::Error that lists what was found.
+/// The folder with model.safetensors meant by what a user typed: a step folder, a folder of step folders, or a run's
+/// dump directory; the latest complete one. Throws lt2::Error that lists what was found.
 std::filesystem::path resolve_checkpoint(const std::filesystem::path& path);
 
-/// Copies every parameter from `file`. Official aliases (output.tied_module.weight of tied models) may be there; anything else unknown, missing or of
-/// another shape is one lt2::Error that names file, tensor, both shapes and the likely cause.
+/// Copies every parameter from `file`. Official aliases (output.tied_module.weight of tied models) may be there;
+/// anything else unknown, missing or of another shape is one lt2::Error that names file, tensor, both shapes and the
+/// likely cause.
 void load_parameters(LoopedTransformer& model, const SafetensorsFile& file);
 
-/// Model and configuration of a checkpoint folder (see resolve_checkpoint). Products in `compute_type`, or as it was trained.
+/// Model and configuration of a checkpoint folder (see resolve_checkpoint). Products in `compute_type`, or as it was
+/// trained.
 struct LoadedModel {
   std::shared_ptr<LoopedTransformer> model;
   TrainConfig config;

@@ -36,11 +36,14 @@ void SequenceState::save(const std::filesystem::path& path) const {
   for (size_t d = 0; d < draws.size(); ++d) {
     windows.push_back(windows_json(draws[d].plan));
     for (size_t s = 0; s < draws[d].slots.size(); ++s) {
-      for (const auto& [name, tensor] : draws[d].slots[s]->tensors()) tensors.emplace_back(slot_name(d, s) + name, tensor);
+      for (const auto& [name, tensor] : draws[d].slots[s]->tensors())
+        tensors.emplace_back(slot_name(d, s) + name, tensor);
     }
   }
   write_safetensors(path, tensors,
-                    {{"format", "lt2-state-1"}, {"batch", std::to_string(batch)}, {"position", std::to_string(position)},
+                    {{"format", "lt2-state-1"},
+                     {"batch", std::to_string(batch)},
+                     {"position", std::to_string(position)},
                      {"windows", windows.dump()}});
 }
 
@@ -48,15 +51,18 @@ void SequenceState::load(const std::filesystem::path& path) {
   const SafetensorsFile file(path);
   const auto field = [&](const std::string& key) {
     const auto found = file.metadata().find(key);
-    LT2_CHECK(found != file.metadata().end(), "{}: no metadata field \"{}\". Not a state saved by this program?", path.string(), key);
+    LT2_CHECK(found != file.metadata().end(), "{}: no metadata field \"{}\". Not a state saved by this program?",
+              path.string(), key);
     return found->second;
   };
   LT2_CHECK(field("format") == "lt2-state-1", "{}: format is {}, expected lt2-state-1", path.string(), field("format"));
-  LT2_CHECK(field("batch") == std::to_string(batch), "{}: holds {} sequences, this state {}", path.string(), field("batch"), batch);
+  LT2_CHECK(field("batch") == std::to_string(batch), "{}: holds {} sequences, this state {}", path.string(),
+            field("batch"), batch);
   auto windows = nlohmann::json::array();
   for (const auto& draw : draws) windows.push_back(windows_json(draw.plan));
   LT2_CHECK(nlohmann::json::parse(field("windows")) == windows,
-            "{}: saved with other attention windows than this model's; load it with the model that wrote it", path.string());
+            "{}: saved with other attention windows than this model's; load it with the model that wrote it",
+            path.string());
   const int64_t saved_position = std::stoll(field("position"));
   for (size_t d = 0; d < draws.size(); ++d) {
     for (size_t s = 0; s < draws[d].slots.size(); ++s) {

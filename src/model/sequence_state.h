@@ -9,8 +9,8 @@
 
 namespace lt2 {
 
-/// Made by LoopedTransformer::make_state, advanced by LoopedTransformer::step. Fixed patterns have one draw; random ones
-/// `inference_ensemble_k`, whose patterns stay fixed for the state's life.
+/// Made by LoopedTransformer::make_state, advanced by LoopedTransformer::step. Fixed patterns have one draw; random
+/// ones `inference_ensemble_k`, whose patterns stay fixed for the state's life.
 class SequenceState {
  public:
   struct Draw {

@@ -38,7 +38,8 @@ double AdamW::gradient_norm() const {
     std::vector<double> parts(static_cast<size_t>(pieces));
     parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        parts[static_cast<size_t>(i)] = sum_of_squares(g.data_ptr<float>() + i * kPiece, std::min(kPiece, n - i * kPiece));
+        parts[static_cast<size_t>(i)] =
+            sum_of_squares(g.data_ptr<float>() + i * kPiece, std::min(kPiece, n - i * kPiece));
       }
     });
     for (const double part : parts) sum += part;
@@ -68,11 +69,13 @@ void AdamW::step(double lr, double gradient_scale) {
       slot.parameter.mul_(s.decay);
       slot.exp_avg.mul_(config_.beta1).add_(g, 1 - config_.beta1);
       slot.exp_avg_sq.mul_(config_.beta2).addcmul_(g, g, 1 - config_.beta2);
-      slot.parameter.addcdiv_(slot.exp_avg, slot.exp_avg_sq.sqrt().mul_(s.inverse_root_correction).add_(config_.epsilon), -s.step_size);
+      slot.parameter.addcdiv_(
+          slot.exp_avg, slot.exp_avg_sq.sqrt().mul_(s.inverse_root_correction).add_(config_.epsilon), -s.step_size);
       continue;
     }
     const auto g = slot.parameter.grad().contiguous();
-    float *p = slot.parameter.data_ptr<float>(), *m = slot.exp_avg.data_ptr<float>(), *v = slot.exp_avg_sq.data_ptr<float>();
+    float *p = slot.parameter.data_ptr<float>(), *m = slot.exp_avg.data_ptr<float>(),
+          *v = slot.exp_avg_sq.data_ptr<float>();
     const float* gradient = g.data_ptr<float>();
     parallel_for(slot.parameter.numel(), kPiece, [&](int64_t begin, int64_t end) {
       adamw_step(s, p + begin, m + begin, v + begin, gradient + begin, end - begin);
@@ -99,7 +102,8 @@ NamedTensors AdamW::state() const {
 
 void AdamW::restore(const NamedTensors& state) {
   for (auto& slot : slots_) {
-    const bool present = std::any_of(state.begin(), state.end(), [&](const auto& item) { return item.first == slot.name + ".step"; });
+    const bool present =
+        std::any_of(state.begin(), state.end(), [&](const auto& item) { return item.first == slot.name + ".step"; });
     if (!present) {
       slot.steps = 0;
       slot.exp_avg = slot.exp_avg_sq = torch::Tensor();
@@ -107,7 +111,8 @@ void AdamW::restore(const NamedTensors& state) {
     }
     const auto shape = slot.parameter.sizes().vec();
     slot.exp_avg = take(state, slot.name + ".exp_avg", shape).to(slot.parameter.device(), torch::kFloat32).clone();
-    slot.exp_avg_sq = take(state, slot.name + ".exp_avg_sq", shape).to(slot.parameter.device(), torch::kFloat32).clone();
+    slot.exp_avg_sq =
+        take(state, slot.name + ".exp_avg_sq", shape).to(slot.parameter.device(), torch::kFloat32).clone();
     slot.steps = take(state, slot.name + ".step", {1}).item<int64_t>();
   }
 }

@@ -4,7 +4,8 @@
 //     p = p (1 - lr wd);  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 //     p = p - lr (m / (1 - b1^n)) / (sqrt(v) / sqrt(1 - b2^n) + eps)        n: this parameter's own step count
 //
-// A parameter without a gradient is skipped: no decay, no moments, no count. Source: TRAINING section 4 of the LT2 description.
+// A parameter without a gradient is skipped: no decay, no moments, no count. Source: TRAINING section 4 of the LT2
+// description.
 #include <regex>
 #include <string>
 #include <vector>
@@ -17,17 +18,20 @@ namespace lt2 {
 
 class AdamW {
  public:
-  /// `parameters`: fp32 with official names; `config` gives betas, epsilon, weight_decay and the names exempt from decay.
+  /// `parameters`: fp32 with official names; `config` gives betas, epsilon, weight_decay and the names exempt from
+  /// decay.
   AdamW(NamedTensors parameters, const OptimConfig& config);
 
   /// Global L2 norm of all gradients, in fp32 with fp64 sums.
   double gradient_norm() const;
-  /// One step with the gradients scaled by `gradient_scale` (clipping) and this learning rate. Leaves the gradients as they are.
+  /// One step with the gradients scaled by `gradient_scale` (clipping) and this learning rate. Leaves the gradients as
+  /// they are.
   void step(double lr, double gradient_scale);
   /// Drops all gradients.
   void zero_grad();
 
-  /// Moments and step counts as tensors: "NAME.exp_avg", "NAME.exp_avg_sq" fp32 and "NAME.step" int64 [1], only of parameters updated so far.
+  /// Moments and step counts as tensors: "NAME.exp_avg", "NAME.exp_avg_sq" fp32 and "NAME.step" int64 [1], only of
+  /// parameters updated so far.
   NamedTensors state() const;
   void restore(const NamedTensors& state);
 

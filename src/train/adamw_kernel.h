@@ -6,7 +6,7 @@ namespace lt2 {
 
 /// Constants of one AdamW step of one parameter (see adamw.h).
 struct AdamWStep {
-  float decay;                    // 1 - lr wd
+  float decay;  // 1 - lr wd
   float beta1, beta2;
   float gradient_scale;           // clipping
   float step_size;                // lr / (1 - beta1^n)

@@ -14,10 +14,12 @@ namespace lt2 {
 
 namespace fs = std::filesystem;
 
-fs::path checkpoint_folder(const fs::path& checkpoints, int64_t step) { return checkpoints / fmt::format("{:010}", step); }
+fs::path checkpoint_folder(const fs::path& checkpoints, int64_t step) {
+  return checkpoints / fmt::format("{:010}", step);
+}
 
-void save_checkpoint(const fs::path& folder, const LoopedTransformer& model, const AdamW& optimizer, const std::string& params_json,
-                     const TrainState& state) {
+void save_checkpoint(const fs::path& folder, const LoopedTransformer& model, const AdamW& optimizer,
+                     const std::string& params_json, const TrainState& state) {
   fs::create_directories(folder.parent_path());
   if (fs::exists(folder)) fs::remove_all(folder);
   write_folder_atomically(folder, [&](const fs::path& aside) {
@@ -51,7 +53,8 @@ TrainState load_checkpoint(const fs::path& folder, LoopedTransformer& model, Ada
           .loader = json.at("data_loader_state").get<std::string>()};
 }
 
-void prune_checkpoints(const fs::path& checkpoints, int64_t dump_every, int64_t dump_keep, int64_t eval_every, int64_t eval_keep) {
+void prune_checkpoints(const fs::path& checkpoints, int64_t dump_every, int64_t dump_keep, int64_t eval_every,
+                       int64_t eval_keep) {
   const auto folders = complete_checkpoints(checkpoints);
   std::set<fs::path> kept, candidates;
   const auto sort_out = [&](int64_t every, int64_t keep) {
@@ -59,7 +62,8 @@ void prune_checkpoints(const fs::path& checkpoints, int64_t dump_every, int64_t 
     for (const auto& folder : folders) {
       if (every > 0 && std::stoll(folder.filename().string()) % every == 0) kind.push_back(folder);
     }
-    const size_t first = keep > 0 && kind.size() > static_cast<size_t>(keep) ? kind.size() - static_cast<size_t>(keep) : 0;
+    const size_t first =
+        keep > 0 && kind.size() > static_cast<size_t>(keep) ? kind.size() - static_cast<size_t>(keep) : 0;
     candidates.insert(kind.begin(), kind.end());
     kept.insert(kind.begin() + static_cast<std::ptrdiff_t>(first), kind.end());
   };

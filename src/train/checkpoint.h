@@ -1,5 +1,6 @@
 #pragma once
-// A run on disk: checkpoints/NNNNNNNNNN/ with weights, moments and everything else a run needs to go on as if it had never stopped.
+// A run on disk: checkpoints/NNNNNNNNNN/ with weights, moments and everything else a run needs to go on as if it had
+// never stopped.
 #include <filesystem>
 #include <string>
 
@@ -19,17 +20,19 @@ struct TrainState {
 /// checkpoints/0000001200
 std::filesystem::path checkpoint_folder(const std::filesystem::path& checkpoints, int64_t step);
 
-/// Writes the folder aside and renames it: it is either whole or not there. `params_json` is the resolved configuration.
-/// Replaces a folder of the same step. Throws lt2::Error (disk full, ...) and leaves earlier checkpoints alone.
+/// Writes the folder aside and renames it: it is either whole or not there. `params_json` is the resolved
+/// configuration. Replaces a folder of the same step. Throws lt2::Error (disk full, ...) and leaves earlier checkpoints
+/// alone.
 void save_checkpoint(const std::filesystem::path& folder, const LoopedTransformer& model, const AdamW& optimizer,
                      const std::string& params_json, const TrainState& state);
 
-/// Fills model, optimizer and state from a folder whose checksums were verified (checkpoint/checksums.h). Throws lt2::Error naming what does not fit.
+/// Fills model, optimizer and state from a folder whose checksums were verified (checkpoint/checksums.h). Throws
+/// lt2::Error naming what does not fit.
 TrainState load_checkpoint(const std::filesystem::path& folder, LoopedTransformer& model, AdamW& optimizer);
 
-/// Keeps the newest `keep` folders whose step is a multiple of `every`, and of the validation folders likewise; folders that are a multiple of neither stay,
-/// as does everything when keep <= 0.
-void prune_checkpoints(const std::filesystem::path& checkpoints, int64_t dump_every, int64_t dump_keep, int64_t eval_every,
-                       int64_t eval_keep);
+/// Keeps the newest `keep` folders whose step is a multiple of `every`, and of the validation folders likewise; folders
+/// that are a multiple of neither stay, as does everything when keep <= 0.
+void prune_checkpoints(const std::filesystem::path& checkpoints, int64_t dump_every, int64_t dump_keep,
+                       int64_t eval_every, int64_t eval_keep);
 
 }  // namespace lt2

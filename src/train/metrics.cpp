@@ -29,8 +29,8 @@ std::string utc_timestamp() {
   clock_gettime(CLOCK_REALTIME, &now);
   tm utc{};
   gmtime_r(&now.tv_sec, &utc);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}+00:00", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour,
-                     utc.tm_min, utc.tm_sec, now.tv_nsec / 1000);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}+00:00", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
+                     utc.tm_hour, utc.tm_min, utc.tm_sec, now.tv_nsec / 1000);
 }
 
 double resident_gib() {
@@ -52,7 +52,9 @@ void drop_lines_after(const std::filesystem::path& path, int64_t step) {
   if (kept != content) write_file_atomically(path, kept);
 }
 
-MetricsLog::MetricsLog(const std::filesystem::path& path, int64_t resumed_step) : path_(path) { drop_lines_after(path, resumed_step); }
+MetricsLog::MetricsLog(const std::filesystem::path& path, int64_t resumed_step) : path_(path) {
+  drop_lines_after(path, resumed_step);
+}
 
 void MetricsLog::write(const StepMetrics& m) {
   nlohmann::ordered_json line{
@@ -79,8 +81,8 @@ void MetricsLog::write(const StepMetrics& m) {
   append_line(path_, line.dump());
 }
 
-void append_validation(const std::filesystem::path& path, int64_t step, const std::string& source, double loss_per_token,
-                       double bits_per_byte) {
+void append_validation(const std::filesystem::path& path, int64_t step, const std::string& source,
+                       double loss_per_token, double bits_per_byte) {
   const nlohmann::ordered_json line{{"global_step", step},
                                     {source, {{"loss_per_token", loss_per_token}, {"bits_per_byte", bits_per_byte}}},
                                     {"created_at", utc_timestamp()}};

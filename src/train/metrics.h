@@ -20,7 +20,8 @@ struct StepMetrics {
 
 class MetricsLog {
  public:
-  /// Appends to PATH from `resumed_step` on: lines of later steps, left by a run that died after its last checkpoint, are dropped, as is a broken last line.
+  /// Appends to PATH from `resumed_step` on: lines of later steps, left by a run that died after its last checkpoint,
+  /// are dropped, as is a broken last line.
   MetricsLog(const std::filesystem::path& path, int64_t resumed_step);
   void write(const StepMetrics& m);
 
@@ -28,9 +29,10 @@ class MetricsLog {
   std::filesystem::path path_;
 };
 
-/// Appends one line {"global_step", source: {"loss_per_token", "bits_per_byte", ...}, "created_at"} to metrics.validation.jsonl.
-void append_validation(const std::filesystem::path& path, int64_t step, const std::string& source, double loss_per_token,
-                       double bits_per_byte);
+/// Appends one line {"global_step", source: {"loss_per_token", "bits_per_byte", ...}, "created_at"} to
+/// metrics.validation.jsonl.
+void append_validation(const std::filesystem::path& path, int64_t step, const std::string& source,
+                       double loss_per_token, double bits_per_byte);
 
 /// Keeps the lines of a .jsonl file whose global_step is at most `step`.
 void drop_lines_after(const std::filesystem::path& path, int64_t step);

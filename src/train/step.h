@@ -20,11 +20,12 @@ struct StepResult {
   std::vector<double> micro_losses;  // undivided
   double gradient_norm = 0;          // before clipping
   double lr = 0;
-  bool applied = true;               // false: the loss or the norm was not finite, no weight was touched
+  bool applied = true;  // false: the loss or the norm was not finite, no weight was touched
 };
 
-/// Runs step `step` (from 0) of `steps`: `next(micro)` gives each of the `micro_steps` batches. Gradients are dropped at the end. If a loss or the norm
-/// is not finite, nothing is updated and `applied` is false; what then happens is the caller's policy.
+/// Runs step `step` (from 0) of `steps`: `next(micro)` gives each of the `micro_steps` batches. Gradients are dropped
+/// at the end. If a loss or the norm is not finite, nothing is updated and `applied` is false; what then happens is the
+/// caller's policy.
 StepResult train_step(LoopedTransformer& model, AdamW& optimizer, const OptimConfig& optim, int64_t step, int64_t steps,
                       int64_t micro_steps, const std::function<MicroBatch(int64_t micro)>& next);
 

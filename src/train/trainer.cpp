@@ -42,21 +42,25 @@ LoaderConfig loader_config(const TrainConfig& config) {
 
 // View `v` of a batch as int64 [rows, seq_len].
 torch::Tensor view_of(const Batch& batch, int64_t v, torch::Device device) {
-  const auto all = torch::from_blob(const_cast<int32_t*>(batch.tokens.data()), {batch.rows, batch.seq_len, batch.n_views}, torch::kInt32);
+  const auto all = torch::from_blob(const_cast<int32_t*>(batch.tokens.data()),
+                                    {batch.rows, batch.seq_len, batch.n_views}, torch::kInt32);
   return all.select(2, v).to(device, torch::kInt64);
 }
 
 }  // namespace
 
-Trainer::Trainer(TrainConfig config) : config_(std::move(config)), dump_dir_(config_.dump_dir), checkpoints_(*config_.checkpoint.path) {
+Trainer::Trainer(TrainConfig config)
+    : config_(std::move(config)), dump_dir_(config_.dump_dir), checkpoints_(*config_.checkpoint.path) {
   tokenizer_ = make_tokenizer(config_.data.tokenizer.name, config_.data.tokenizer.path);
   if (config_.model.vocab_size < 0) config_.model.vocab_size = tokenizer_->n_words();
-  LT2_CHECK(config_.model.vocab_size == tokenizer_->n_words(), "model.vocab_size is {}, the tokenizer {} has {} words; leave vocab_size out or set {}",
+  LT2_CHECK(config_.model.vocab_size == tokenizer_->n_words(),
+            "model.vocab_size is {}, the tokenizer {} has {} words; leave vocab_size out or set {}",
             config_.model.vocab_size, config_.data.tokenizer.name, tokenizer_->n_words(), tokenizer_->n_words());
   fs::create_directories(dump_dir_);
   set_log_file((dump_dir_ / "train.log").string());
   loader_ = std::make_unique<Loader>(loader_config(config_), /*rank=*/0, /*world=*/1);
-  if (config_.val.every > 0) validation_ = std::make_unique<ValidationSet>(loader_config(config_), config_.val.source, config_.val.steps);
+  if (config_.val.every > 0)
+    validation_ = std::make_unique<ValidationSet>(loader_config(config_), config_.val.source, config_.val.steps);
   torch::manual_seed(static_cast<uint64_t>(config_.seed));
   model_ = std::make_shared<LoopedTransformer>(config_.model);
   model_->initialise();
@@ -100,14 +104,17 @@ MicroBatch Trainer::load_batch() {
 
 void Trainer::take_step() {
   const auto begin = Clock::now();
-  const auto result = train_step(*model_, *optimizer_, config_.optim, state_.step, config_.steps, config_.grad_acc_steps,
-                                 [&](int64_t) { return load_batch(); });
+  const auto result = train_step(*model_, *optimizer_, config_.optim, state_.step, config_.steps,
+                                 config_.grad_acc_steps, [&](int64_t) { return load_batch(); });
   if (!result.applied) {
-    const auto what = fmt::format("step {}: the {} is not finite (loss {}, gradient norm {})", state_.step + 1,
-                                  std::isfinite(result.loss) ? "gradient norm" : "loss", result.loss, result.gradient_norm);
-    LT2_CHECK(config_.optim.nan_policy == "skip", "{}. {}; lower optim.lr, or set optim.nan_policy=skip to leave such steps out", what,
-              saved_step_ >= 0 ? fmt::format("The last good checkpoint is {}", checkpoint_folder(checkpoints_, saved_step_).string())
-                               : "No checkpoint was written yet");
+    const auto what =
+        fmt::format("step {}: the {} is not finite (loss {}, gradient norm {})", state_.step + 1,
+                    std::isfinite(result.loss) ? "gradient norm" : "loss", result.loss, result.gradient_norm);
+    LT2_CHECK(config_.optim.nan_policy == "skip",
+              "{}. {}; lower optim.lr, or set optim.nan_policy=skip to leave such steps out", what,
+              saved_step_ >= 0
+                  ? fmt::format("The last good checkpoint is {}", checkpoint_folder(checkpoints_, saved_step_).string())
+                  : "No checkpoint was written yet");
     ++state_.skipped_steps;
     log_warning("{}; skipped, {} so far", what, state_.skipped_steps);
   }
@@ -118,9 +125,10 @@ void Trainer::take_step() {
 
 void Trainer::log_step(const StepResult& result, double seconds) {
   const double tokens = static_cast<double>(config_.data.batch_size * config_.data.seq_len * config_.grad_acc_steps);
-  progress_text_ = fmt::format("step {}/{}  loss {:.4f}{}  lr {:.2e}  grad {:.3f}  {} tok/s", state_.step, config_.steps, result.loss,
-                               last_validation_ > 0 ? fmt::format("  val {:.4f}", last_validation_) : "", result.lr, result.gradient_norm,
-                               human_count(tokens / seconds));
+  progress_text_ =
+      fmt::format("step {}/{}  loss {:.4f}{}  lr {:.2e}  grad {:.3f}  {} tok/s", state_.step, config_.steps,
+                  result.loss, last_validation_ > 0 ? fmt::format("  val {:.4f}", last_validation_) : "", result.lr,
+                  result.gradient_norm, human_count(tokens / seconds));
   if (state_.step % config_.logging.freq != 0 && state_.step != config_.steps) return;
   metrics_->write({.global_step = state_.step,
                    .total_tokens = static_cast<int64_t>(tokens) * state_.step,
@@ -146,11 +154,12 @@ void Trainer::validate() {
     const double count = static_cast<double>(targets.numel());
     loss_sum += count * model_->loss(view_of(batch, 0, device), targets, draw++).item<double>();
     tokens += count;
-    for (size_t i = 1; i < batch.tokens.size(); i += 2) bytes += static_cast<double>(tokenizer_->token_bytes(batch.tokens[i]).size());
+    for (size_t i = 1; i < batch.tokens.size(); i += 2)
+      bytes += static_cast<double>(tokenizer_->token_bytes(batch.tokens[i]).size());
   }
   last_validation_ = loss_sum / tokens;
-  append_validation(dump_dir_ / "metrics.validation.jsonl", state_.step, config_.val.source.value_or("held_back"), last_validation_,
-                    loss_sum / std::log(2.0) / std::max(bytes, 1.0));
+  append_validation(dump_dir_ / "metrics.validation.jsonl", state_.step, config_.val.source.value_or("held_back"),
+                    last_validation_, loss_sum / std::log(2.0) / std::max(bytes, 1.0));
 }
 
 void Trainer::sample(const std::string& when) {
@@ -187,8 +196,9 @@ void Trainer::save() {
 
 Trainer::End Trainer::run() {
   catch_stop_signals();
-  log_info("{}: {} parameters, {} loops x {} layers, {} tokens a step, {} steps, {}", config_.name, human_count(static_cast<double>(parameter_count(*model_))),
-           config_.model.loop_count, config_.model.n_layers, config_.data.batch_size * config_.data.seq_len * config_.grad_acc_steps, config_.steps,
+  log_info("{}: {} parameters, {} loops x {} layers, {} tokens a step, {} steps, {}", config_.name,
+           human_count(static_cast<double>(parameter_count(*model_))), config_.model.loop_count, config_.model.n_layers,
+           config_.data.batch_size * config_.data.seq_len * config_.grad_acc_steps, config_.steps,
            config_.distributed.model_dtype);
   if (state_.step >= config_.steps) {
     log_info("nothing to do: step {} of {} is already reached; raise steps to go on", state_.step, config_.steps);
@@ -212,8 +222,9 @@ Trainer::End Trainer::run() {
     return End::kInterrupted;
   }
   sample("after training");
-  log_info("done: loss {:.4f}{} after {} steps; checkpoint {}", last_loss_, last_validation_ > 0 ? fmt::format(", validation {:.4f}", last_validation_) : "",
-           state_.step, checkpoint_folder(checkpoints_, state_.step).string());
+  log_info("done: loss {:.4f}{} after {} steps; checkpoint {}", last_loss_,
+           last_validation_ > 0 ? fmt::format(", validation {:.4f}", last_validation_) : "", state_.step,
+           checkpoint_folder(checkpoints_, state_.step).string());
   return End::kFinished;
 }
 
@@ -229,11 +240,13 @@ std::string Trainer::plan(const TrainConfig& original) {
   std::string text = fmt::format("parameters       {}\n", parameter_count(model));
   for (const auto& [name, count] : parameters_by_part(model)) text += fmt::format("  {:<24} {}\n", name, count);
   text += fmt::format("depth            {} loops x {} layers\n", config.model.loop_count, config.model.n_layers);
-  text += fmt::format("FLOPs per token  {} (forward and backward)\n", human_count(training_flops_per_token(model, config.data.seq_len)));
+  text += fmt::format("FLOPs per token  {} (forward and backward)\n",
+                      human_count(training_flops_per_token(model, config.data.seq_len)));
   text += fmt::format("tokens per step  {}\n", tokens);
   text += fmt::format("total tokens     {}\n", human_count(static_cast<double>(tokens * config.steps)));
-  text += fmt::format("memory           {}: weights {}, packed {}, gradients {}, moments {}, activations {}\n", bytes(memory.total()), bytes(memory.weights),
-                      bytes(memory.packed), bytes(memory.gradients), bytes(memory.moments), bytes(memory.activations));
+  text += fmt::format("memory           {}: weights {}, packed {}, gradients {}, moments {}, activations {}\n",
+                      bytes(memory.total()), bytes(memory.weights), bytes(memory.packed), bytes(memory.gradients),
+                      bytes(memory.moments), bytes(memory.activations));
   return text;
 }
 

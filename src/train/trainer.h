@@ -18,12 +18,13 @@ namespace lt2 {
 
 class Trainer {
  public:
-  /// Builds everything and resumes from the newest complete checkpoint of the dump directory, if there is one. `config` must be validated.
+  /// Builds everything and resumes from the newest complete checkpoint of the dump directory, if there is one. `config`
+  /// must be validated.
   explicit Trainer(TrainConfig config);
 
   enum class End { kFinished, kInterrupted };
-  /// Trains until config.steps or a stop signal; then saves. Throws lt2::Error when a loss is not finite and optim.nan_policy is stop (the last
-  /// good checkpoint stays).
+  /// Trains until config.steps or a stop signal; then saves. Throws lt2::Error when a loss is not finite and
+  /// optim.nan_policy is stop (the last good checkpoint stays).
   End run();
 
   /// Ends run() as a stop signal would, after this many of its steps.
@@ -51,8 +52,8 @@ class Trainer {
   std::unique_ptr<MetricsLog> metrics_;
   TrainState state_;
   int64_t saved_step_ = -1;
-  int64_t stop_after_ = -1;       // steps of this process; -1: no limit
-  double data_seconds_ = 0;       // waited for data since the last log line
+  int64_t stop_after_ = -1;  // steps of this process; -1: no limit
+  double data_seconds_ = 0;  // waited for data since the last log line
   double last_loss_ = 0, last_validation_ = 0;
   std::string progress_text_;
 };

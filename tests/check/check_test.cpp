@@ -35,18 +35,21 @@ TEST_P(Vectors, WithinToleranceBf16) {
   EXPECT_EQ(result.status, Status::kPassed) << explain(result);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Vectors, ::testing::ValuesIn(vector_files({LT2_TEST_DATA "/vectors"})), [](const auto& info) {
-  auto name = info.param.parent_path().filename().string() + "_" + info.param.stem().string();
-  for (auto& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(All, Vectors, ::testing::ValuesIn(vector_files({LT2_TEST_DATA "/vectors"})),
+                         [](const auto& c) {
+                           auto name = c.param.parent_path().filename().string() + "_" + c.param.stem().string();
+                           for (auto& letter : name)
+                             letter = std::isalnum(static_cast<unsigned char>(letter)) ? letter : '_';
+                           return name;
+                         });
 
 class Judge : public ::testing::Test {
  protected:
   void SetUp() override { fs::create_directories(folder_); }
   void TearDown() override { fs::remove_all(folder_); }
   // A copy of a vector file with one tensor changed.
-  fs::path tampered(const std::string& source, const std::string& tensor, const std::function<void(torch::Tensor&)>& change) {
+  fs::path tampered(const std::string& source, const std::string& tensor,
+                    const std::function<void(torch::Tensor&)>& change) {
     const SafetensorsFile file(std::string(LT2_TEST_DATA "/vectors/") + source);
     std::vector<std::pair<std::string, torch::Tensor>> tensors;
     for (const auto& name : file.names()) {
@@ -61,14 +64,23 @@ class Judge : public ::testing::Test {
 };
 
 TEST_F(Judge, OneWrongElementFails) {
-  EXPECT_EQ(check_file(tampered("attention/full_gqa.safetensors", "y", [](auto& t) { t.view(-1)[7] += 1e-3; }), {}).status, Status::kFailed);
-  EXPECT_EQ(check_file(tampered("linear/gdn/layer_a.safetensors", "grad.A_log", [](auto& t) { t.mul_(-1); }), {}).status, Status::kFailed);
-  EXPECT_EQ(check_file(tampered("linear/gdn/op_b.safetensors", "init.S", [](auto& t) { t.view(-1)[0] = NAN; }), {}).status, Status::kFailed);
-  EXPECT_EQ(check_file(tampered("model/train_full.safetensors", "loss", [](auto& t) { t[3] += 1e-4; }), {}).status, Status::kFailed);
+  EXPECT_EQ(
+      check_file(tampered("attention/full_gqa.safetensors", "y", [](auto& t) { t.view(-1)[7] += 1e-3; }), {}).status,
+      Status::kFailed);
+  EXPECT_EQ(
+      check_file(tampered("linear/gdn/layer_a.safetensors", "grad.A_log", [](auto& t) { t.mul_(-1); }), {}).status,
+      Status::kFailed);
+  EXPECT_EQ(
+      check_file(tampered("linear/gdn/op_b.safetensors", "init.S", [](auto& t) { t.view(-1)[0] = NAN; }), {}).status,
+      Status::kFailed);
+  EXPECT_EQ(check_file(tampered("model/train_full.safetensors", "loss", [](auto& t) { t[3] += 1e-4; }), {}).status,
+            Status::kFailed);
 }
 
 TEST_F(Judge, WrongShapeOrMissingTensorFailsWithANote) {
-  const auto result = check_file(tampered("attention/full_mha.safetensors", "param.wq.weight", [](auto& t) { t = t.narrow(0, 0, 3).contiguous(); }), {});
+  const auto result = check_file(tampered("attention/full_mha.safetensors", "param.wq.weight",
+                                          [](auto& t) { t = t.narrow(0, 0, 3).contiguous(); }),
+                                 {});
   EXPECT_EQ(result.status, Status::kFailed);
   EXPECT_FALSE(result.note.empty());
 }

@@ -1,4 +1,5 @@
 // The program as a user meets it: exit status and one clear line for everything that can be wrong.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -26,19 +27,24 @@ struct Result {
 class Program : public ::testing::Test {
  protected:
   void SetUp() override {
-    root_ = fs::temp_directory_path() / ("lt2_program_" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
+    root_ = fs::temp_directory_path() /
+            ("lt2_program_" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
     fs::remove_all(root_);
     fs::create_directories(root_);
     std::ofstream text(root_ / "text.txt");
     for (int i = 0; i < 300; ++i) text << "line " << i << ": the quick brown fox jumps over the lazy dog\n";
     std::ofstream(root_ / "tiny.yaml")
-        << "name: tiny\ndump_dir: " << (root_ / "run").string() << "\nsteps: 4\ndata:\n  sources: {" << (root_ / "text.txt").string()
-        << ": 1.0}\n  seq_len: 32\n  batch_size: 2\n  prefetch_size: 4\noptim: {lr: 0.003, warmup: 1}\nmodel:\n  dim: 32\n  n_layers: 2\n  n_heads: 2\n  multiple_of: 16\n"
-           "  loop_count: 2\n  mixer: gdn\n  attention_pattern: 1:1\n  gated_attn: true\ndistributed: {model_dtype: fp32}\n";
+        << "name: tiny\ndump_dir: " << (root_ / "run").string() << "\nsteps: 4\ndata:\n  sources: {"
+        << (root_ / "text.txt").string()
+        << ": 1.0}\n  seq_len: 32\n  batch_size: 2\n  prefetch_size: 4\noptim: {lr: 0.003, warmup: 1}\nmodel:\n  dim: "
+           "32\n  n_layers: 2\n  n_heads: 2\n  multiple_of: 16\n"
+           "  loop_count: 2\n  mixer: gdn\n  attention_pattern: 1:1\n  gated_attn: true\ndistributed: {model_dtype: "
+           "fp32}\n";
   }
   void TearDown() override { fs::remove_all(root_); }
   Result run(const std::string& arguments) {
-    const auto command = fmt::format("cd '{}' && '{}' {} >'{}/out' 2>'{}/err' </dev/null", root_.string(), LT2_PROGRAM, arguments, root_.string(), root_.string());
+    const auto command = fmt::format("cd '{}' && '{}' {} >'{}/out' 2>'{}/err' </dev/null", root_.string(), LT2_PROGRAM,
+                                     arguments, root_.string(), root_.string());
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(root_ / "out"), read_file(root_ / "err")};
   }
@@ -51,7 +57,8 @@ class Program : public ::testing::Test {
     const auto line = result.err.substr(at);
     EXPECT_EQ(line.find('\n'), line.size() - 1) << line;
     EXPECT_EQ(line.find("internal"), std::string::npos) << line;
-    for (const auto& word : words) EXPECT_NE(line.find(word), std::string::npos) << "expected \"" << word << "\" in: " << line;
+    for (const auto& word : words)
+      EXPECT_NE(line.find(word), std::string::npos) << "expected \"" << word << "\" in: " << line;
   }
   fs::path root_;
 };
@@ -98,8 +105,11 @@ TEST_F(Program, BadInputIsOneClearLine) {
   expect_error("train config=tiny.yaml 'data.sources={gone.txt: 1.0}' data.root_dir=/nowhere", {"gone.txt"});
   std::ofstream(root_ / "empty.txt").close();
   std::ofstream(root_ / "broken.jsonl") << "{\"text\": \"good\"}\n{\"body\": \"no text\"}\n";
-  std::ofstream(root_ / "empty.yaml") << "dump_dir: x\ndata: {sources: {" << (root_ / "empty.txt").string() << ": 1}, add_bos: false, add_eos: false}\nmodel: {n_heads: 4, dim: 32}\ndistributed: {model_dtype: fp32}\n";
-  std::ofstream(root_ / "broken.yaml") << "dump_dir: y\ndata: {sources: {" << (root_ / "broken.jsonl").string() << ": 1}}\nmodel: {n_heads: 4, dim: 32}\ndistributed: {model_dtype: fp32}\n";
+  std::ofstream(root_ / "empty.yaml")
+      << "dump_dir: x\ndata: {sources: {" << (root_ / "empty.txt").string()
+      << ": 1}, add_bos: false, add_eos: false}\nmodel: {n_heads: 4, dim: 32}\ndistributed: {model_dtype: fp32}\n";
+  std::ofstream(root_ / "broken.yaml") << "dump_dir: y\ndata: {sources: {" << (root_ / "broken.jsonl").string()
+                                       << ": 1}}\nmodel: {n_heads: 4, dim: 32}\ndistributed: {model_dtype: fp32}\n";
   expect_error("train config=empty.yaml", {"empty.txt"});
   expect_error("train config=broken.yaml", {"broken.jsonl:2", "text"});
   expect_error("generate prompt=x", {"ckpt"});
@@ -128,10 +138,13 @@ TEST_F(Program, TermSavesAndExitsZero) {
     if (child == 0) {
       [[maybe_unused]] const auto* out = std::freopen((root_ / "out").c_str(), "w", stdout);
       [[maybe_unused]] const auto* err = std::freopen((root_ / "err").c_str(), "w", stderr);
-      execl(LT2_PROGRAM, LT2_PROGRAM, "train", ("config=" + (root_ / "tiny.yaml").string()).c_str(), "steps=1000000", nullptr);
+      execl(LT2_PROGRAM, LT2_PROGRAM, "train", ("config=" + (root_ / "tiny.yaml").string()).c_str(), "steps=1000000",
+            nullptr);
       _exit(127);
     }
-    for (int i = 0; i < 600 && (!fs::exists(root_ / "run" / "metrics.jsonl") || fs::file_size(root_ / "run" / "metrics.jsonl") == 0); ++i) {
+    for (int i = 0; i < 600 && (!fs::exists(root_ / "run" / "metrics.jsonl") ||
+                                fs::file_size(root_ / "run" / "metrics.jsonl") == 0);
+         ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
     }
     kill(child, signal);
@@ -139,7 +152,8 @@ TEST_F(Program, TermSavesAndExitsZero) {
     waitpid(child, &status, 0);
     ASSERT_TRUE(WIFEXITED(status));
     EXPECT_EQ(WEXITSTATUS(status), 0) << read_file(root_ / "err");
-    EXPECT_NE(read_file(root_ / "err").find("Run the same command again"), std::string::npos) << read_file(root_ / "err");
+    EXPECT_NE(read_file(root_ / "err").find("Run the same command again"), std::string::npos)
+        << read_file(root_ / "err");
     EXPECT_FALSE(fs::is_empty(root_ / "run" / "checkpoints"));
   }
 }

@@ -1,5 +1,6 @@
 #include "infer/generate.h"
 
+#include "base/error.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
 
@@ -7,23 +8,31 @@ namespace lt2 {
 namespace {
 
 TEST(Generate, GreedyFollowsTheFullForwardPass) {
-  const auto model = test::make_model({.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1"});
+  const auto model =
+      test::make_model({.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1"});
   GenerateRequest request{.prompt = {1, 2, 3, 4, 5}, .max_gen_len = 20, .stop_tokens = {}, .sampling = {}, .seed = 0};
   const auto result = generate(*model, request);
   ASSERT_EQ(result.tokens.size(), 20u);
   torch::NoGradGuard no_grad;
   auto sequence = request.prompt;
   for (const int32_t token : result.tokens) {
-    const auto logits = model->logits(model->hidden(torch::tensor(sequence, torch::kInt64).unsqueeze(0))).select(1, static_cast<int64_t>(sequence.size()) - 1);
+    const auto logits = model->logits(model->hidden(torch::tensor(sequence, torch::kInt64).unsqueeze(0)))
+                            .select(1, static_cast<int64_t>(sequence.size()) - 1);
     const auto top = std::get<0>(logits.topk(2));
-    if ((top[0][0] - top[0][1]).item<double>() > 2e-3) EXPECT_EQ(logits.argmax(-1).item<int64_t>(), token);
+    if ((top[0][0] - top[0][1]).item<double>() > 2e-3) {
+      EXPECT_EQ(logits.argmax(-1).item<int64_t>(), token);
+    }
     sequence.push_back(token);
   }
 }
 
 TEST(Generate, StopsWhereItShould) {
   const auto model = test::make_model({.name = "gdn", .layer_pattern = "gdn"});
-  GenerateRequest request{.prompt = {7}, .max_gen_len = 9, .stop_tokens = {}, .sampling = {.temperature = 1, .top_p = {}, .top_k = {}}, .seed = 4};
+  GenerateRequest request{.prompt = {7},
+                          .max_gen_len = 9,
+                          .stop_tokens = {},
+                          .sampling = {.temperature = 1, .top_p = {}, .top_k = {}},
+                          .seed = 4};
   const auto all = generate(*model, request).tokens;
   EXPECT_EQ(all.size(), 9u);
   EXPECT_EQ(generate(*model, request).tokens, all);  // same seed, same text
@@ -37,12 +46,14 @@ TEST(Generate, StopsWhereItShould) {
 
 TEST(Generate, RefusesTokensOutsideTheVocabulary) {
   const auto model = test::make_model({.name = "full"});
-  EXPECT_THROW(generate(*model, {.prompt = {61}, .max_gen_len = 1, .stop_tokens = {}, .sampling = {}, .seed = 0}), Error);
+  EXPECT_THROW(generate(*model, {.prompt = {61}, .max_gen_len = 1, .stop_tokens = {}, .sampling = {}, .seed = 0}),
+               Error);
   EXPECT_THROW(generate(*model, {.prompt = {}, .max_gen_len = 1, .stop_tokens = {}, .sampling = {}, .seed = 0}), Error);
 }
 
 TEST(Generate, PrefillInPiecesIsExact) {
-  const auto model = test::make_model({.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1"});
+  const auto model =
+      test::make_model({.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1"});
   torch::NoGradGuard no_grad;
   torch::manual_seed(8);
   const auto tokens = torch::randint(61, {1, kPrefillPiece + 100}, torch::kInt64);

@@ -43,7 +43,9 @@ TEST(Sampler, TopPKeepsTheTokenThatCrosses) {
   EXPECT_EQ(draw({.temperature = 1, .top_p = 0.6, .top_k = 1}, kLogits, 500).size(), 2u);  // top_p wins
 }
 
-TEST(Sampler, SameSeedSameTokens) { EXPECT_EQ(draw({.temperature = 1}, kLogits, 100), draw({.temperature = 1}, kLogits, 100)); }
+TEST(Sampler, SameSeedSameTokens) {
+  EXPECT_EQ(draw({.temperature = 1}, kLogits, 100), draw({.temperature = 1}, kLogits, 100));
+}
 
 TEST(Sampler, RefusesNonsense) {
   EXPECT_THROW(validate({.temperature = -1}), Error);

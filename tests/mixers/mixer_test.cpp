@@ -1,6 +1,7 @@
 // What every mixer owes the model, for every mixer there is.
 #include "mixers/mixer.h"
 
+#include "base/error.h"
 #include "tests/support/compare.h"
 
 namespace lt2 {
@@ -35,9 +36,12 @@ class EveryMixer : public ::testing::TestWithParam<Case> {
       if (name == "w_gate.weight") p.copy_(0.3 * torch::randn(p.sizes()));
     }
   }
-  torch::Tensor run(const torch::Tensor& x, MixerState* state) { return mixer_->forward(x, {.window = GetParam().window, .state = state, .residual = {}}); }
+  torch::Tensor run(const torch::Tensor& x, MixerState* state) {
+    return mixer_->forward(x, {.window = GetParam().window, .state = state, .residual = {}});
+  }
   std::unique_ptr<MixerState> start(int64_t batch, torch::ScalarType dtype = torch::kFloat32) {
-    return mixer_->make_state({.batch = batch, .dtype = dtype, .device = torch::kCPU, .window = GetParam().window, .reserve_tokens = 0});
+    return mixer_->make_state(
+        {.batch = batch, .dtype = dtype, .device = torch::kCPU, .window = GetParam().window, .reserve_tokens = 0});
   }
   std::shared_ptr<Mixer> mixer_;
 };
@@ -49,7 +53,8 @@ TEST_P(EveryMixer, PiecesOfAnyLengthContinueExactly) {
   for (const int64_t piece : {1, 3, 31, 64, 65, 199}) {
     auto state = start(2);
     std::vector<torch::Tensor> parts;
-    for (int64_t begin = 0; begin < 200; begin += piece) parts.push_back(run(x.narrow(1, begin, std::min<int64_t>(piece, 200 - begin)), state.get()));
+    for (int64_t begin = 0; begin < 200; begin += piece)
+      parts.push_back(run(x.narrow(1, begin, std::min<int64_t>(piece, 200 - begin)), state.get()));
     EXPECT_TRUE(test::close(torch::cat(parts, 1), whole, 2e-5)) << "pieces of " << piece;
     EXPECT_EQ(state->position, 200);
   }
@@ -63,7 +68,8 @@ TEST_P(EveryMixer, StateMovesThroughTensors) {
   NamedTensors saved;
   for (const auto& [name, tensor] : state->tensors()) saved.emplace_back(name, tensor.clone());
   copy->restore(saved, state->position);
-  for (int64_t i = 75; i < 90; ++i) ASSERT_TRUE(test::identical(run(x.narrow(1, i, 1), copy.get()), run(x.narrow(1, i, 1), state.get()))) << i;
+  for (int64_t i = 75; i < 90; ++i)
+    ASSERT_TRUE(test::identical(run(x.narrow(1, i, 1), copy.get()), run(x.narrow(1, i, 1), state.get()))) << i;
   EXPECT_THROW(start(3)->restore(saved, 75), Error);
   saved.clear();
   EXPECT_THROW(start(2)->restore(saved, 75), Error);
@@ -74,7 +80,8 @@ TEST_P(EveryMixer, ResidualIsAddedInFp32) {
   const auto x = torch::randn({2, 9, 48}), residual = torch::randn({2, 9, 48});
   const auto sum = mixer_->forward(x, {.window = GetParam().window, .state = nullptr, .residual = residual});
   EXPECT_TRUE(test::close(sum, residual + run(x, nullptr), 1e-6));
-  const auto reduced = mixer_->forward(x.to(torch::kBFloat16), {.window = GetParam().window, .state = nullptr, .residual = residual});
+  const auto reduced =
+      mixer_->forward(x.to(torch::kBFloat16), {.window = GetParam().window, .state = nullptr, .residual = residual});
   EXPECT_EQ(reduced.dtype(), torch::kFloat32);
   EXPECT_TRUE(test::close(reduced, sum, 2e-2));
 }
@@ -95,12 +102,16 @@ TEST_P(EveryMixer, Bf16StreamsWithinItsRounding) {
   const auto exact = run(x, nullptr);
   auto state = start(1, torch::kBFloat16);
   std::vector<torch::Tensor> parts;
-  for (int64_t begin = 0; begin < 100; begin += 10) parts.push_back(run(x.narrow(1, begin, 10).to(torch::kBFloat16), state.get()));
+  for (int64_t begin = 0; begin < 100; begin += 10)
+    parts.push_back(run(x.narrow(1, begin, 10).to(torch::kBFloat16), state.get()));
   EXPECT_TRUE(test::close(torch::cat(parts, 1), exact, 2e-2));
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, EveryMixer, ::testing::Values(Case{"full", {}}, Case{"full", 1}, Case{"full", 40}, Case{"gdn", {}}),
-                         [](const auto& info) { return info.param.type + (info.param.window ? "_window_" + std::to_string(*info.param.window) : ""); });
+INSTANTIATE_TEST_SUITE_P(Types, EveryMixer,
+                         ::testing::Values(Case{"full", {}}, Case{"full", 1}, Case{"full", 40}, Case{"gdn", {}}),
+                         [](const auto& c) {
+                           return c.param.type + (c.param.window ? "_window_" + std::to_string(*c.param.window) : "");
+                         });
 
 TEST(MakeMixer, UnknownTypeListsTheKnown) {
   try {

@@ -12,13 +12,19 @@ namespace {
 using test::ModelCase;
 
 TEST(Model, OfficialNames) {
-  const auto model = test::make_model({.name = "h", .layer_pattern = "interleaved:1:1:gdn:full", .attention_pattern = "1:1", .layers = 2, .gate = true});
+  const auto model = test::make_model({.name = "h",
+                                       .layer_pattern = "interleaved:1:1:gdn:full",
+                                       .attention_pattern = "1:1",
+                                       .layers = 2,
+                                       .gate = true});
   std::set<std::string> names;
   for (const auto& [name, parameter] : model->official_parameters()) EXPECT_TRUE(names.insert(name).second) << name;
-  for (const char* name : {"tok_embeddings.weight", "output.weight", "norm.weight", "residual_weight", "block_residual_weight",
-                           "layers.0.attention.A_log", "layers.0.attention.dt_bias", "layers.0.attention.q_conv1d.weight", "layers.0.attention.o_norm.weight",
-                           "layers.0.attention.g_proj.weight", "layers.1.attention.wq.weight", "layers.1.attention.w_gate.weight",
-                           "layers.1.feed_forward.w2.weight", "layers.1.attention_norm.weight", "layers.1.ffn_norm.weight"}) {
+  for (const char* name :
+       {"tok_embeddings.weight", "output.weight", "norm.weight", "residual_weight", "block_residual_weight",
+        "layers.0.attention.A_log", "layers.0.attention.dt_bias", "layers.0.attention.q_conv1d.weight",
+        "layers.0.attention.o_norm.weight", "layers.0.attention.g_proj.weight", "layers.1.attention.wq.weight",
+        "layers.1.attention.w_gate.weight", "layers.1.feed_forward.w2.weight", "layers.1.attention_norm.weight",
+        "layers.1.ffn_norm.weight"}) {
     EXPECT_TRUE(names.count(name)) << name;
   }
   EXPECT_EQ(names.size(), 13u + 5u + 2 * 5u + 5u);
@@ -55,7 +61,9 @@ TEST(Model, InitialisationIsOfficial) {
   LoopedTransformer model(config);
   model.initialise();
   const double s = 1.0 / 16, s2 = 1.0 / std::sqrt(static_cast<double>(ffn_hidden_dim(config))), shrink = 0.98658;
-  const auto expect_std = [](const torch::Tensor& t, double std) { EXPECT_NEAR(t.std().item<double>() / std, 1, 0.03); };
+  const auto expect_std = [](const torch::Tensor& t, double std) {
+    EXPECT_NEAR(t.std().item<double>() / std, 1, 0.03);
+  };
   const auto find = [&](const std::string& wanted) {
     for (const auto& [name, parameter] : model.official_parameters()) {
       if (name == wanted) return parameter;
@@ -66,7 +74,7 @@ TEST(Model, InitialisationIsOfficial) {
   expect_std(find("layers.1.attention.wq.weight"), s * shrink);
   expect_std(find("layers.1.attention.wo.weight"), s / std::sqrt(4.0));  // the limit 3 s is 6 sigma here
   expect_std(find("layers.3.attention.wo.weight"), s / std::sqrt(8.0));
-  expect_std(find("layers.0.attention.o_proj.weight"), s * shrink);      // no depth factor in linear mixers
+  expect_std(find("layers.0.attention.o_proj.weight"), s * shrink);  // no depth factor in linear mixers
   expect_std(find("layers.1.feed_forward.w2.weight"), s2 * shrink / std::sqrt(4.0));
   expect_std(find("layers.0.feed_forward.w2.weight"), s * shrink / std::sqrt(2.0));  // the official quirk
   expect_std(find("tok_embeddings.weight"), s * shrink);
@@ -91,7 +99,9 @@ TEST(Model, LoopsAreDepth) {
   const auto looped = test::make_model({.name = "l", .loops = 3, .layers = 1});
   const auto deep = test::make_model({.name = "d", .loops = 1, .layers = 3});
   torch::NoGradGuard no_grad;
-  for (auto* residual : {&looped->residual_weight, &looped->block_residual_weight, &deep->residual_weight, &deep->block_residual_weight}) residual->zero_();
+  for (auto* residual :
+       {&looped->residual_weight, &looped->block_residual_weight, &deep->residual_weight, &deep->block_residual_weight})
+    residual->zero_();
   auto from = looped->layers[0]->named_parameters();
   for (auto& layer : deep->layers) {
     for (auto& item : layer->named_parameters()) item.value().copy_(from[item.key()]);
@@ -109,20 +119,23 @@ TEST(Model, LossIsTheMeanCrossEntropyOfTheLogits) {
     const auto ids = torch::randint(61, {2, 33}, torch::kInt64), targets = torch::randint(61, {2, 33}, torch::kInt64);
     const auto loss = model->loss(ids, targets);
     torch::NoGradGuard no_grad;
-    const auto expected = torch::nn::functional::cross_entropy(model->logits(model->hidden(ids)).reshape({-1, 61}), targets.reshape(-1));
+    const auto expected =
+        torch::nn::functional::cross_entropy(model->logits(model->hidden(ids)).reshape({-1, 61}), targets.reshape(-1));
     EXPECT_NEAR(loss.item<double>(), expected.item<double>(), 1e-5) << c.name;
   }
 }
 
 TEST(Model, DirectionalDerivativeMatchesGradient) {
-  const auto model = test::make_model({.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1", .gate = true});
+  const auto model = test::make_model(
+      {.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1", .gate = true});
   torch::manual_seed(9);
   const auto ids = torch::randint(61, {2, 70}, torch::kInt64), targets = torch::randint(61, {2, 70}, torch::kInt64);
   model->loss(ids, targets).backward();
   torch::NoGradGuard no_grad;
   // Along the gradient itself the derivative is its squared norm: large enough to see in fp32 differences.
   double squared = 0;
-  for (const auto& [name, p] : model->official_parameters()) squared += p.grad().to(torch::kFloat64).square().sum().item<double>();
+  for (const auto& [name, p] : model->official_parameters())
+    squared += p.grad().to(torch::kFloat64).square().sum().item<double>();
   const double step = 1e-3 / std::sqrt(squared);
   const auto shifted_loss = [&](double amount) {
     for (auto& [name, p] : model->official_parameters()) p.add_(p.grad(), amount);
@@ -135,7 +148,8 @@ TEST(Model, DirectionalDerivativeMatchesGradient) {
 }
 
 TEST(Model, Bf16TrainsCloseToFp32) {
-  const auto model = test::make_model({.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1"});
+  const auto model =
+      test::make_model({.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1"});
   torch::manual_seed(4);
   const auto ids = torch::randint(61, {2, 70}, torch::kInt64), targets = torch::randint(61, {2, 70}, torch::kInt64);
   const auto exact = model->loss(ids, targets);
@@ -152,17 +166,20 @@ TEST(Model, Bf16TrainsCloseToFp32) {
 }
 
 TEST(Accounting, CountsWhatIsThere) {
-  const auto model = test::make_model({.name = "h", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1"});
+  const auto model =
+      test::make_model({.name = "h", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1"});
   int64_t elements = 0;
   for (const auto& [name, p] : model->official_parameters()) elements += p.numel();
   EXPECT_EQ(parameter_count(*model), elements);
   EXPECT_EQ(effective_depth(*model), 6);
   // Twice the loops, twice everything but the output projection.
-  const auto longer = test::make_model({.name = "h", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1", .loops = 4});
+  const auto longer = test::make_model(
+      {.name = "h", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1", .loops = 4});
   const double output = 2.0 * 48 * 61;
   EXPECT_DOUBLE_EQ(forward_flops_per_token(*longer, 100) - output, 2 * (forward_flops_per_token(*model, 100) - output));
   // Only the full layer's cache grows: 2 loops x keys and values x 48 channels x 4 bytes a token.
-  EXPECT_EQ(state_bytes(*model, 2000, torch::kFloat32) - state_bytes(*model, 1000, torch::kFloat32), 1000 * 2 * 2 * 48 * 4);
+  EXPECT_EQ(state_bytes(*model, 2000, torch::kFloat32) - state_bytes(*model, 1000, torch::kFloat32),
+            1000 * 2 * 2 * 48 * 4);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <random>
 
+#include "base/error.h"
 #include "model/sequence_state.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
@@ -62,7 +63,8 @@ TEST_P(Streaming, TrainingForwardMatchesPrefill) {
   auto state = model->make_state(2);
   torch::Tensor mean;
   for (size_t d = 0; d < state.draws.size(); ++d) {
-    const auto part = model->logits(model->hidden(ids, static_cast<int64_t>(d))) / static_cast<double>(state.draws.size());
+    const auto part =
+        model->logits(model->hidden(ids, static_cast<int64_t>(d))) / static_cast<double>(state.draws.size());
     mean = mean.defined() ? mean + part : part;
   }
   expect_within(run(*model, ids, {97}), mean, kLimit);
@@ -82,7 +84,8 @@ TEST_P(Streaming, BatchChangesNoBit) {
   const auto ids = tokens(5, 77);
   const std::vector<int64_t> schedule{64, 10, 1, 1, 1};
   const auto together = run(*model, ids, schedule);
-  for (int64_t b = 0; b < 5; ++b) EXPECT_TRUE(test::identical(run(*model, ids.narrow(0, b, 1), schedule), together.narrow(0, b, 1)));
+  for (int64_t b = 0; b < 5; ++b)
+    EXPECT_TRUE(test::identical(run(*model, ids.narrow(0, b, 1), schedule), together.narrow(0, b, 1)));
 }
 
 TEST_P(Streaming, SaveAndLoadChangesNoBit) {
@@ -122,7 +125,8 @@ TEST_P(Streaming, StateBytesAreAsComputed) {
     for (const auto& draw : state.draws) {
       for (size_t s = 0; s < draw.slots.size(); ++s) {
         const auto layers = model->layers.size();
-        expected += 3 * model->layers[s % layers]->mixer->state_bytes(state.position, draw.plan.windows[s / layers][s % layers], torch::kFloat32);
+        expected += 3 * model->layers[s % layers]->mixer->state_bytes(
+                            state.position, draw.plan.windows[s / layers][s % layers], torch::kFloat32);
       }
     }
     EXPECT_EQ(state.bytes(), expected);
@@ -132,7 +136,8 @@ TEST_P(Streaming, StateBytesAreAsComputed) {
 INSTANTIATE_TEST_SUITE_P(Layouts, Streaming, ::testing::ValuesIn(test::all_layouts()), test::case_name);
 
 TEST(StreamingBf16, PiecesStayClose) {
-  const auto model = test::make_model({.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1"});
+  const auto model =
+      test::make_model({.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1"});
   model->compute_type = torch::kBFloat16;
   torch::manual_seed(1);
   const auto ids = torch::randint(61, {1, 70}, torch::kInt64);

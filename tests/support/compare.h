@@ -6,23 +6,25 @@
 
 namespace lt2::test {
 
-/// Passes when the shapes agree, both are finite and max|a - b| <= tolerance * max|b| (absolute when b is zero). Says where the largest error
-/// lies, both values, the error and the bound.
+/// Passes when the shapes agree, both are finite and max|a - b| <= tolerance * max|b| (absolute when b is zero). Says
+/// where the largest error lies, both values, the error and the bound.
 inline ::testing::AssertionResult close(const torch::Tensor& a, const torch::Tensor& b, double tolerance) {
   if (!a.defined() || !b.defined()) return ::testing::AssertionFailure() << "undefined tensor";
   if (a.sizes() != b.sizes()) return ::testing::AssertionFailure() << "shape " << a.sizes() << " against " << b.sizes();
   if (a.numel() == 0) return ::testing::AssertionSuccess();
-  const auto x = a.detach().to(torch::kCPU, torch::kFloat64).reshape(-1), y = b.detach().to(torch::kCPU, torch::kFloat64).reshape(-1);
+  const auto x = a.detach().to(torch::kCPU, torch::kFloat64).reshape(-1),
+             y = b.detach().to(torch::kCPU, torch::kFloat64).reshape(-1);
   const auto difference = (x - y).abs();
   const double scale = y.abs().max().item<double>();
   // A NaN anywhere makes the maximum NaN, and !(NaN <= bound) fails.
-  const auto at = torch::isnan(difference).any().item<bool>() ? torch::isnan(difference).to(torch::kInt).argmax().item<int64_t>()
-                                                              : difference.argmax().item<int64_t>();
+  const auto at = torch::isnan(difference).any().item<bool>()
+                      ? torch::isnan(difference).to(torch::kInt).argmax().item<int64_t>()
+                      : difference.argmax().item<int64_t>();
   const double error = difference[at].item<double>(), bound = tolerance * (scale > 0 ? scale : 1);
   if (error <= bound && std::isfinite(scale)) return ::testing::AssertionSuccess();
-  return ::testing::AssertionFailure() << "at flat index " << at << " of " << a.sizes() << ": " << x[at].item<double>() << " against "
-                                       << y[at].item<double>() << ", error " << error << " > " << bound << " (" << tolerance << " of "
-                                       << scale << ")";
+  return ::testing::AssertionFailure() << "at flat index " << at << " of " << a.sizes() << ": " << x[at].item<double>()
+                                       << " against " << y[at].item<double>() << ", error " << error << " > " << bound
+                                       << " (" << tolerance << " of " << scale << ")";
 }
 
 /// Bit for bit.

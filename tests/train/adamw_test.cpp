@@ -32,7 +32,8 @@ TEST(AdamW, MatchesTorch) {
 }
 
 TEST(AdamW, GradientNorm) {
-  auto a = torch::zeros({100000}).set_requires_grad(true), b = torch::zeros({3}).set_requires_grad(true), none = torch::zeros({5}).set_requires_grad(true);
+  auto a = torch::zeros({100000}).set_requires_grad(true), b = torch::zeros({3}).set_requires_grad(true),
+       none = torch::zeros({5}).set_requires_grad(true);
   AdamW optimizer({{"a", a}, {"b", b}, {"none", none}}, {});
   a.mutable_grad() = torch::full({100000}, 0.01);
   b.mutable_grad() = torch::tensor({1.0F, 2.0F, 2.0F});

@@ -5,7 +5,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "base/files.h"
+#include "base/log.h"
 #include "base/signals.h"
 #include "checkpoint/checksums.h"
 #include "checkpoint/safetensors.h"
@@ -36,7 +38,8 @@ class TrainerTest : public ::testing::Test {
         "name: test\nsteps: 6\ngrad_acc_steps: 2\n"
         "data: {seq_len: 32, batch_size: 2, prefetch_size: 4}\n"
         "optim: {lr: 0.003, warmup: 2}\n"
-        "model: {dim: 32, n_layers: 2, n_heads: 2, multiple_of: 16, loop_count: 2, layer_pattern: 'interleaved:1:1:gdn:full', attention_pattern: '1:1'}\n"
+        "model: {dim: 32, n_layers: 2, n_heads: 2, multiple_of: 16, loop_count: 2, layer_pattern: "
+        "'interleaved:1:1:gdn:full', attention_pattern: '1:1'}\n"
         "distributed: {model_dtype: fp32}\n"
         "checkpoint: {dump: {every: 2, keep: 2}, eval: {every: 1000}}\n"
         "logging: {freq: 1}\nval: {every: 3, steps: 2}\n";
@@ -47,7 +50,9 @@ class TrainerTest : public ::testing::Test {
     validate(parsed);
     return parsed;
   }
-  static std::string weights(const fs::path& run, int64_t step) { return read_file(checkpoint_folder(run / "checkpoints", step) / "model.safetensors"); }
+  static std::string weights(const fs::path& run, int64_t step) {
+    return read_file(checkpoint_folder(run / "checkpoints", step) / "model.safetensors");
+  }
   std::vector<nlohmann::json> lines(const fs::path& path) {
     std::ifstream file(path);
     std::vector<nlohmann::json> out;
@@ -62,7 +67,8 @@ TEST_F(TrainerTest, WritesTheDumpDirectory) {
   const auto run = root_ / "a";
   const auto metrics = lines(run / "metrics.jsonl");
   ASSERT_EQ(metrics.size(), 6u);
-  for (const char* key : {"global_step", "acc_step", "speed/wps", "speed/FLOPS", "speed/loops", "optim/grad_norm", "optim/lr", "optim/total_tokens", "loss/out", "created_at", "memory/max_active_gib"}) {
+  for (const char* key : {"global_step", "acc_step", "speed/wps", "speed/FLOPS", "speed/loops", "optim/grad_norm",
+                          "optim/lr", "optim/total_tokens", "loss/out", "created_at", "memory/max_active_gib"}) {
     EXPECT_TRUE(metrics[5].contains(key)) << key;
   }
   EXPECT_EQ(metrics[0].at("optim/lr"), 0);  // the first step of a warm-up
@@ -83,11 +89,14 @@ TEST_F(TrainerTest, InterruptedRunContinuesBitForBit) {
   for (const std::string layout : {"interleaved:1:1:gdn:full", "full"}) {
     fs::remove_all(root_ / "whole");
     fs::remove_all(root_ / "parts");
-    const std::vector<std::string> more{"model.layer_pattern=" + layout, layout == "full" ? "model.attention_pattern=random:1:1" : "model.attention_pattern=1:1",
-                                        "model.default_sliding_window=5"};
+    const std::vector<std::string> more{
+        "model.layer_pattern=" + layout,
+        layout == "full" ? "model.attention_pattern=random:1:1" : "model.attention_pattern=1:1",
+        "model.default_sliding_window=5"};
     clear_stop_signal();
     Trainer(config("whole", more)).run();
-    // A signal before the first step ends the run after saving; every further start does one step before the signal is seen.
+    // A signal before the first step ends the run after saving; every further start does one step before the signal is
+    // seen.
     int starts = 0;
     for (auto end = Trainer::End::kInterrupted; end == Trainer::End::kInterrupted; ++starts) {
       ASSERT_LT(starts, 20);
@@ -119,7 +128,8 @@ TEST_F(TrainerTest, CorruptCheckpointFallsBackToTheOneBefore) {
 
 TEST_F(TrainerTest, NonFiniteLossStopsOrSkips) {
   // A learning rate that destroys the weights at the first step that moves them.
-  const std::vector<std::string> bomb{"optim.lr=1e38", "optim.warmup=0", "optim.scheduler=constant", "checkpoint.dump.every=1"};
+  const std::vector<std::string> bomb{"optim.lr=1e38", "optim.warmup=0", "optim.scheduler=constant",
+                                      "checkpoint.dump.every=1"};
   try {
     Trainer(config("stop", bomb)).run();
     FAIL() << "expected an error";
@@ -139,13 +149,16 @@ TEST_F(TrainerTest, ResumeWithAnotherShapeIsOneClearError) {
     Trainer(config("a", {"steps=2", "model.dim=64"}));
     FAIL() << "expected an error";
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("tok_embeddings.weight is [258, 32], the model needs [258, 64]"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("tok_embeddings.weight is [258, 32], the model needs [258, 64]"),
+              std::string::npos)
+        << error.what();
   }
 }
 
 TEST_F(TrainerTest, PlanNeedsNoTraining) {
   const auto text = Trainer::plan(config("a"));
-  for (const char* word : {"parameters", "FLOPs per token", "tokens per step", "128", "memory"}) EXPECT_NE(text.find(word), std::string::npos) << text;
+  for (const char* word : {"parameters", "FLOPs per token", "tokens per step", "128", "memory"})
+    EXPECT_NE(text.find(word), std::string::npos) << text;
   EXPECT_FALSE(fs::exists(root_ / "a"));
 }
 

@@ -10,6 +10,7 @@ namespace lt2 {
 /// Differentiable in h and weight. Throws lt2::Error for a target outside [0, V).
 torch::Tensor linear_cross_entropy(const torch::Tensor& h, const torch::Tensor& weight, const torch::Tensor& targets);
 /// Plain torch, any type and device, differentiable; materialises the logits.
-torch::Tensor linear_cross_entropy_reference(const torch::Tensor& h, const torch::Tensor& weight, const torch::Tensor& targets);
+torch::Tensor linear_cross_entropy_reference(const torch::Tensor& h, const torch::Tensor& weight,
+                                             const torch::Tensor& targets);
 
 }  // namespace lt2

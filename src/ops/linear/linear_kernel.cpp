@@ -175,9 +175,9 @@ void tile_rows(int64_t rows, int64_t K, const float* a, const T* b, ptrdiff_t ld
   case MR:                                                                             \
     if constexpr (MR <= kTileRows) tile<MR, NV, T>(K, a, b, ldb, c, ldc, last, fresh); \
     break;
-    LT2_TILE(1)
-    LT2_TILE(2)
-    LT2_TILE(3) LT2_TILE(4) LT2_TILE(5) LT2_TILE(6) LT2_TILE(7) LT2_TILE(8)
+    // clang-format off
+    LT2_TILE(1) LT2_TILE(2) LT2_TILE(3) LT2_TILE(4) LT2_TILE(5) LT2_TILE(6) LT2_TILE(7) LT2_TILE(8)
+    // clang-format on
 #undef LT2_TILE
         default : break;
   }

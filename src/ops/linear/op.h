@@ -46,7 +46,8 @@ class LinearImpl : public torch::nn::Module {
 TORCH_MODULE(Linear);
 
 /// The same map for a weight that belongs to another module (tied embeddings): x [.., in], weight [out, in]. Packs for
-/// this call only unless `cache` is given, which the caller keeps beside the weight.
+/// this call only unless `cache` is given, which the caller keeps beside the weight. Without a cache write lt2::linear:
+/// torch has an at::linear(x, weight) that argument-dependent lookup finds as well.
 torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight,
                      std::shared_ptr<PackedWeight>* cache = nullptr);
 

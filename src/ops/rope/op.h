@@ -2,8 +2,8 @@
 // Rotary position embedding, angle a = t * theta_i with theta_i = base^(-2i/E), i = 0 .. E/2 - 1:
 //   kPairs   (x[2i], x[2i+1])    lingua: `full`
 //   kHalves  (x[i], x[i+E/2])    mla, nsa, Ouro, retnet
-// each pair (a, b) -> (a cos - b sin, a sin + b cos). Tables in fp32 exactly as checkpoints were trained: theta_i, t * theta_i, cos and sin each
-// rounded to fp32; the rotation in fp32, rounded once to the input type.
+// each pair (a, b) -> (a cos - b sin, a sin + b cos). Tables in fp32 exactly as checkpoints were trained: theta_i, t *
+// theta_i, cos and sin each rounded to fp32; the rotation in fp32, rounded once to the input type.
 #include "base/torch.h"
 
 namespace lt2 {

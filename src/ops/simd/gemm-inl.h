@@ -39,8 +39,8 @@ constexpr int kTileVecs = 3;
 
 // One tile of MR rows and NV vectors; the last vector holds `last` valid lanes when kMasked.
 template <int MR, int NV, Store kStore, bool kMasked>
-HWY_ATTR HWY_INLINE void gemm_tile(int64_t K, Strided a, const float* HWY_RESTRICT b, ptrdiff_t ldb, float* HWY_RESTRICT c,
-                          ptrdiff_t ldc, size_t last) {
+HWY_ATTR HWY_INLINE void gemm_tile(int64_t K, Strided a, const float* HWY_RESTRICT b, ptrdiff_t ldb,
+                                   float* HWY_RESTRICT c, ptrdiff_t ldc, size_t last) {
   const F d;
   const ptrdiff_t lanes = static_cast<ptrdiff_t>(hn::Lanes(d));
   const auto mask = hn::FirstN(d, last);
@@ -93,8 +93,8 @@ HWY_ATTR HWY_INLINE void gemm_tile(int64_t K, Strided a, const float* HWY_RESTRI
 }
 
 template <int NV, Store kStore, bool kMasked>
-HWY_ATTR HWY_INLINE void gemm_panel(int64_t M, int64_t K, Strided a, const float* b, ptrdiff_t ldb, float* c, ptrdiff_t ldc,
-                           size_t last) {
+HWY_ATTR HWY_INLINE void gemm_panel(int64_t M, int64_t K, Strided a, const float* b, ptrdiff_t ldb, float* c,
+                                    ptrdiff_t ldc, size_t last) {
   int64_t m = 0;
   for (; m + kTileRows <= M; m += kTileRows) {
     gemm_tile<kTileRows, NV, kStore, kMasked>(K, {a.data + m * a.row, a.row, a.col}, b, ldb, c + m * ldc, ldc, last);
@@ -102,20 +102,22 @@ HWY_ATTR HWY_INLINE void gemm_panel(int64_t M, int64_t K, Strided a, const float
   a.data += m * a.row;
   c += m * ldc;
   switch (M - m) {
-#define LT2_TILE(rows)                                                            \
-  case rows:                                                                      \
+#define LT2_TILE(rows)                                                                                \
+  case rows:                                                                                          \
     if constexpr (rows < kTileRows) gemm_tile<rows, NV, kStore, kMasked>(K, a, b, ldb, c, ldc, last); \
     break;
-    LT2_TILE(1) LT2_TILE(2) LT2_TILE(3) LT2_TILE(4) LT2_TILE(5) LT2_TILE(6) LT2_TILE(7)
+    LT2_TILE(1)
+    LT2_TILE(2) LT2_TILE(3) LT2_TILE(4) LT2_TILE(5) LT2_TILE(6) LT2_TILE(7)
 #undef LT2_TILE
-    default: break;
+        default : break;
   }
 }
 
 /// C [M, N] = A [M, K] B [K, N] (kAdd, kSub: added to, subtracted from C). B must stay in a cache for speed: the caller
 /// blocks K and N.
 template <Store kStore = Store::kSet>
-HWY_ATTR inline void gemm(int64_t M, int64_t N, int64_t K, Strided a, const float* b, ptrdiff_t ldb, float* c, ptrdiff_t ldc) {
+HWY_ATTR inline void gemm(int64_t M, int64_t N, int64_t K, Strided a, const float* b, ptrdiff_t ldb, float* c,
+                          ptrdiff_t ldc) {
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(F()));
   int64_t n = 0;
   for (; n + kTileVecs * lanes <= N; n += kTileVecs * lanes) {
@@ -138,8 +140,8 @@ HWY_ATTR inline void gemm(int64_t M, int64_t N, int64_t K, Strided a, const floa
 }
 
 /// to [cols, rows] = from [rows, cols], transposed. 4 x 4 blocks in registers, the rest one by one.
-HWY_ATTR inline void transpose(int64_t rows, int64_t cols, const float* HWY_RESTRICT from, ptrdiff_t ld_from, float* HWY_RESTRICT to,
-                      ptrdiff_t ld_to) {
+HWY_ATTR inline void transpose(int64_t rows, int64_t cols, const float* HWY_RESTRICT from, ptrdiff_t ld_from,
+                               float* HWY_RESTRICT to, ptrdiff_t ld_to) {
   int64_t rows4 = 0;
 #if HWY_TARGET != HWY_SCALAR
   const hn::Full128<float> d;
@@ -151,8 +153,10 @@ HWY_ATTR inline void transpose(int64_t rows, int64_t cols, const float* HWY_REST
       const float* p = from + r * ld_from + c;
       const auto r0 = hn::LoadU(d, p), r1 = hn::LoadU(d, p + ld_from);
       const auto r2 = hn::LoadU(d, p + 2 * ld_from), r3 = hn::LoadU(d, p + 3 * ld_from);
-      const auto a = hn::BitCast(d2, hn::InterleaveLower(d, r0, r1)), b = hn::BitCast(d2, hn::InterleaveLower(d, r2, r3));
-      const auto e = hn::BitCast(d2, hn::InterleaveUpper(d, r0, r1)), f = hn::BitCast(d2, hn::InterleaveUpper(d, r2, r3));
+      const auto a = hn::BitCast(d2, hn::InterleaveLower(d, r0, r1)),
+                 b = hn::BitCast(d2, hn::InterleaveLower(d, r2, r3));
+      const auto e = hn::BitCast(d2, hn::InterleaveUpper(d, r0, r1)),
+                 f = hn::BitCast(d2, hn::InterleaveUpper(d, r2, r3));
       float* q = to + c * ld_to + r;
       hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d2, a, b)), d, q);
       hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d2, a, b)), d, q + ld_to);
