@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "ops/decay_gate/op.h"
 #include "ops/linear_recurrence/op.h"
 #include "ops/rms_norm/op.h"
 #include "ops/short_conv/op.h"
@@ -53,10 +54,8 @@ torch::Tensor GatedDeltaNet::forward(const torch::Tensor& x, const MixerCall& ca
   const auto k = l2_norm(convolve(k_proj, k_conv1d, 1).view({B, L, heads_, key_dim_}));
   const auto v = convolve(v_proj, v_conv1d, 2).view({B, L, heads_, value_dim_});
 
-  // Decay and write strength are fp32 whatever the type of x.
-  const auto a = a_proj->forward(x).to(torch::kFloat32), b = b_proj->forward(x).to(torch::kFloat32);
-  const auto g = -A_log.exp() * torch::softplus(a + dt_bias);
-  const auto beta = allow_neg_eigval_ ? 2 * b.sigmoid() : b.sigmoid();
+  const auto g = log_decay(a_proj->forward(x), A_log, dt_bias);
+  const auto beta = write_strength(b_proj->forward(x), allow_neg_eigval_ ? 2.0 : 1.0);
 
   LinearRecurrenceInput in{.q = q,
                            .k = k,

@@ -100,7 +100,7 @@ TEST_F(Program, BadInputIsOneClearLine) {
   expect_error("train config=tiny.yaml model.atention_pattern=4:1", {"model.atention_pattern", "attention_pattern"});
   expect_error("train config=tiny.yaml model.dim=abc", {"model.dim", "abc"});
   expect_error("train config=tiny.yaml model.n_heads=5", {"n_heads", "5", "32"});
-  expect_error("train config=tiny.yaml model.layer_pattern=cot_gdp model.mixer=null", {"layer_pattern"});
+  expect_error("train config=tiny.yaml model.mixer=cot_gdp", {"model.mixer", "cot_gdp"});
   expect_error("train config=tiny.yaml distributed.model_dtype=fp16", {"fp16"});
   expect_error("train config=tiny.yaml 'data.sources={gone.txt: 1.0}' data.root_dir=/nowhere", {"gone.txt"});
   std::ofstream(root_ / "empty.txt").close();

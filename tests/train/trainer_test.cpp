@@ -144,9 +144,9 @@ TEST_F(TrainerTest, NonFiniteLossStopsOrSkips) {
 }
 
 TEST_F(TrainerTest, ResumeWithAnotherShapeIsOneClearError) {
-  Trainer(config("a", {"steps=2"})).run();
+  Trainer(config("a", {"steps=3"})).run();
   try {
-    Trainer(config("a", {"steps=2", "model.dim=64"}));
+    Trainer(config("a", {"steps=3", "model.dim=64"}));
     FAIL() << "expected an error";
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("tok_embeddings.weight is [258, 32], the model needs [258, 64]"),
