@@ -107,7 +107,8 @@ HWY_ATTR HWY_INLINE void gemm_panel(int64_t M, int64_t K, Strided a, const float
     if constexpr (rows < kTileRows) gemm_tile<rows, NV, kStore, kMasked>(K, a, b, ldb, c, ldc, last); \
     break;
     LT2_TILE(1)
-    LT2_TILE(2) LT2_TILE(3) LT2_TILE(4) LT2_TILE(5) LT2_TILE(6) LT2_TILE(7)
+    LT2_TILE(2)
+    LT2_TILE(3) LT2_TILE(4) LT2_TILE(5) LT2_TILE(6) LT2_TILE(7)
 #undef LT2_TILE
         default : break;
   }
