@@ -101,14 +101,13 @@ HWY_ATTR HWY_INLINE void gemm_panel(int64_t M, int64_t K, Strided a, const float
   }
   a.data += m * a.row;
   c += m * ldc;
+  // clang-format off
   switch (M - m) {
 #define LT2_TILE(rows)                                                                                \
   case rows:                                                                                          \
     if constexpr (rows < kTileRows) gemm_tile<rows, NV, kStore, kMasked>(K, a, b, ldb, c, ldc, last); \
     break;
-    LT2_TILE(1)
-    LT2_TILE(2)
-    LT2_TILE(3) LT2_TILE(4) LT2_TILE(5) LT2_TILE(6) LT2_TILE(7)
+    LT2_TILE(1) LT2_TILE(2) LT2_TILE(3) LT2_TILE(4) LT2_TILE(5) LT2_TILE(6) LT2_TILE(7)
 #undef LT2_TILE
         default : break;
   }
@@ -138,6 +137,7 @@ HWY_ATTR inline void gemm(int64_t M, int64_t N, int64_t K, Strided a, const floa
     default:
       return gemm_panel<3, kStore, true>(M, K, a, b + n, ldb, c + n, ldc, last);
   }
+  // clang-format on
 }
 
 /// to [cols, rows] = from [rows, cols], transposed. 4 x 4 blocks in registers, the rest one by one.
