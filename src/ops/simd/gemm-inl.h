@@ -109,8 +109,9 @@ HWY_ATTR HWY_INLINE void gemm_panel(int64_t M, int64_t K, Strided a, const float
     break;
     LT2_TILE(1) LT2_TILE(2) LT2_TILE(3) LT2_TILE(4) LT2_TILE(5) LT2_TILE(6) LT2_TILE(7)
 #undef LT2_TILE
-        default : break;
+    default: break;
   }
+  // clang-format on
 }
 
 /// C [M, N] = A [M, K] B [K, N] (kAdd, kSub: added to, subtracted from C). B must stay in a cache for speed: the caller
@@ -137,7 +138,6 @@ HWY_ATTR inline void gemm(int64_t M, int64_t N, int64_t K, Strided a, const floa
     default:
       return gemm_panel<3, kStore, true>(M, K, a, b + n, ldb, c + n, ldc, last);
   }
-  // clang-format on
 }
 
 /// to [cols, rows] = from [rows, cols], transposed. 4 x 4 blocks in registers, the rest one by one.
