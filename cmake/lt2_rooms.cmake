@@ -6,7 +6,7 @@
 # USES states the arrows: a room sees only the headers' symbols of the rooms it names, so a wrong arrow fails to link
 # in that room's test program.
 
-set(LT2_WARNINGS -Wall -Wextra -Wshadow -Wno-unused-parameter)
+set(LT2_WARNINGS -Wall -Wextra -Wshadow -Wno-unused-parameter -Wno-missing-field-initializers)
 if(NOT LT2_NO_WERROR)
   list(APPEND LT2_WARNINGS -Werror)
 endif()
@@ -113,6 +113,7 @@ function(lt2_executable)
   add_executable(lt2 ${PROJECT_SOURCE_DIR}/src/cli/main.cpp $<TARGET_OBJECTS:lt2_cli>)
   target_link_libraries(lt2 PRIVATE lt2_lib lt2_cli)
   target_compile_options(lt2 PRIVATE ${LT2_WARNINGS})
+  target_compile_definitions(lt2 PRIVATE LT2_VERSION="${PROJECT_VERSION}")
   set_target_properties(lt2 PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
 endfunction()
 

@@ -6,7 +6,7 @@ packages=(
   g++ cmake ninja-build make ccache pkg-config ca-certificates git
   libtorch-dev            # tensors, autograd, collectives
   libopenblas-openmp-dev  # torch's BLAS; the OpenMP build shares one thread pool with us
-  libfmt-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev zlib1g-dev
+  libfmt-dev libyaml-cpp-dev nlohmann-json3-dev zlib1g-dev
   libhwy-dev              # portable SIMD with run-time dispatch
   libgtest-dev
   clang-format-14         # the format check

@@ -73,7 +73,7 @@ std::vector<fs::path> vector_files(const std::vector<fs::path>& paths) {
     for (const auto& entry : fs::recursive_directory_iterator(path)) {
       // Inside tokenizer folders the .json files are vocabularies and notes, not tables of results.
       if (entry.is_regular_file() && is_vector_file(entry.path()) &&
-          entry.path().string().find("tokenizer") == std::string::npos) {
+          fs::relative(entry.path(), path).string().find("tokenizer/") == std::string::npos) {
         files.push_back(entry.path());
       }
     }

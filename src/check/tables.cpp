@@ -4,21 +4,11 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "check/judge.h"
-#include "config/patterns.h"
+#include "config/plan_json.h"
 #include "train/schedule.h"
 
 namespace lt2::check {
 namespace {
-
-nlohmann::json windows_json(const AttentionPlan& plan) {
-  auto rows = nlohmann::json::array();
-  for (const auto& loop : plan.windows) {
-    auto row = nlohmann::json::array();
-    for (const auto& window : loop) row.push_back(window ? nlohmann::json(*window) : nlohmann::json(nullptr));
-    rows.push_back(row);
-  }
-  return rows;
-}
 
 bool attention_agrees(const nlohmann::json& row) {
   ModelConfig config;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -68,8 +69,10 @@ std::vector<SpeedRow> decode_speed(LoopedTransformer& model, const std::string& 
       model.step(tokens, state);
       steps.push_back(seconds_since(step_begin));
     }
+    // The steps themselves lengthen the context; the median one saw half of them.
+    const int64_t seen = context + 3 + static_cast<int64_t>(steps.size()) / 2;
     const double bytes = weight_bytes_per_token(model, model.compute_type) +
-                         static_cast<double>(batch * state_traffic_bytes(model, context, model.compute_type));
+                         static_cast<double>(batch * state_traffic_bytes(model, seen, model.compute_type));
     const double step_seconds = median(steps);
     if (rows.empty()) first_seconds = step_seconds, first_bytes = bytes;
     SpeedRow row{.mode = "decode", .model = label, .context = context, .batch = batch, .dtype = dtype_name(model)};
@@ -94,7 +97,12 @@ SpeedRow prefill_speed(LoopedTransformer& model, const std::string& label, int64
   const double count = static_cast<double>(batch * context);
   SpeedRow row{.mode = "prefill", .model = label, .context = context, .batch = batch, .dtype = dtype_name(model)};
   row.tokens_per_s = count / seconds;
-  row.floor_tokens_per_s = limits.fma_gflops * 1e9 / forward_flops_per_token(model, (context + 1) / 2);
+  // Logits are computed once a piece only.
+  const double pieces = std::ceil(static_cast<double>(context) / static_cast<double>(kPrefillPiece));
+  const double output = 2.0 * static_cast<double>(model.config().dim * model.config().vocab_size);
+  const double flops =
+      forward_flops_per_token(model, (context + 1) / 2) - output * (1 - pieces / static_cast<double>(context));
+  row.floor_tokens_per_s = limits.fma_gflops * 1e9 / flops;
   row.share = row.tokens_per_s / row.floor_tokens_per_s;
   row.state_bytes = batch * state_bytes(model, context, model.compute_type);
   return row;

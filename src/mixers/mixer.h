@@ -44,10 +44,19 @@ struct StateOptions {
   int64_t reserve_tokens = 0;     // room for this many tokens without growing
 };
 
+/// What a linear mixer hands to its next loop under `state_carry: token`: the inputs of its recurrence, which the next
+/// loop reads with its own queries. Source: docs/architecture.md, "State carried across loops" (ours, not the paper's).
+struct LoopCarry {
+  torch::Tensor k, v, g, beta;  // as LinearRecurrenceInput has them; all undefined before the first loop
+  torch::Tensor state;          // [B, H, K, V] fp32 before these tokens; undefined: zero
+};
+
 struct MixerCall {
   std::optional<int64_t> window;  // visible keys of `full`; other mixers ignore it
   MixerState* state = nullptr;    // continued and left after the last token; no gradient flows through it
   torch::Tensor residual;         // [B, L, D] fp32: the call returns residual + mixer(x) in fp32; undefined: mixer(x)
+  LoopCarry* carry = nullptr;     // with state_carry: this layer's previous loop; the call replaces it by its own
+  std::vector<torch::Tensor>* losses = nullptr;  // training: a mixer with a loss of its own appends it, a scalar fp32
 };
 
 class Mixer : public torch::nn::Module {

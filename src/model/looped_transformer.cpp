@@ -50,25 +50,27 @@ void LoopedTransformer::initialise() {
     Initialiser::constant(iteration_weights, 1.0 / static_cast<double>(config_.loop_count));
 }
 
-torch::Tensor LoopedTransformer::run(const torch::Tensor& tokens, const AttentionPlan& plan,
-                                     std::vector<std::unique_ptr<MixerState>>* slots, const LoopHook& hook) {
-  const auto N = static_cast<int64_t>(layers.size()), block = plan.block_size;
+torch::Tensor LoopedTransformer::run(const torch::Tensor& tokens, const Pass& pass) {
+  const auto N = static_cast<int64_t>(layers.size()), block = pass.plan.block_size;
   auto h = torch::embedding(tok_embeddings, tokens);
   torch::Tensor weighted;
+  std::vector<LoopCarry> carries(config_.state_carry == "token" ? layers.size() : 0);
   for (int64_t t = 0; t < config_.loop_count; ++t) {
     const auto h_loop = h;
     for (int64_t first = 0; first < N; first += block) {
       const auto h_block = h;
       for (int64_t i = first; i < std::min(first + block, N); ++i) {
-        const MixerCall call{.window = plan.windows[static_cast<size_t>(t)][static_cast<size_t>(i)],
-                             .state = slots ? (*slots)[static_cast<size_t>(t * N + i)].get() : nullptr,
-                             .residual = {}};
-        h = layers[static_cast<size_t>(i)]->forward(h, call, compute_type);
+        const auto layer = static_cast<size_t>(i);
+        const MixerCall call{.window = pass.plan.windows[static_cast<size_t>(t)][layer],
+                             .state = pass.slots ? (*pass.slots)[static_cast<size_t>(t * N + i)].get() : nullptr,
+                             .carry = carries.empty() ? nullptr : &carries[layer],
+                             .losses = pass.mixer_losses};
+        h = layers[layer]->forward(h, call, compute_type);
       }
       if (block_residual_weight.defined()) h = torch::addcmul(h, block_residual_weight[first / block], h_block);
     }
     if (residual_weight.defined()) h = torch::addcmul(h, residual_weight[t], h_loop);
-    if (hook) hook(t, h);
+    if (pass.hook) pass.hook(t, h);
     if (iteration_weights.defined()) {
       const auto part = iteration_weights[t] * h;
       weighted = weighted.defined() ? weighted + part : part;
@@ -77,8 +79,13 @@ torch::Tensor LoopedTransformer::run(const torch::Tensor& tokens, const Attentio
   return weighted.defined() ? weighted : h;
 }
 
+AttentionPlan LoopedTransformer::plan_of(int64_t draw) const {
+  return plan_.random ? attention_plan(config_, draw) : plan_;
+}
+
 torch::Tensor LoopedTransformer::hidden(const torch::Tensor& tokens, int64_t draw, const LoopHook& hook) {
-  return run(tokens, plan_.random ? attention_plan(config_, draw) : plan_, nullptr, hook);
+  const auto plan = plan_of(draw);
+  return run(tokens, {.plan = plan, .hook = hook});
 }
 
 torch::Tensor LoopedTransformer::logits(const torch::Tensor& h) {
@@ -87,9 +94,23 @@ torch::Tensor LoopedTransformer::logits(const torch::Tensor& h) {
   return y.to(torch::kFloat32);
 }
 
+LoopedTransformer::Losses LoopedTransformer::losses(const torch::Tensor& tokens, const torch::Tensor& targets,
+                                                    int64_t draw) {
+  std::vector<torch::Tensor> of_mixers;
+  const auto plan = plan_of(draw);
+  const auto h = run(tokens, {.plan = plan, .mixer_losses = &of_mixers});
+  const auto x = rms_norm(h, norm->weight, config_.norm_eps, compute_type);
+  Losses out;
+  out.cross_entropy = linear_cross_entropy(x, output ? output->weight : tok_embeddings, targets);
+  out.total = out.cross_entropy;
+  if (of_mixers.empty()) return out;
+  out.mixers = torch::stack(of_mixers).sum();
+  out.total = out.cross_entropy + config_.dsa_kl_coef * out.mixers;
+  return out;
+}
+
 torch::Tensor LoopedTransformer::loss(const torch::Tensor& tokens, const torch::Tensor& targets, int64_t draw) {
-  const auto x = rms_norm(hidden(tokens, draw), norm->weight, config_.norm_eps, compute_type);
-  return linear_cross_entropy(x, output ? output->weight : tok_embeddings, targets);
+  return losses(tokens, targets, draw).total;
 }
 
 SequenceState LoopedTransformer::make_state(int64_t batch, int64_t reserve_tokens, int64_t first_draw) const {
@@ -97,7 +118,7 @@ SequenceState LoopedTransformer::make_state(int64_t batch, int64_t reserve_token
   state.batch = batch;
   const int64_t draws = plan_.random ? std::max<int64_t>(1, config_.inference_ensemble_k) : 1;
   for (int64_t d = 0; d < draws; ++d) {
-    SequenceState::Draw draw{.plan = plan_.random ? attention_plan(config_, first_draw + d) : plan_, .slots = {}};
+    SequenceState::Draw draw{.plan = plan_of(first_draw + d), .slots = {}};
     for (const auto& windows : draw.plan.windows) {
       for (size_t i = 0; i < layers.size(); ++i) {
         draw.slots.push_back(layers[i]->mixer->make_state({.batch = batch,
@@ -118,7 +139,7 @@ torch::Tensor LoopedTransformer::step(const torch::Tensor& tokens, SequenceState
   torch::NoGradGuard no_grad;
   torch::Tensor sum;
   for (auto& draw : state.draws) {
-    auto h = run(tokens, draw.plan, &draw.slots, {});
+    auto h = run(tokens, {.plan = draw.plan, .slots = &draw.slots});
     if (!all_positions) h = h.narrow(1, h.size(1) - 1, 1);
     const auto out = logits(h);
     sum = sum.defined() ? sum + out : out;

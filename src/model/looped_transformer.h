@@ -36,7 +36,14 @@ class LoopedTransformer : public torch::nn::Module {
   torch::Tensor hidden(const torch::Tensor& tokens, int64_t draw = 0, const LoopHook& hook = {});
   /// [.., D] -> logits fp32 [.., vocab]: output(norm(h)).
   torch::Tensor logits(const torch::Tensor& h);
-  /// Mean cross entropy of `targets` [B, L], the training loss. Never holds [B L, vocab].
+  struct Losses {
+    torch::Tensor cross_entropy;  // mean over the targets
+    torch::Tensor mixers;         // sum of what mixers add in training (DSA's indexers), all loops; undefined if none
+    torch::Tensor total;          // cross_entropy + dsa_kl_coef * mixers: what training descends
+  };
+  /// Losses of `targets` [B, L], scalars in fp32. Never holds [B L, vocab]. Mixers add theirs only in grad mode.
+  Losses losses(const torch::Tensor& tokens, const torch::Tensor& targets, int64_t draw = 0);
+  /// losses().total
   torch::Tensor loss(const torch::Tensor& tokens, const torch::Tensor& targets, int64_t draw = 0);
 
   /// State of `batch` sequences that have not begun; random patterns draw from `first_draw` on. `reserve_tokens`: cache
@@ -63,8 +70,14 @@ class LoopedTransformer : public torch::nn::Module {
   torch::Tensor iteration_weights;      // [T]          with legacy_iteration_weights
 
  private:
-  torch::Tensor run(const torch::Tensor& tokens, const AttentionPlan& plan,
-                    std::vector<std::unique_ptr<MixerState>>* slots, const LoopHook& hook);
+  struct Pass {  // what one run over the tokens needs besides them
+    const AttentionPlan& plan;
+    std::vector<std::unique_ptr<MixerState>>* slots = nullptr;
+    LoopHook hook = {};
+    std::vector<torch::Tensor>* mixer_losses = nullptr;
+  };
+  torch::Tensor run(const torch::Tensor& tokens, const Pass& pass);
+  AttentionPlan plan_of(int64_t draw) const;
 
   ModelConfig config_;
   std::vector<std::string> types_;

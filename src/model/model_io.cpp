@@ -20,15 +20,19 @@ bool is_step_name(const std::string& name) {
 
 }  // namespace
 
-std::vector<fs::path> complete_checkpoints(const fs::path& checkpoints) {
+std::vector<fs::path> step_folders(const fs::path& checkpoints) {
   std::vector<fs::path> found;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(checkpoints, ignored)) {
-    if (entry.is_directory() && is_step_name(entry.path().filename().string()) && is_complete(entry.path())) {
-      found.push_back(entry.path());
-    }
+    if (entry.is_directory() && is_step_name(entry.path().filename().string())) found.push_back(entry.path());
   }
   std::sort(found.begin(), found.end());
+  return found;
+}
+
+std::vector<fs::path> complete_checkpoints(const fs::path& checkpoints) {
+  auto found = step_folders(checkpoints);
+  std::erase_if(found, [](const fs::path& folder) { return !is_complete(folder); });
   return found;
 }
 
@@ -74,6 +78,8 @@ void load_parameters(LoopedTransformer& model, const SafetensorsFile& file) {
 LoadedModel load_model(const fs::path& path, std::optional<torch::ScalarType> compute_type) {
   LoadedModel out;
   out.folder = resolve_checkpoint(path);
+  // A folder put together by hand has none; a run's checkpoint always does.
+  if (is_complete(out.folder)) verify_checksums(out.folder);
   const auto params = out.folder / "params.json";
   LT2_CHECK(fs::exists(params), "{} does not exist; a checkpoint folder holds the run's configuration there",
             params.string());

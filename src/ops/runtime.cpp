@@ -1,10 +1,9 @@
 #include "ops/runtime.h"
 
-#include <malloc.h>
-
 #include "base/threads.h"
 #include "base/torch.h"
 #include "ops/simd/isa.h"
+#include "ops/tensor_pool.h"
 
 namespace lt2 {
 
@@ -14,9 +13,7 @@ void init_runtime(int threads) {
   at::globalContext().setFlushDenormal(true);
   set_num_threads(threads > 0 ? threads : allowed_cores());
   at::set_num_threads(num_threads());
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, -1);
-  mallopt(M_TOP_PAD, 64 << 20);
+  install_tensor_pool();
 }
 
 }  // namespace lt2

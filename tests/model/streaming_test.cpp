@@ -37,7 +37,12 @@ class Streaming : public ::testing::TestWithParam<ModelCase> {
     EXPECT_LE((a - b).abs().max().item<double>(), limit);
     EXPECT_GT(b.abs().max().item<double>(), 0.05) << "logits too flat to prove anything";
   }
-  static constexpr double kLimit = 5e-4;  // hybrids' logits, absolute
+  // Absolute, as for model logits: linear mixers behind their gated norms amplify rounding.
+  static double limit() {
+    const auto& pattern = GetParam().layer_pattern;
+    const bool softmax_only = pattern == "full" || pattern == "nsa" || pattern == "dsa" || pattern == "mla";
+    return softmax_only ? 1e-4 : 5e-4;
+  }
 };
 
 TEST_P(Streaming, PiecesAndTokensMatchWhole) {
@@ -50,9 +55,9 @@ TEST_P(Streaming, PiecesAndTokensMatchWhole) {
     for (int64_t left = 150; left > 0; left -= pieces.back()) {
       pieces.push_back(std::min<int64_t>(left, 1 + static_cast<int64_t>(random() % (trial == 0 ? 9 : 90))));
     }
-    expect_within(run(*model, ids, pieces), whole, kLimit);
+    expect_within(run(*model, ids, pieces), whole, limit());
   }
-  expect_within(run(*model, ids, std::vector<int64_t>(150, 1)), whole, kLimit);
+  expect_within(run(*model, ids, std::vector<int64_t>(150, 1)), whole, limit());
 }
 
 TEST_P(Streaming, TrainingForwardMatchesPrefill) {
@@ -67,7 +72,7 @@ TEST_P(Streaming, TrainingForwardMatchesPrefill) {
         model->logits(model->hidden(ids, static_cast<int64_t>(d))) / static_cast<double>(state.draws.size());
     mean = mean.defined() ? mean + part : part;
   }
-  expect_within(run(*model, ids, {97}), mean, kLimit);
+  expect_within(run(*model, ids, {97}), mean, limit());
 }
 
 TEST_P(Streaming, SplitAtChunkBordersChangesNoBit) {

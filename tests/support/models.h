@@ -13,15 +13,17 @@ struct ModelCase {
   std::optional<int64_t> window = 24;
   bool gate = false, tied = false, legacy = false, neg_eigval = false;
   int64_t kv_heads = 4;
+  int64_t dim = 48, heads = 4;
+  std::string indexer = "reference", kl_stage = "sparse", carry = "none";
 };
 inline std::ostream& operator<<(std::ostream& out, const ModelCase& c) { return out << c.name; }
 
 inline ModelConfig config_of(const ModelCase& c) {
   ModelConfig config;
-  config.dim = 48;
+  config.dim = c.dim;
   config.n_layers = c.layers;
-  config.n_heads = 4;
-  config.n_kv_heads = c.kv_heads;
+  config.n_heads = c.heads;
+  config.n_kv_heads = std::min(c.kv_heads, c.heads);
   config.multiple_of = 16;
   config.vocab_size = 61;
   config.loop_count = c.loops;
@@ -33,18 +35,37 @@ inline ModelConfig config_of(const ModelCase& c) {
   config.legacy_iteration_weights = c.legacy;
   config.gdn_allow_neg_eigval = c.neg_eigval;
   config.inference_ensemble_k = 3;
+  config.state_carry = c.carry;
+  config.mamba2_d_state = 16;
+  config.nsa_block_size = 8;
+  config.nsa_block_counts = 4;
+  config.nsa_window_size = 12;
+  config.dsa_dim = 16;
+  config.dsa_tail_dim = 8;
+  config.dsa_topk = 20;
+  config.dsa_score_dim = 8;
+  config.dsa_indexer = c.indexer;
+  config.dsa_kl_stage = c.kl_stage;
+  config.dsa_index_n_heads = 2;
+  config.dsa_index_head_dim = 16;
+  config.dsa_index_rope_dim = 8;
+  config.mla_kv_lora_rank = 20;
+  config.mla_qk_rope_head_dim = 8;
+  config.mla_qk_nope_head_dim = 10;
+  config.mla_v_head_dim = 14;
   validate_model(config);
   return config;
 }
 
-/// Initialised, with the zero-initialised residuals and gates set to something that acts.
+/// Initialised, with the zero-initialised residuals, gates and carries set to something that acts.
 inline std::shared_ptr<LoopedTransformer> make_model(const ModelCase& c) {
   auto model = std::make_shared<LoopedTransformer>(config_of(c));
   model->initialise();
   torch::NoGradGuard no_grad;
   torch::manual_seed(5);
   for (auto& [name, parameter] : model->official_parameters()) {
-    if (name.find("residual_weight") != std::string::npos || name.find("w_gate") != std::string::npos) {
+    if (name.find("residual_weight") != std::string::npos || name.find("w_gate") != std::string::npos ||
+        name.find("state_gate") != std::string::npos) {
       parameter.copy_(0.2 * torch::randn(parameter.sizes()));
     }
   }
@@ -66,6 +87,21 @@ inline std::vector<ModelCase> all_layouts() {
       {.name = "bookend_random", .attention_pattern = "bookend_random:1:3", .loops = 2, .layers = 4},
       {.name = "legacy", .legacy = true},
       {.name = "one_loop", .layer_pattern = "gdn", .loops = 1, .layers = 1},
+      {.name = "odd_dim", .layer_pattern = "interleaved:1:1:gdn:full", .dim = 40, .heads = 2},
+      {.name = "kda", .layer_pattern = "kda"},
+      {.name = "deltanet", .layer_pattern = "deltanet"},
+      {.name = "mamba2", .layer_pattern = "mamba2"},
+      {.name = "retnet", .layer_pattern = "retnet"},
+      {.name = "hgrn2", .layer_pattern = "hgrn2"},
+      {.name = "gla", .layer_pattern = "gla"},
+      {.name = "la", .layer_pattern = "la"},
+      {.name = "nsa", .layer_pattern = "nsa"},
+      {.name = "nsa_grouped", .layer_pattern = "nsa", .kv_heads = 2},
+      {.name = "dsa", .layer_pattern = "dsa"},
+      {.name = "dsa_lightning", .layer_pattern = "dsa", .indexer = "lightning"},
+      {.name = "mla", .layer_pattern = "mla"},
+      {.name = "gdn_carry", .layer_pattern = "gdn", .loops = 3, .layers = 2, .carry = "token"},
+      {.name = "kda_full_carry", .layer_pattern = "interleaved:1:1:kda:full", .carry = "token"},
   };
 }
 

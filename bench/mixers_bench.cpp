@@ -1,0 +1,127 @@
+// Every mixer as a layer's part: prefill, training and decode beside their floors.
+//   mixers_bench [DIM] [LENGTH] [fp32|bf16]       1024, 4096 and bf16 unless given; 16 heads, one sequence, 2 threads
+// Floors: multiply-adds (projections included) at the measured peak of fp32 multiply-adds; for decode the bytes of
+// weights and state at the measured read bandwidth.
+#include <fmt/core.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <functional>
+#include <string_view>
+
+#include "mixers/mixer.h"
+#include "ops/machine/machine.h"
+#include "ops/runtime.h"
+
+namespace {
+
+using lt2::Mixer;
+
+struct Row {
+  const char *name, *type;
+  std::function<void(lt2::ModelConfig&)> adjust = [](auto&) {};
+  std::optional<int64_t> window = {};
+};
+
+const std::vector<Row>& rows() {
+  static const std::vector<Row> all{
+      {"full", "full"},
+      {"full w=256", "full", [](auto&) {}, 256},
+      {"full w=2048", "full", [](auto&) {}, 2048},
+      {"gdn", "gdn"},
+      {"kda", "kda"},
+      {"deltanet", "deltanet"},
+      {"mamba2", "mamba2"},
+      {"retnet", "retnet"},
+      {"hgrn2", "hgrn2"},
+      {"gla", "gla"},
+      {"la", "la"},
+      {"nsa", "nsa"},
+      {"dsa topk=512", "dsa", [](auto& c) { c.dsa_topk = 512, c.dsa_dim = 128; }},
+      {"dsa lightning", "dsa", [](auto& c) { c.dsa_topk = 512, c.dsa_dim = 128, c.dsa_indexer = "lightning"; }},
+      {"mla", "mla"},
+  };
+  return all;
+}
+
+// Seconds, best of `tries` after one run to warm up.
+double best(int tries, const std::function<void()>& run) {
+  run();
+  double seconds = 1e30;
+  for (int i = 0; i < tries; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    run();
+    seconds = std::min(seconds, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return seconds;
+}
+
+std::shared_ptr<Mixer> make(const Row& row, int64_t dim) {
+  lt2::ModelConfig config;
+  config.dim = dim;
+  config.n_heads = 16;
+  config.n_layers = 1;
+  config.vocab_size = 256;
+  config.layer_pattern = row.type;
+  row.adjust(config);
+  lt2::validate_model(config);
+  auto mixer = lt2::make_mixer(row.type, config);
+  lt2::Initialiser init(1, 1 / std::sqrt(static_cast<double>(dim)));
+  mixer->initialise(init);
+  return mixer;
+}
+
+// One token after `context` synthetic ones.
+double decode_seconds(Mixer& mixer, const Row& row, int64_t dim, int64_t context, torch::ScalarType type) {
+  torch::InferenceMode inference;
+  auto state = mixer.make_state(
+      {.batch = 1, .dtype = type, .device = torch::kCPU, .window = row.window, .reserve_tokens = context + 4096});
+  state->fill_synthetic(context);
+  const auto x = torch::randn({1, 1, dim}).to(type);
+  return best(200, [&] { mixer.forward(x, {.window = row.window, .state = state.get()}); });
+}
+
+void measure(const Row& row, int64_t dim, int64_t L, torch::ScalarType type, double gflops, double gbps) {
+  auto mixer = make(row, dim);
+  torch::manual_seed(1);
+  const auto x = torch::randn({1, L, dim}).to(type);
+  const auto forward = [&] { return mixer->forward(x, {.window = row.window}); };
+  double prefill;
+  {
+    torch::InferenceMode inference;
+    prefill = best(2, forward);
+  }
+  const auto dy = torch::randn({1, L, dim}).to(type);
+  const double train = best(1, [&] {
+    forward().backward(dy);
+    for (auto& parameter : mixer->parameters()) parameter.mutable_grad() = torch::Tensor();
+  });
+  const double flops = static_cast<double>(L) * mixer->flops_per_token((L + 1) / 2, row.window);
+  const double floor = flops / (gflops * 1e9);
+  fmt::print("{:14} prefill {:8.0f} tok/s {:5.1f} %  train {:8.0f} tok/s {:5.1f} %", row.name,
+             static_cast<double>(L) / prefill, 100 * floor / prefill, static_cast<double>(L) / train,
+             100 * 3 * floor / train);
+  double weights = 0;
+  for (const auto& parameter : mixer->parameters()) weights += static_cast<double>(parameter.numel());
+  weights *= static_cast<double>(c10::elementSize(type));
+  for (const int64_t context : {1024, 32768}) {
+    const double seconds = decode_seconds(*mixer, row, dim, context, type);
+    const double bytes = weights + static_cast<double>(mixer->state_traffic_bytes(context, row.window, type));
+    fmt::print("  decode@{}k {:6.1f} us {:5.1f} %", context / 1024, seconds * 1e6,
+               100 * bytes / (gbps * 1e9) / seconds);
+  }
+  fmt::print("  state@32k {:6.2f} MB\n", static_cast<double>(mixer->state_bytes(32768, row.window, type)) / 1e6);
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  lt2::init_runtime();
+  const int64_t dim = argc > 1 ? std::atoll(argv[1]) : 1024, L = argc > 2 ? std::atoll(argv[2]) : 4096;
+  const auto type = argc > 3 && std::string_view(argv[3]) == "fp32" ? torch::kFloat32 : torch::kBFloat16;
+  const double gflops = lt2::measure_fma_gflops(), gbps = lt2::measure_read_gbps();
+  fmt::print("dim {}, 16 heads, {} tokens, {}; FMA peak {:.0f} GFLOP/s, read {:.1f} GB/s; shares are of the floor\n",
+             dim, L, c10::toString(type), gflops, gbps);
+  for (const auto& row : rows()) measure(row, dim, L, type, gflops, gbps);
+}
