@@ -1,16 +1,16 @@
 // causal_attention against torch's matmul, mask, softmax, matmul, and against the floors of this machine:
 // multiply-adds at the measured FMA peak for prefill and training, one read of K and V at the measured bandwidth for
-// decoding.
+// decoding. Then selected_attention, whose time per token must not grow with the context.
 //
 //   causal_attention_bench           lengths up to 4096, contexts up to 32768 (about two minutes on two cores)
 //   causal_attention_bench quick     a quarter of both
+//   causal_attention_bench selected  selected_attention only
 #include <fmt/format.h>
 #include <malloc.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <fstream>
 #include <string>
 
@@ -19,6 +19,7 @@
 #include "ops/causal_attention/op.h"
 #include "ops/machine/machine.h"
 #include "ops/runtime.h"
+#include "ops/selected_attention/op.h"
 
 namespace lt2 {
 namespace {
@@ -142,6 +143,53 @@ void decode(const Shape& s, double gbps) {
   std::fflush(stdout);
 }
 
+/// The last `L` queries of a context of S tokens, each with `N` blocks drawn from all of it; values lie in the keys.
+void selected(const std::string& name, torch::ScalarType type, int64_t S, int64_t H, int64_t E, int64_t Ev, int64_t N,
+              int64_t block_size, double gflops) {
+  constexpr int64_t L = 64;
+  SelectedAttentionInput in;
+  in.q = torch::randn({1, L, H, E}).to(type);
+  in.k = torch::randn({1, S, 1, E}).to(type);
+  in.v = in.k.narrow(3, 0, Ev);
+  in.block_size = block_size;
+  in.scale = 1 / std::sqrt(static_cast<double>(E));
+  std::vector<torch::Tensor> lists;
+  for (int64_t l = 0; l < L; ++l)
+    lists.push_back(std::get<0>(torch::randperm((S - L) / block_size).narrow(0, 0, N).sort()));
+  in.blocks = torch::stack(lists).view({1, L, 1, N}).to(torch::kInt32);
+  const auto line = [&](const char* what, double time, double products) {
+    const double floor = 2e-9 * static_cast<double>(N * block_size * H) * products / gflops;
+    fmt::print("{:<30} {:<5} S {:<6} {:<9} {:9.1f} us {:9.1f} us {:6.1f} %\n", name, type_name(type), S, what,
+               1e6 * time / L, 1e6 * floor, 100 * floor * L / time);
+    std::fflush(stdout);
+  };
+  {
+    const torch::NoGradGuard no_grad;
+    line("forward", best(5, [&] { selected_attention(in); }), static_cast<double>(E + Ev));
+  }
+  for (auto* t : {&in.q, &in.k}) t->requires_grad_();
+  in.v = in.k.narrow(3, 0, Ev);
+  const auto o = selected_attention(in);
+  const auto grad_o = torch::randn(o.sizes()).to(type);
+  line("backward",
+       best(3,
+            [&] {
+              torch::autograd::grad({o}, {in.q, in.k}, {grad_o}, true);
+            }),
+       static_cast<double>(3 * E + 2 * Ev));
+}
+
+void run_selected(double gflops) {
+  fmt::print("\n{:<30} {:<5} {:<8} {:<9} {:>12} {:>12} {:>8}\n", "selected, per token", "type", "context", "", "best",
+             "floor", "of floor");
+  for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+    for (const int64_t S : {8192, 32768}) {
+      selected("DSA H 16 E 576/512 topk 512", type, S, 16, 576, 512, 512, 1, gflops);
+      selected("NSA G 4 E 64, 16 of 64", type, S, 4, 64, 64, 16, 64, gflops);
+    }
+  }
+}
+
 void run(int64_t divide) {
   init_runtime();
   torch::manual_seed(1);
@@ -164,12 +212,19 @@ void run(int64_t divide) {
       decode({"MQA 8/1 E 128", 1, S / divide, 8, 1, 128, 0, type}, gbps);
     }
   }
+  run_selected(gflops);
 }
 
 }  // namespace
 }  // namespace lt2
 
 int main(int argc, char** argv) {
-  lt2::run(argc > 1 && std::strcmp(argv[1], "quick") == 0 ? 4 : 1);
+  const std::string what = argc > 1 ? argv[1] : "";
+  if (what == "selected") {
+    lt2::init_runtime();
+    lt2::run_selected(lt2::measure_fma_gflops());
+  } else {
+    lt2::run(what == "quick" ? 4 : 1);
+  }
   return 0;
 }

@@ -2,8 +2,10 @@
 //
 //   build/release/bench/linear_bench [threads]
 //
-// Floor = max(flops / measured fp32 multiply-add peak, weight bytes / measured read bandwidth); share = floor / time.
-// Rows of weights that fit a cache can exceed 100 %: their floor still counts memory.
+// Floor = max(flops / measured peak, weight bytes / measured read bandwidth); share = floor / time. The peak is that of
+// fp32 multiply-adds, for bf16 that of the processor's bf16 unit where it has one. Shapes are those of the 0.6B
+// (dim 1024, ffn 2816) and the 1.3B model (dim 2048, ffn 5632). "together": q, k and v by linear_all, against one by
+// one. Rows of weights that fit a cache can exceed 100 %: their floor still counts memory.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -38,7 +40,7 @@ double median_seconds(const Run& run) {
 }
 
 struct Limits {
-  double gflops, gbps;
+  double gflops, bf16_gflops, gbps;
 };
 
 void print(const char* what, int64_t M, int64_t N, int64_t K, const char* dtype, double seconds, double floor,
@@ -57,7 +59,7 @@ void bench(const Limits& limits, int64_t M, int64_t N, int64_t K, torch::Dtype d
     linear->weight.normal_(0, 0.02);
     weight = linear->weight.detach().to(dtype);
   }
-  const double compute = 2.0 * static_cast<double>(M * N * K) / limits.gflops * 1e-9;
+  const double compute = 2.0 * static_cast<double>(M * N * K) / (bf16 ? limits.bf16_gflops : limits.gflops) * 1e-9;
   const double stream = static_cast<double>(N * K * (bf16 ? 2 : 4)) / limits.gbps * 1e-9;
   const double floor = std::max(compute, stream);
   {
@@ -84,21 +86,44 @@ void bench(const Limits& limits, int64_t M, int64_t N, int64_t K, torch::Dtype d
   print("backward w", M, N, K, name, dw_seconds, floor, median_seconds([&] { at::matmul(dy.t(), x); }));
 }
 
+// Three projections of one token: in one call, and one by one.
+void bench_together(int64_t dim, torch::Dtype dtype) {
+  torch::NoGradGuard no_grad;
+  lt2::Linear q(dim, dim), k(dim, dim), v(dim, dim);
+  for (auto* map : {&q, &k, &v}) (*map)->weight.normal_(0, 0.02);
+  const Tensor x = torch::randn({1, dim}).to(dtype);
+  const double together = median_seconds([&] { lt2::linear_all(x, {&q, &k, &v}); });
+  const double alone = median_seconds([&] {
+    q(x);
+    k(x);
+    v(x);
+  });
+  fmt::print("{:<10} {:>5} {:>5} {:>5} {:<5} {:>10.1f} us, one by one {:>10.1f} us\n", "together", 1, dim, dim,
+             dtype == torch::kBFloat16 ? "bf16" : "fp32", together * 1e6, alone * 1e6);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc > 1) lt2::set_num_threads(std::atoi(argv[1]));
   at::set_num_threads(lt2::num_threads());
-  const Limits limits{lt2::measure_fma_gflops(), lt2::measure_read_gbps()};
-  fmt::print("{} threads, fp32 peak {:.0f} GFLOP/s, read {:.1f} GB/s\n\n", lt2::num_threads(), limits.gflops,
-             limits.gbps);
-  fmt::print("{:<10} {:>5} {:>5} {:>5} {:<5} {:>10} {:>10} {:>8} {:>10} {:>7}\n", "", "M", "N", "K", "type", "us",
+  const double fma = lt2::measure_fma_gflops(), unit = lt2::measure_bf16_gflops();
+  const Limits limits{fma, unit > 0 ? unit : fma, lt2::measure_read_gbps()};
+  fmt::print("{} threads, peak {:.0f} GFLOP/s fp32, {:.0f} bf16, read {:.1f} GB/s\n\n", lt2::num_threads(),
+             limits.gflops, limits.bf16_gflops, limits.gbps);
+  for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+    for (const int64_t dim : {192, 512, 1024}) bench_together(dim, dtype);
+  }
+  fmt::print("\n{:<10} {:>5} {:>5} {:>5} {:<5} {:>10} {:>10} {:>8} {:>10} {:>7}\n", "", "M", "N", "K", "type", "us",
              "floor us", "share", "torch us", "ratio");
   for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
-    for (const auto& [N, K] : {std::pair<int64_t, int64_t>{512, 512}, {1536, 512}, {512, 1536}, {2048, 2048}}) {
-      bench(limits, 2048, N, K, dtype);
+    for (const auto& [dim, ffn] : {std::pair<int64_t, int64_t>{1024, 2816}, {2048, 5632}}) {
+      for (const auto& [N, K] : {std::pair<int64_t, int64_t>{dim, dim}, {ffn, dim}, {dim, ffn}}) {
+        bench(limits, 512, N, K, dtype);
+      }
+      for (const int64_t M : {1, 2, 4, 8, 16, 32, 64}) bench(limits, M, ffn, dim, dtype);
     }
-    for (const int64_t M : {1, 4, 8, 16, 64}) bench(limits, M, 2048, 2048, dtype);
+    bench(limits, 2048, 2048, 2048, dtype);
     bench(limits, 1, 512, 512, dtype);
     bench(limits, 1, 8192, 8192, dtype);
   }

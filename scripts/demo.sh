@@ -7,8 +7,14 @@ lt2=${1:?usage: scripts/demo.sh path/to/lt2 [OUTPUT_DIR]}
 out=${2:-runs/demo}
 contexts=1k,2k,4k,8k,16k,32k
 
+# Only what an earlier demo wrote is replaced; a training run of the user's stays.
+if [[ -e $out && ! -e $out/commands.txt ]]; then
+  echo "error: $out exists and is no earlier demo (it has no commands.txt); remove it or name another folder: scripts/demo.sh $lt2 OUTPUT_DIR" >&2
+  exit 1
+fi
 rm -rf "$out"
 mkdir -p "$out"
+: > "$out/commands.txt"
 
 # Runs a command after noting it for the report.
 step() {

@@ -1,6 +1,7 @@
 #include "base/files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -125,13 +126,14 @@ void AtomicFile::commit() {
   sync_path(path_.parent_path());
 }
 
-void write_folder_atomically(const fs::path& path, const std::function<void(const fs::path&)>& fill) {
+void write_folder_atomically(const fs::path& path, const std::function<void(const fs::path&)>& fill, IfThere if_there) {
+  const auto exists = [&] { return fs::exists(fs::symlink_status(path)); };
   const auto refuse_existing = [&] {
-    LT2_CHECK(!fs::exists(fs::symlink_status(path)), "{}: exists already. Remove it or choose another name",
+    LT2_CHECK(if_there == IfThere::kReplace || !exists(), "{}: exists already. Remove it or choose another name",
               path.string());
   };
   refuse_existing();
-  const fs::path temporary = with_suffix(path, ".tmp");
+  const fs::path temporary = with_suffix(path, ".tmp"), old = with_suffix(path, ".old");
   try {
     fs::remove_all(temporary);  // left by a process that was killed
     fs::create_directories(temporary);
@@ -140,8 +142,21 @@ void write_folder_atomically(const fs::path& path, const std::function<void(cons
       if (entry.is_regular_file() || entry.is_directory()) sync_path(entry.path());
     sync_path(temporary);
     refuse_existing();
-    fs::rename(temporary, path);
+    // A folder cannot be renamed over another one that has files.
+    const bool replaces = exists();
+    if (replaces) {
+      fs::remove_all(old);
+      fs::rename(path, old);
+    }
+    std::error_code failure;
+    fs::rename(temporary, path, failure);
+    if (failure) {
+      if (replaces) fs::rename(old, path);
+      throw fs::filesystem_error("rename", path, failure);
+    }
     sync_path(path.parent_path());
+    std::error_code ignored;
+    if (replaces) fs::remove_all(old, ignored);
   } catch (const fs::filesystem_error& error) {
     std::error_code ignored;
     fs::remove_all(temporary, ignored);
@@ -152,6 +167,22 @@ void write_folder_atomically(const fs::path& path, const std::function<void(cons
     throw;
   }
 }
+
+void make_folders(const fs::path& path, const std::string& name) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  LT2_CHECK(!error, "{}: cannot create the folder {}: {}", name, path.string(), error.message());
+}
+
+FileLock::FileLock(const fs::path& path, const std::string& message)
+    : descriptor_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
+  LT2_CHECK(descriptor_ >= 0, "{}: cannot open: {}", path.string(), reason(errno));
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+  ::close(descriptor_);
+  throw Error(message);
+}
+
+FileLock::~FileLock() { ::close(descriptor_); }
 
 MappedFile::MappedFile(const fs::path& path) {
   struct stat info {};

@@ -31,10 +31,31 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
-/// Fills a folder aside (`fill` gets its path) and renames it to `path`, which must not exist. The folder's parent is
-/// fsynced.
+/// What write_folder_atomically does with a folder of that name.
+enum class IfThere { kRefuse, kReplace };
+
+/// Fills a folder aside (`fill` gets its path) and renames it to `path`. A folder of that name is refused, or gives way
+/// once the new one is complete: until then it stays, and a failure puts it back. The folder's parent is fsynced.
 void write_folder_atomically(const std::filesystem::path& path,
-                             const std::function<void(const std::filesystem::path&)>& fill);
+                             const std::function<void(const std::filesystem::path&)>& fill,
+                             IfThere if_there = IfThere::kRefuse);
+
+/// Creates the folder and its parents. Throws lt2::Error that begins with `name`, the key or argument it came from.
+void make_folders(const std::filesystem::path& path, const std::string& name);
+
+/// Held by one process at a time; the system releases it when the process ends, however it ends.
+class FileLock {
+ public:
+  /// Creates `path` if needed. Throws lt2::Error with `message` if another holder has it. Where the file system knows
+  /// no locks, nothing is guarded.
+  FileLock(const std::filesystem::path& path, const std::string& message);
+  ~FileLock();
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
 
 /// A file mapped read-only for the object's life.
 class MappedFile {

@@ -2,9 +2,74 @@
 #include <algorithm>
 
 #include "check/judge.h"
-#include "mixers/mixer.h"
+#include "mixers/deepseek_sparse_attention.h"
+#include "mixers/native_sparse_attention.h"
 
 namespace lt2::check {
+namespace {
+
+constexpr double kOutputLimit = 1e-5, kGradientLimit = 5e-5, kLossLimit = 1e-4, kLossGradientLimit = 2e-3;
+
+std::shared_ptr<Mixer> build(const SafetensorsFile& file, const std::string& type, const ModelConfig& config,
+                             torch::Device device) {
+  auto mixer = make_mixer(type, config);
+  {
+    torch::NoGradGuard no_grad;
+    for (auto& [name, parameter] : parameters_of(*mixer)) parameter.copy_(file.tensor("param." + name));
+  }
+  mixer->to(device);
+  return mixer;
+}
+
+/// A parameter that nothing reached has a gradient of zero.
+torch::Tensor gradient_of(const torch::Tensor& parameter) {
+  return parameter.grad().defined() ? parameter.grad() : torch::zeros_like(parameter);
+}
+
+/// Chosen blocks or keys with the empty columns that the vectors carry where a sequence has fewer.
+torch::Tensor with_empty_columns(const torch::Tensor& chosen, int64_t columns) {
+  return torch::constant_pad_nd(chosen.to(torch::kInt64), {0, columns - chosen.size(-1)}, -1);
+}
+
+void check_branches(const SafetensorsFile& file, NativeSparseAttention& mixer, const torch::Tensor& x, Judge& judge) {
+  torch::NoGradGuard no_grad;
+  const auto parts = mixer.branches(x, nullptr);
+  const auto blocks = file.tensor("aux.block_indices");
+  judge.identical("block_indices", with_empty_columns(parts.blocks, blocks.size(-1)), blocks);
+  judge.relative("o_cmp", parts.compressed, file.tensor("aux.o_cmp"), kOutputLimit);
+  judge.relative("o_slc", parts.selected, file.tensor("aux.o_slc"), kOutputLimit);
+  if (file.contains("aux.o_swa")) judge.relative("o_swa", parts.windowed, file.tensor("aux.o_swa"), kOutputLimit);
+}
+
+void check_index(const SafetensorsFile& file, DeepseekSparseAttention& mixer, const torch::Tensor& x, Judge& judge) {
+  torch::NoGradGuard no_grad;
+  const auto index = mixer.index_input(x, 0);
+  const auto indices = file.tensor("aux.indices");
+  judge.identical("indices", with_empty_columns(index_topk(index), indices.size(-1)), indices);
+  const int64_t L = x.size(1);
+  judge.relative("scores", index_scores(index, 0, L, L), file.tensor("aux.scores"), kOutputLimit);
+}
+
+void check_index_loss(const SafetensorsFile& file, const std::string& stage, const torch::Tensor& x, Judge& judge) {
+  auto config = vector_config(file);
+  config.dsa_kl_stage = stage;
+  const auto mixer = build(file, "dsa", config, judge.options.device);
+  std::vector<torch::Tensor> losses;
+  mixer->forward(x.detach(), {.losses = &losses});
+  const auto loss = losses.empty() ? torch::zeros({}) : losses[0];
+  judge.relative("kl_" + stage, loss.reshape({1}), file.tensor("aux.kl_" + stage), kLossLimit);
+  if (!losses.empty()) loss.backward();
+  for (const auto& [name, parameter] : parameters_of(*mixer)) {
+    const auto key = "grad_kl_" + stage + "." + name;
+    if (file.contains(key)) {
+      judge.relative(key, gradient_of(parameter), file.tensor(key), kLossGradientLimit);
+    } else if (parameter.grad().defined()) {  // the loss is the indexer's alone
+      judge.absolute("grad_kl_" + stage + " elsewhere", parameter.grad(), torch::zeros_like(parameter), 0);
+    }
+  }
+}
+
+}  // namespace
 
 void check_attention(const SafetensorsFile& file, Judge& judge) {
   const auto json = metadata_json(file, "config");
@@ -12,26 +77,25 @@ void check_attention(const SafetensorsFile& file, Judge& judge) {
   const auto known = mixer_types();
   if (std::find(known.begin(), known.end(), type) == known.end())
     throw Unsupported{"mixer " + type + " is not in this version"};
-  const double output_limit = judge.reduced() ? 2e-2 : 1e-5, gradient_limit = 5e-5;
+  const double output_limit = judge.reduced() ? 2e-2 : kOutputLimit;
   const auto device = judge.options.device;
   const std::optional<int64_t> window = json.contains("window") && json["window"].is_number()
                                             ? std::optional(json["window"].get<int64_t>())
                                             : std::nullopt;
-  const auto mixer = make_mixer(type, vector_config(file));
-  {
-    torch::NoGradGuard no_grad;
-    for (auto& [name, parameter] : parameters_of(*mixer)) parameter.copy_(file.tensor("param." + name));
-  }
-  mixer->to(device);
-
+  const auto mixer = build(file, type, vector_config(file), device);
   const auto x = file.tensor("x").to(device).set_requires_grad(true);
   const auto y = mixer->forward(x.to(judge.options.dtype), {.window = window, .state = nullptr, .residual = {}});
   judge.relative("y", y, file.tensor("y"), output_limit);
   if (!judge.reduced()) {
     (y * file.tensor("dy").to(device)).sum().backward();
-    judge.relative("grad.x", x.grad(), file.tensor("grad.x"), gradient_limit);
+    judge.relative("grad.x", x.grad(), file.tensor("grad.x"), kGradientLimit);
     for (const auto& [name, parameter] : parameters_of(*mixer)) {
-      judge.relative("grad." + name, parameter.grad(), file.tensor("grad." + name), gradient_limit);
+      judge.relative("grad." + name, gradient_of(parameter), file.tensor("grad." + name), kGradientLimit);
+    }
+    if (auto* nsa = dynamic_cast<NativeSparseAttention*>(mixer.get())) check_branches(file, *nsa, x, judge);
+    if (auto* dsa = dynamic_cast<DeepseekSparseAttention*>(mixer.get())) check_index(file, *dsa, x, judge);
+    for (const char* stage : {"sparse", "dense"}) {
+      if (file.contains(std::string("aux.kl_") + stage)) check_index_loss(file, stage, x, judge);
     }
   }
 

@@ -35,6 +35,8 @@ class Judge {
 nlohmann::json metadata_json(const SafetensorsFile& file, const std::string& key);
 /// The model configuration in metadata `config`, validated; absent fields have their defaults.
 ModelConfig vector_config(const SafetensorsFile& file);
+/// Throws Unsupported if the configuration's layers need a mixer that this version does not have.
+void require_known_mixers(const ModelConfig& config);
 
 /// An `optim` map of a vector file; absent fields have their defaults, others than those of the group are skipped.
 OptimConfig optim_config(const nlohmann::json& json);

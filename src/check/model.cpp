@@ -1,6 +1,9 @@
-// Whole looped models: logits after every loop, loss, gradients, greedy text.
+// Whole looped models: logits after every loop, losses, gradients, greedy text.
+#include <algorithm>
+
 #include "base/error.h"
 #include "check/judge.h"
+#include "config/patterns.h"
 #include "infer/generate.h"
 #include "model/looped_transformer.h"
 
@@ -8,7 +11,9 @@ namespace lt2::check {
 namespace {
 
 std::shared_ptr<LoopedTransformer> build(const SafetensorsFile& file, const Judge& judge, const std::string& prefix) {
-  const auto model = std::make_shared<LoopedTransformer>(vector_config(file));
+  const auto config = vector_config(file);
+  require_known_mixers(config);
+  const auto model = std::make_shared<LoopedTransformer>(config);
   torch::NoGradGuard no_grad;
   for (auto& [name, parameter] : model->official_parameters()) parameter.copy_(file.tensor(prefix + name));
   model->to(judge.options.device);
@@ -29,6 +34,14 @@ torch::Tensor greedy(LoopedTransformer& model, const torch::Tensor& prompt, int6
 
 }  // namespace
 
+void require_known_mixers(const ModelConfig& config) {
+  const auto known = mixer_types();
+  for (const auto& type : layer_types(config.layer_pattern, config.n_layers)) {
+    if (std::find(known.begin(), known.end(), type) == known.end())
+      throw Unsupported{"mixer " + type + " is not in this version"};
+  }
+}
+
 void check_model(const SafetensorsFile& file, Judge& judge) {
   const auto kind = file.metadata().count("kind") ? file.metadata().at("kind") : "";
   if (kind != "lt2") throw Unsupported{"models of kind \"" + kind + "\" are not in this version"};
@@ -41,7 +54,7 @@ void check_model(const SafetensorsFile& file, Judge& judge) {
 
   if (judge.reduced()) {  // looped random weights amplify rounding: whole bf16 models are judged by the loss alone
     torch::NoGradGuard no_grad;
-    return judge.relative("loss", model->loss(tokens, targets).reshape({1}), file.tensor("loss"), 1e-2);
+    return judge.relative("loss", model->losses(tokens, targets).cross_entropy.reshape({1}), file.tensor("loss"), 1e-2);
   }
   const auto loop_hidden = file.tensor("loop_hidden"), loop_logits = file.tensor("loop_logits");
   {
@@ -52,11 +65,23 @@ void check_model(const SafetensorsFile& file, Judge& judge) {
     });
     if (file.contains("logits")) judge.absolute("logits", model->logits(last), file.tensor("logits"), logit_limit);
   }
-  const auto loss = model->loss(tokens, targets);
-  judge.absolute("loss", loss.reshape({1}), file.tensor("loss"), 1e-5);
-  loss.backward();
+  const auto losses = model->losses(tokens, targets);
+  judge.absolute("loss", losses.cross_entropy.reshape({1}), file.tensor("loss"), 1e-5);
+  if (file.contains("kl_loss")) {
+    judge.relative("kl_loss", losses.mixers.defined() ? losses.mixers.reshape({1}) : torch::Tensor(),
+                   file.tensor("kl_loss"), 1e-4);
+  }
+  losses.total.backward();
+  const auto untouched = file.metadata().count("no_gradient")
+                             ? metadata_json(file, "no_gradient").get<std::vector<std::string>>()
+                             : std::vector<std::string>();
   for (const auto& [name, parameter] : model->official_parameters()) {
-    judge.relative("grad." + name, parameter.grad(), file.tensor("grad." + name), gradient_limit);
+    if (std::find(untouched.begin(), untouched.end(), name) != untouched.end()) {
+      // Not even a zero: the optimizer leaves a parameter without a gradient alone, weight decay included.
+      judge.add("no gradient for " + name, parameter.grad().defined() ? 1 : 0, 0, true);
+    } else {
+      judge.relative("grad." + name, parameter.grad(), file.tensor("grad." + name), gradient_limit);
+    }
   }
 
   torch::NoGradGuard no_grad;

@@ -11,7 +11,9 @@
 namespace lt2::check {
 
 void check_training(const SafetensorsFile& file, Judge& judge) {
-  const auto model = std::make_shared<LoopedTransformer>(vector_config(file));
+  const auto config = vector_config(file);
+  require_known_mixers(config);
+  const auto model = std::make_shared<LoopedTransformer>(config);
   {
     torch::NoGradGuard no_grad;
     for (auto& [name, parameter] : model->official_parameters()) parameter.copy_(file.tensor("init." + name));

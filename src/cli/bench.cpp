@@ -2,7 +2,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <fstream>
+#include <optional>
 #include <sstream>
 
 #include "base/cpu.h"
@@ -23,10 +26,11 @@ std::string help() {
          "                 [seconds=S] [label=NAME] [output=FILE] [key.sub=value ...]\n\n"
          "Times the model and prints each figure beside its floor. decode: one token after each context (synthetic "
          "state), floor = bytes of weights and\n"
-         "state over the measured read bandwidth; `of 1k` compares with what these bytes predict from the first "
+         "state over the measured read bandwidth; `of 1st` compares with what these bytes predict from the first "
          "context's own figure. prefill, train:\n"
          "data.seq_len tokens (or contexts=), floor = operations over the measured fp32 rate.\n"
-         "output=FILE appends one JSON line a row. Random weights (config=) are as fast as trained ones.\n\n"
+         "output=FILE appends one JSON line a row. Random weights (config=) are as fast as trained ones.\n"
+         "`lt2 benchmark_prefill` is another name for this command.\n\n"
          "example: lt2 bench config=configs/tiny/hybrid.yaml mode=decode contexts=1k,32k\n";
 }
 
@@ -56,51 +60,84 @@ std::vector<std::string> parse_modes(const std::string& text) {
   return modes;
 }
 
-int run(const Arguments& arguments) {
-  auto words = arguments.words;
+// All that a run of the command needs, read before anything slow.
+struct Request {
+  std::vector<std::string> modes;
+  std::optional<std::vector<int64_t>> contexts;
+  std::optional<int64_t> batch;
+  double seconds = 2;
+  std::string ckpt, config, dtype, label, output;
+
+  bool wants(const char* mode) const { return std::find(modes.begin(), modes.end(), mode) != modes.end(); }
+};
+
+double parse_seconds(const std::string& text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool number = error == std::errc() && end == text.data() + text.size();
+  LT2_CHECK(number && value > 0 && std::isfinite(value), "seconds must be a number above 0; found \"{}\"", text);
+  return value;
+}
+
+int64_t parse_batch(const std::string& text) {
+  const auto counts = parse_counts(text, "batch");
+  LT2_CHECK(counts.size() == 1, "batch must be one number; found \"{}\"", text);
+  return counts[0];
+}
+
+Request take_request(std::vector<std::string>& words) {
   const auto word_or = [&](const char* key, const char* otherwise) {
     const auto value = take_word(words, key);
     return value.empty() ? std::string(otherwise) : value;
   };
-  const auto ckpt = take_word(words, "ckpt"), config = take_word(words, "config"), output = take_word(words, "output");
-  const auto modes = parse_modes(word_or("mode", "train,prefill,decode"));
-  const auto contexts_text = take_word(words, "contexts"), dtype = take_word(words, "dtype");
-  const auto batch_text = take_word(words, "batch"), label = word_or("label", "model");
-  const double seconds = std::stod(word_or("seconds", "2"));
-  auto source = open_model(ckpt, config, words, dtype.empty() ? std::nullopt : std::optional(dtype));
+  Request request{.modes = parse_modes(word_or("mode", "train,prefill,decode")),
+                  .contexts = {},
+                  .batch = {},
+                  .seconds = parse_seconds(word_or("seconds", "2")),
+                  .ckpt = take_word(words, "ckpt"),
+                  .config = take_word(words, "config"),
+                  .dtype = take_word(words, "dtype"),
+                  .label = word_or("label", "model"),
+                  .output = take_word(words, "output")};
+  if (const auto text = take_word(words, "contexts"); !text.empty()) request.contexts = parse_counts(text, "contexts");
+  if (const auto text = take_word(words, "batch"); !text.empty()) request.batch = parse_batch(text);
+  return request;
+}
+
+int run(const Arguments& arguments) {
+  auto words = arguments.words;
+  const auto request = take_request(words);
+  std::ofstream output;
+  if (!request.output.empty()) {
+    output.open(request.output, std::ios::app);
+    LT2_CHECK(output.is_open(), "output: {}: cannot open it for appending", request.output);
+  }
+  auto source = open_model(request.ckpt, request.config, words,
+                           request.dtype.empty() ? std::nullopt : std::optional(request.dtype));
   auto& model = *source.model;
   const auto limits = measure_machine();
   fmt::print("{}, {} threads: {:.0f} GFLOP/s fp32, {:.1f} GB/s read; {} parameters, {} layer calls a token\n",
              cpu_info().name, num_threads(), limits.fma_gflops, limits.read_gbps,
              human_count(static_cast<double>(parameter_count(model))), effective_depth(model));
-  std::vector<SpeedRow> rows;
-  const auto wants = [&](const char* mode) { return std::find(modes.begin(), modes.end(), mode) != modes.end(); };
   print_header();
   const auto keep = [&](const SpeedRow& row) {
     print_row(row);
-    rows.push_back(row);
+    if (!output.is_open()) return;
+    output << to_json(row) << '\n' << std::flush;
+    LT2_CHECK(output.good(), "{}: cannot append to it (disk full?)", request.output);
   };
-  if (wants("train")) {
-    const int64_t batch =
-        batch_text.empty() ? source.config.data.batch_size : parse_counts(batch_text, "batch").front();
-    keep(train_speed(model, label, source.config.data.seq_len, batch, limits, 3));
+  const auto& data = source.config.data;
+  if (request.wants("train"))
+    keep(train_speed(model, request.label, data.seq_len, request.batch.value_or(data.batch_size), limits, 3));
+  if (request.wants("prefill")) {
+    for (const int64_t length : request.contexts.value_or(std::vector<int64_t>{data.seq_len}))
+      keep(prefill_speed(model, request.label, length, request.batch.value_or(1), limits, 3));
   }
-  if (wants("prefill")) {
-    const int64_t batch = batch_text.empty() ? 1 : parse_counts(batch_text, "batch").front();
-    const auto lengths = contexts_text.empty() ? std::vector<int64_t>{source.config.data.seq_len}
-                                               : parse_counts(contexts_text, "contexts");
-    for (const int64_t length : lengths) keep(prefill_speed(model, label, length, batch, limits, 3));
-  }
-  if (wants("decode")) {
-    const int64_t batch = batch_text.empty() ? 1 : parse_counts(batch_text, "batch").front();
-    const auto contexts = parse_counts(contexts_text.empty() ? "1k,2k,4k,8k,16k,32k" : contexts_text, "contexts");
-    for (const auto& row : decode_speed(model, label, contexts, batch, limits, seconds)) keep(row);
-  }
-  if (!output.empty()) {
-    std::ofstream file(output, std::ios::app);
-    for (const auto& row : rows) file << to_json(row) << '\n';
-    file.flush();
-    LT2_CHECK(file.good(), "{}: cannot append to it", output);
+  if (request.wants("decode")) {
+    const auto contexts = request.contexts.value_or(parse_counts("1k,2k,4k,8k,16k,32k", "contexts"));
+    for (const auto& row :
+         decode_speed(model, request.label, contexts, request.batch.value_or(1), limits, request.seconds))
+      keep(row);
   }
   return 0;
 }

@@ -40,10 +40,12 @@ std::string read_prompt(const GenerateConfig& config) {
 }
 
 int run(const Arguments& arguments) {
-  GenerateConfig config;
+  GenerateConfig config, defaults;
   apply_overrides(config, arguments.words, "lt2 generate");
+  for (const auto& line : ignored_fields(collect_fields(config), collect_fields(defaults))) log_info("{}", line);
   LT2_CHECK(!config.ckpt.empty(), "generate: ckpt=DIR is required: a checkpoint folder or a run's dump directory");
   LT2_CHECK(!config.chat, "generate: chat=true is not in this version");
+  LT2_CHECK(config.device != "cuda", "generate: device=cuda is not in this version; leave device out for the CPU");
   const auto source = open_model(config.ckpt, "", {}, config.dtype);
   const auto& tokenizer_config = source.config.data.tokenizer;
   const auto tokenizer = make_tokenizer(tokenizer_config.name, tokenizer_config.path);
@@ -74,6 +76,7 @@ int run(const Arguments& arguments) {
     return stop_signal() == 0;
   });
   fmt::print("{}\n", decoder.finish());
+  std::fflush(stdout);  // the text before the speed, also where both go into one pipe
   const auto prompt = static_cast<double>(request.prompt.size()),
              decoded = static_cast<double>(result.tokens.size()) - 1;
   log_info("prefill {} tokens, {:.1f} tokens/s; decode {} tokens, {:.1f} tokens/s; state {}", request.prompt.size(),

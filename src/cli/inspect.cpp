@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/cpu.h"
 #include "base/error.h"
@@ -14,6 +15,7 @@
 #include "measure/speed.h"
 #include "model/accounting.h"
 #include "ops/simd/isa.h"
+#include "ops/simd/tile_unit.h"
 
 namespace lt2 {
 namespace {
@@ -47,14 +49,22 @@ int inspect_machine(std::vector<std::string> words) {
        {"linear fp32", "linear_recurrence", "causal_attention", "rms_norm, short_conv, rope, swiglu, AdamW"}) {
     fmt::print("{:<44} {}, fp32 multiply-adds\n", op, isa);
   }
-  fmt::print("{:<44} {}, bf16 widened to fp32 multiply-adds\n\n", "linear bf16", isa);
+  const std::string bf16 = tile_unit() ? std::string(tile_unit()->name) : isa + ", bf16 widened to fp32 multiply-adds";
+  fmt::print("{:<44} {}\n\n", "linear bf16", bf16);
   const auto limits = measure_machine();
-  fmt::print("measured         {:.0f} GFLOP/s fp32 multiply-adds, {:.1f} GB/s reading, {} threads\n", limits.fma_gflops,
+  fmt::print("measured         {:.0f} GFLOP/s fp32 multiply-adds, {}{:.1f} GB/s reading, {} threads\n",
+             limits.fma_gflops,
+             limits.bf16_gflops > 0 ? fmt::format("{:.0f} GFLOP/s bf16 products, ", limits.bf16_gflops) : "",
              limits.read_gbps, num_threads());
   if (!output.empty()) {
-    const nlohmann::ordered_json json{
-        {"cpu", cpu.name},        {"cores", allowed_cores()},        {"threads", num_threads()},     {"isa", isa},
-        {"memory_bytes", memory}, {"fma_gflops", limits.fma_gflops}, {"read_gbps", limits.read_gbps}};
+    const nlohmann::ordered_json json{{"cpu", cpu.name},
+                                      {"cores", allowed_cores()},
+                                      {"threads", num_threads()},
+                                      {"isa", isa},
+                                      {"memory_bytes", memory},
+                                      {"fma_gflops", limits.fma_gflops},
+                                      {"bf16_gflops", limits.bf16_gflops},
+                                      {"read_gbps", limits.read_gbps}};
     write_file_atomically(output, json.dump(2) + "\n");
   }
   return 0;
@@ -94,20 +104,18 @@ int inspect_model(const ModelSource& source) {
                human_bytes(weight_bytes_per_token(model, torch::kBFloat16) +
                            static_cast<double>(state_traffic_bytes(model, context, torch::kBFloat16))));
   }
-  fmt::print("\nstate of one layer call, fp32: ");
-  std::string separator;
-  for (const auto& name : std::vector<std::string>{"full", "gdn"}) {
-    for (size_t i = 0; i < model.layers.size(); ++i) {
-      if (model.layers[i]->type != name) continue;
-      fmt::print("{}{} {} after 1k, {} after 32k tokens", separator, name,
-                 human_bytes(static_cast<double>(model.layers[i]->mixer->state_bytes(1024, {}, torch::kFloat32))),
-                 human_bytes(static_cast<double>(model.layers[i]->mixer->state_bytes(32768, {}, torch::kFloat32))));
-      separator = "; ";
-      break;
-    }
+  fmt::print("\nstate of one layer call, fp32\n");
+  std::set<std::string> shown;
+  for (const auto& layer : model.layers) {
+    if (!shown.insert(layer->type).second) continue;
+    const auto bytes = [&](int64_t tokens) {
+      return human_bytes(static_cast<double>(layer->mixer->state_bytes(tokens, {}, torch::kFloat32)));
+    };
+    fmt::print("  {:<10} {:>12} after 1k tokens, {:>12} after 32k, without a window\n", layer->type, bytes(1024),
+               bytes(32768));
   }
   const auto& data = source.config.data;
-  fmt::print("\n\ntraining memory  batch {} x {} tokens\n", data.batch_size, data.seq_len);
+  fmt::print("\ntraining memory  batch {} x {} tokens\n", data.batch_size, data.seq_len);
   const auto memory = training_memory(model, data.batch_size, data.seq_len, model.compute_type);
   const auto line = [](const char* name, int64_t bytes) {
     fmt::print("  {:<28} {:>16}\n", name, human_bytes(static_cast<double>(bytes)));

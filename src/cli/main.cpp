@@ -2,17 +2,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <exception>
+#include <string_view>
 
 #include "base/error.h"
+#include "base/log.h"
+#include "base/torch.h"
+#include "base/units.h"
 #include "cli/command.h"
 #include "ops/runtime.h"
 
 namespace lt2 {
 namespace {
-
-constexpr const char* kVersion = "0.1.0";
 
 std::vector<Command> commands() {
   return {train_command(), generate_command(), inspect_command(), check_command(), bench_command(), report_command()};
@@ -57,12 +60,13 @@ Arguments parse(const Command& command, int argc, char** argv) {
 
 int run(int argc, char** argv) {
   const std::string first = argc > 1 ? argv[1] : "--help";
-  if (first == "--version") return fmt::print("lt2 {}\n", kVersion), 0;
+  if (first == "--version") return fmt::print("lt2 {}\n", LT2_VERSION), 0;
   if (first == "--help" || first == "-h" || first == "help") return fmt::print("{}", overview()), argc > 1 ? 0 : 1;
+  const std::string name = first == "benchmark_prefill" ? "bench" : first;  // the official spelling
   for (const auto& command : commands()) {
-    if (first != command.name) continue;
-    const bool help =
-        std::any_of(argv + 2, argv + argc, [](const char* word) { return std::string(word) == "--help"; });
+    if (name != command.name) continue;
+    const bool help = std::any_of(argv + 2, argv + argc,
+                                  [](const std::string_view word) { return word == "--help" || word == "-h"; });
     if (help) return fmt::print("{}", command.help()), 0;
     const auto arguments = parse(command, argc, argv);
     const char* threads = std::getenv("OMP_NUM_THREADS");
@@ -72,18 +76,35 @@ int run(int argc, char** argv) {
   fail("lt2: unknown command {}; `lt2 --help` lists them", first);
 }
 
+// torch's own errors: the first line says it, a backtrace of ours would not help a user.
+std::string message_of(const c10::Error& error) {
+  const std::string text = error.what_without_backtrace(), line = text.substr(0, text.find('\n'));
+  const std::string advice = "; use a smaller batch, context or model";
+  if (const auto at = line.find("tried to allocate "); at != std::string::npos) {
+    const double bytes = std::strtod(line.c_str() + at + std::strlen("tried to allocate "), nullptr);
+    return fmt::format("out of memory: {} asked for at once{}", human_bytes(bytes), advice);
+  }
+  if (line.find("size calculation overflow") != std::string::npos) return "out of memory" + advice;
+  return "internal: " + line;
+}
+
 }  // namespace
 }  // namespace lt2
 
 int main(int argc, char** argv) {
+  std::string message;
   try {
     return lt2::run(argc, argv);
   } catch (const lt2::Error& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
+    message = error.what();
+  } catch (const c10::Error& error) {
+    message = lt2::message_of(error);
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "error: out of memory; use a smaller batch, context or model\n");
+    message = "out of memory; use a smaller batch, context or model";
   } catch (const std::exception& error) {
-    fmt::print(stderr, "error: internal: {}\n", error.what());
+    message = std::string("internal: ") + error.what();
   }
+  // Into train.log too, if the command opened it.
+  lt2::log_line(lt2::LogLevel::kError, message);
   return 1;
 }

@@ -12,6 +12,9 @@ namespace lt2 {
 
 ModelSource open_model(const std::string& ckpt, const std::string& config_file,
                        const std::vector<std::string>& overrides, const std::optional<std::string>& dtype) {
+  LT2_CHECK(!ckpt.empty() || !config_file.empty() || overrides.empty(),
+            "unexpected argument {}; give ckpt=DIR (trained weights) or config=FILE (initial weights)",
+            overrides.empty() ? "" : overrides[0]);
   LT2_CHECK(ckpt.empty() != config_file.empty(),
             "give either ckpt=DIR (trained weights) or config=FILE (initial weights)");
   const auto type = dtype ? std::optional(parse_dtype(*dtype, "dtype")) : std::nullopt;
@@ -40,11 +43,12 @@ ModelSource open_model(const std::string& ckpt, const std::string& config_file,
 }
 
 std::string take_word(std::vector<std::string>& words, const std::string& key) {
-  const auto found =
-      std::find_if(words.begin(), words.end(), [&](const auto& word) { return word.rfind(key + "=", 0) == 0; });
+  const auto is_key = [&](const std::string& word) { return word.rfind(key + "=", 0) == 0; };
+  const auto found = std::find_if(words.begin(), words.end(), is_key);
   if (found == words.end()) return "";
   const auto value = found->substr(key.size() + 1);
   words.erase(found);
+  LT2_CHECK(std::none_of(words.begin(), words.end(), is_key), "{} is given twice; keep one", key);
   return value;
 }
 

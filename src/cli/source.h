@@ -23,7 +23,7 @@ struct ModelSource {
 ModelSource open_model(const std::string& ckpt, const std::string& config_file,
                        const std::vector<std::string>& overrides, const std::optional<std::string>& dtype);
 
-/// Takes KEY=VALUE out of `words`; empty if it is not there.
+/// Takes KEY=VALUE out of `words`; empty if it is not there. Throws lt2::Error if it is there twice.
 std::string take_word(std::vector<std::string>& words, const std::string& key);
 
 /// "1024,2048" or "1k,32k" -> numbers >= 1. Throws lt2::Error naming `key`.

@@ -1,11 +1,11 @@
 // lt2 train config=FILE key.sub=value ...
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <charconv>
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/threads.h"
+#include "base/signals.h"
 #include "cli/command.h"
 #include "config/train_config.h"
 #include "ops/runtime.h"
@@ -23,7 +23,17 @@ std::string help() {
          describe_fields<TrainConfig>();
 }
 
+void limit_threads(const std::string& text) {
+  int threads = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), threads);
+  LT2_CHECK(error == std::errc() && end == text.data() + text.size() && threads >= 1,
+            "command line: env.OMP_NUM_THREADS must be a whole number >= 1; found \"{}\"", text);
+  init_runtime(threads);
+}
+
 int run(const Arguments& arguments) {
+  // Before anything slow: a signal while the run is being built must save and say how to resume, too.
+  if (!arguments.dry_run) catch_stop_signals();
   std::string file;
   std::vector<std::string> overrides;
   for (const auto& word : arguments.words) {
@@ -39,7 +49,7 @@ int run(const Arguments& arguments) {
   validate(config, &notes, {.world_size = 1, .cuda = torch::cuda::is_available()});
   for (const auto& line : notes.ignored) log_info("{}", line);
   for (const auto& line : notes.warnings) log_warning("{}", line);
-  if (notes.where.on_command_line("env.OMP_NUM_THREADS")) init_runtime(std::stoi(config.env.OMP_NUM_THREADS));
+  if (notes.where.on_command_line("env.OMP_NUM_THREADS")) limit_threads(config.env.OMP_NUM_THREADS);
   if (arguments.dry_run) {
     fmt::print("{}", Trainer::plan(config));
     return 0;

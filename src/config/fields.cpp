@@ -1,6 +1,7 @@
 #include "config/fields.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "base/error.h"
@@ -72,6 +73,7 @@ class Reader {
       }
       LT2_CHECK(number, "{}{}.{} must be a number; found {}", at(weight), field_.key, name, display(weight));
       in_range(*number, field_.key + "." + name, weight);
+      finite(*number, field_.key + "." + name, weight);
       target->emplace_back(name, *number);
     }
   }
@@ -116,12 +118,18 @@ class Reader {
     const auto& check = field_.check;
     const bool low = !check.min || (check.min_open ? number > *check.min : number >= *check.min);
     const bool high = !check.max || (check.max_open ? number < *check.max : number <= *check.max);
-    // nan fails every comparison, so it passes only where no range is asked for.
     LT2_CHECK(low && high, "{}{} must be {}; found {}", at(value), key, range_text(check), display(value));
   }
 
   int64_t checked(int64_t number) const { return in_range(static_cast<double>(number), field_.key, value_), number; }
-  double checked(double number) const { return in_range(number, field_.key, value_), number; }
+  void finite(double number, const std::string& key, const ConfigTree& value) const {
+    LT2_CHECK(std::isfinite(number), "{}{} must be a finite number; found {}", at(value), key, display(value));
+  }
+  double checked(double number) const {
+    in_range(number, field_.key, value_);
+    finite(number, field_.key, value_);
+    return number;
+  }
   std::string checked(const std::string& text) const {
     const auto& words = field_.check.words;
     if (!words.empty() && std::find(words.begin(), words.end(), text) == words.end()) {

@@ -25,7 +25,7 @@ struct Check {
   bool min_open = false, max_open = false;
   std::vector<std::string> words = {};  // text: the allowed values; an untyped map: the allowed keys
   std::string ignored = {};             // why a value other than the default has no effect; empty: it has one
-  bool verbatim = false;                // the command line's text is the value: prompts and paths are not YAML
+  bool verbatim = false;                // the command line's text is the value (null: none): prompts are not YAML
 };
 
 inline Check any() { return {}; }

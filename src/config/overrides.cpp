@@ -87,7 +87,9 @@ void merge_overrides(ConfigTree& tree, const std::vector<std::string>& arguments
     auto over = parse_override(field->key, origin);
     ConfigTree* value = &over;
     while (value->is_map()) value = &value->entries[0].second;
-    *value = escape_references(ConfigTree::quoted(argument.substr(equals + 1)));
+    const auto text = argument.substr(equals + 1);
+    const bool optional = std::holds_alternative<std::optional<std::string>*>(field->target);
+    *value = optional && text == "null" ? ConfigTree() : escape_references(ConfigTree::quoted(text));
     value->origin = origin;
     merge(tree, over);
   }

@@ -13,7 +13,7 @@ namespace lt2 {
 ConfigTree parse_override(const std::string& argument, const std::string& origin);
 
 /// The arguments merged into `tree`, left to right. `where` precedes each in errors. Values of the keys of fields
-/// marked verbatim are taken as they stand, without YAML.
+/// marked verbatim are taken as they stand, without YAML; only null still means null where a field can be null.
 void merge_overrides(ConfigTree& tree, const std::vector<std::string>& arguments, const std::string& where,
                      const std::vector<Field>& fields);
 

@@ -11,6 +11,8 @@
 
 namespace lt2 {
 
+inline constexpr const char* kNotYet = "no effect in this version";
+
 struct ModelConfig {
   int64_t dim = 512, n_layers = 8;
   std::optional<int64_t> head_dim, n_heads, n_kv_heads;  // all three hold values after validate_model
@@ -138,7 +140,8 @@ struct TokenizerConfig {
   void fields(Visit&& visit) {
     visit("name", name, one_of({"bytes", "mock", "sp", "tiktoken", "hf"}), "kind of tokenizer");
     visit("path", path, any(), "its vocabulary file");
-    visit("specials", specials, one_of({"lingua", "llama3"}), "ours: names of tiktoken's special tokens");
+    visit("specials", specials, ignored(one_of({"lingua", "llama3"}), "no tiktoken in this version"),
+          "ours: names of tiktoken's special tokens");
   }
 };
 
@@ -163,7 +166,7 @@ struct DataConfig {
     visit("seed", seed, at_least(0), "seed of source choice and shuffling");
     visit("add_bos", add_bos, any(), "begin every document with BOS");
     visit("add_eos", add_eos, any(), "end every document with EOS");
-    visit("load_async", load_async, ignored(), "load in a background process");
+    visit("load_async", load_async, any(), "load in the background; the data is the same");
     visit("prefetch_size", prefetch_size, at_least(1), "batches in the shuffle buffer");
     visit("tokenizer", tokenizer, any(), "");
   }
@@ -222,10 +225,10 @@ struct DistributedConfig {
     visit("dp_shard", dp_shard, at_least(1), "ranks that share weights and optimizer state");
     visit("dp_replicate", dp_replicate, at_least(1), "replicas; corrected to fit the number of ranks");
     visit("tp_size", tp_size, at_least(1), "tensor parallel ranks");
-    visit("selective_activation_checkpointing", selective_activation_checkpointing, any(),
+    visit("selective_activation_checkpointing", selective_activation_checkpointing, ignored(kNotYet),
           "recompute activations: activation_checkpointing layer");
     visit("compile", compile, ignored(), "torch.compile");
-    visit("fsdp_type", fsdp_type, one_of({"no_shard", "full_shard", "zero1", "zero2"}),
+    visit("fsdp_type", fsdp_type, ignored(one_of({"no_shard", "full_shard", "zero1", "zero2"}), "one process trains"),
           "what is sharded; zero1, zero2 are ours");
     visit("model_dtype", model_dtype, one_of({"fp32", "fp16", "bf16"}),
           "type of the products; master weights are fp32");
@@ -235,9 +238,10 @@ struct DistributedConfig {
     visit("detect_anomaly", detect_anomaly, ignored(), "autograd debugging");
     visit("compile_cache_size_limit", compile_cache_size_limit, ignored(), "torch.compile");
     visit("spawn_method", spawn_method, ignored(), "how Python starts processes");
-    visit("activation_checkpointing", activation_checkpointing, one_of({"none", "loop", "block", "layer"}),
+    visit("activation_checkpointing", activation_checkpointing,
+          ignored(one_of({"none", "loop", "block", "layer"}), kNotYet),
           "ours: what is recomputed in the backward pass");
-    visit("timeout_s", timeout_s, above(0), "ours: seconds a rank waits for the others");
+    visit("timeout_s", timeout_s, ignored(above(0), "one process trains"), "ours: seconds a rank waits for the others");
   }
 };
 
@@ -324,7 +328,7 @@ struct LoggingConfig {
   template <class Visit>
   void fields(Visit&& visit) {
     visit("freq", freq, at_least(1), "log every n steps");
-    visit("acc_freq", acc_freq, at_least(1), "also log every n micro-steps of those steps");
+    visit("acc_freq", acc_freq, ignored(at_least(1), kNotYet), "also log every n micro-steps of those steps");
     visit("wandb", wandb,
           ignored(keys_of({"job_type",
                            "dir",

@@ -1,6 +1,7 @@
 // What no single field can know: whether the fields fit each other, the files named and the machine.
 #include <algorithm>
 #include <cmath>
+#include <regex>
 
 #include "base/error.h"
 #include "config/patterns.h"
@@ -181,6 +182,17 @@ void check_schedule(const TrainConfig& c, Notes* notes, const Where& where) {
   }
 }
 
+void check_decay_exempt(const OptimConfig& optim, const Where& where) {
+  for (const auto& pattern : optim.decay_exempt) {
+    try {
+      std::regex{pattern};
+    } catch (const std::regex_error& error) {
+      fail("{}optim.decay_exempt must hold regular expressions; found \"{}\" ({})",
+           where.prefix({"optim.decay_exempt"}), pattern, error.what());
+    }
+  }
+}
+
 // ---- Machine ----
 
 void check_distributed(TrainConfig& c, Notes* notes, const ValidateOptions& options, const Where& where) {
@@ -261,6 +273,7 @@ void validate(TrainConfig& config, Notes* notes, const ValidateOptions& options)
   config.model.max_seqlen = config.data.seq_len;
   validate_model(config.model, where);
   check_schedule(config, notes, where);
+  check_decay_exempt(config.optim, where);
   check_distributed(config, notes, options, where);
   check_data(config, where);
 }

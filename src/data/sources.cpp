@@ -106,11 +106,8 @@ FilePart share_of_text(const fs::path& path, int64_t end, int64_t rank, int64_t 
 
 FilePart part_of_single_file(const fs::path& path, double held_back, int64_t rank, int64_t world) {
   check_kind(path);
-  int64_t end = held_back_begin(path, held_back);
-  if (end == 0) {
-    log_warning("{}: a single line; nothing is held back for validation", path.string());
-    end = size_of(path);
-  }
+  // A single line is trained on whole; validation_parts refuses it.
+  const int64_t border = held_back_begin(path, held_back), end = border > 0 ? border : size_of(path);
   if (path.extension() == ".txt") return share_of_text(path, end, rank, world);
   return {.path = path.string(), .end = end, .block_size = world, .offset = rank, .is_file = true};
 }

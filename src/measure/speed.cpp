@@ -46,7 +46,9 @@ double time_runs(int64_t repeats, Body body) {
 
 }  // namespace
 
-MachineLimits measure_machine() { return {.fma_gflops = measure_fma_gflops(), .read_gbps = measure_read_gbps()}; }
+MachineLimits measure_machine() {
+  return {.fma_gflops = measure_fma_gflops(), .bf16_gflops = measure_bf16_gflops(), .read_gbps = measure_read_gbps()};
+}
 
 std::vector<SpeedRow> decode_speed(LoopedTransformer& model, const std::string& label,
                                    const std::vector<int64_t>& contexts, int64_t batch, const MachineLimits& limits,
@@ -102,7 +104,7 @@ SpeedRow prefill_speed(LoopedTransformer& model, const std::string& label, int64
   const double output = 2.0 * static_cast<double>(model.config().dim * model.config().vocab_size);
   const double flops =
       forward_flops_per_token(model, (context + 1) / 2) - output * (1 - pieces / static_cast<double>(context));
-  row.floor_tokens_per_s = limits.fma_gflops * 1e9 / flops;
+  row.floor_tokens_per_s = limits.product_gflops(model.compute_type) * 1e9 / flops;
   row.share = row.tokens_per_s / row.floor_tokens_per_s;
   row.state_bytes = batch * state_bytes(model, context, model.compute_type);
   return row;
@@ -122,7 +124,7 @@ SpeedRow train_speed(LoopedTransformer& model, const std::string& label, int64_t
   });
   SpeedRow row{.mode = "train", .model = label, .context = seq_len, .batch = batch, .dtype = dtype_name(model)};
   row.tokens_per_s = static_cast<double>(batch * seq_len) / seconds;
-  row.floor_tokens_per_s = limits.fma_gflops * 1e9 / training_flops_per_token(model, seq_len);
+  row.floor_tokens_per_s = limits.product_gflops(model.compute_type) * 1e9 / training_flops_per_token(model, seq_len);
   row.share = row.tokens_per_s / row.floor_tokens_per_s;
   return row;
 }

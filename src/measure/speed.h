@@ -11,8 +11,14 @@ namespace lt2 {
 
 /// What the machine can do, measured in this process.
 struct MachineLimits {
-  double fma_gflops = 0;  // fp32 fused multiply-adds, all threads
-  double read_gbps = 0;   // streaming reads, all threads, in 10^9 bytes
+  double fma_gflops = 0;   // fp32 fused multiply-adds, all threads
+  double bf16_gflops = 0;  // bf16 products on the processor's own unit; 0: it has none
+  double read_gbps = 0;    // streaming reads, all threads, in 10^9 bytes
+
+  /// Of products in this type: bf16 without a unit runs as fp32 multiply-adds.
+  double product_gflops(torch::ScalarType type) const {
+    return type == torch::kBFloat16 && bf16_gflops > 0 ? bf16_gflops : fma_gflops;
+  }
 };
 MachineLimits measure_machine();
 
@@ -33,8 +39,7 @@ struct SpeedRow {
 std::vector<SpeedRow> decode_speed(LoopedTransformer& model, const std::string& label,
                                    const std::vector<int64_t>& contexts, int64_t batch, const MachineLimits& limits,
                                    double seconds_per_row);
-/// A whole prompt of `context` tokens from an empty state. Floor: operations over the fp32 rate (bf16 units where the
-/// processor has them are faster).
+/// A whole prompt of `context` tokens from an empty state. Floor: operations over the rate of products in its type.
 SpeedRow prefill_speed(LoopedTransformer& model, const std::string& label, int64_t context, int64_t batch,
                        const MachineLimits& limits, int64_t repeats);
 /// Forward, backward and AdamW on one micro-batch.

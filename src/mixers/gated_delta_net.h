@@ -2,24 +2,16 @@
 // `gdn`: Gated DeltaNet. A matrix memory per head, scalar decay, delta write; short convolutions in front, gated norm
 // behind. Source: arXiv 2412.06464; parameter names and initialisation as in the official layer (LINEAR section 5.1 of
 // the LT2 description).
-#include "mixers/linear_state.h"
-#include "mixers/mixer.h"
-#include "mixers/parts.h"
-#include "ops/linear/op.h"
+#include "mixers/linear_mixer.h"
 
 namespace lt2 {
 
 // D model dim, H heads, K key dim = int(0.75 D) / H (or gdn_head_dim), V value dim = 2 K (or gdn_expand_v K)
-class GatedDeltaNet : public Mixer {
+class GatedDeltaNet : public LinearMixer {
  public:
   explicit GatedDeltaNet(const ModelConfig& config);
   torch::Tensor forward(const torch::Tensor& x, const MixerCall& call) override;
-  std::unique_ptr<MixerState> make_state(const StateOptions& options) const override;
-  int64_t state_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const override;
-  int64_t state_traffic_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const override;
-  double flops_per_token(int64_t context, std::optional<int64_t> window) const override;
   int64_t saved_elements_per_token() const override;
-  void initialise(Initialiser& init) override;
 
   Linear q_proj{nullptr}, k_proj{nullptr};           // [H K, D]
   Linear v_proj{nullptr}, g_proj{nullptr};           // [H V, D]
@@ -31,7 +23,7 @@ class GatedDeltaNet : public Mixer {
   torch::Tensor A_log, dt_bias;                      // [H]         always fp32
 
  private:
-  int64_t dim_, heads_, key_dim_, value_dim_;
+  void initialise_weights(Initialiser& init) override;
   bool allow_neg_eigval_;
 };
 

@@ -1,97 +1,118 @@
 #include "mixers/kv_state.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace lt2 {
 namespace {
 
-// Rows beyond the window: dropping old rows moves the kept ones to the front, once per this many tokens instead of at
-// every token.
-int64_t window_slack(int64_t window) { return std::max<int64_t>(64, window / 8); }
+constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
+
+/// Rows of a full buffer. Beyond the window: dropping old rows moves the kept ones to the front, once per this many
+/// tokens instead of at every token.
+int64_t row_limit(std::optional<int64_t> window) {
+  if (!window || *window > kUnlimited / 2) return kUnlimited;
+  return *window - 1 + std::max<int64_t>(64, *window / 8);
+}
 
 }  // namespace
 
-KvState::KvState(const StateOptions& options, int64_t kv_heads, int64_t head_dim)
-    : options_(options), kv_heads_(kv_heads), head_dim_(head_dim) {}
+TokenRows::TokenRows(const StateOptions& options, int64_t heads, int64_t width)
+    : options_(options), heads_(heads), width_(width), limit_(row_limit(options.window)) {}
 
-int64_t KvState::kept_rows() const { return options_.window ? std::min(rows_, *options_.window - 1) : rows_; }
-
-void KvState::make_room(int64_t tokens) {
-  const int64_t capacity = k_.defined() ? k_.size(2) : 0;
-  if (rows_ + tokens <= capacity) return;
-  const int64_t kept = kept_rows();
-  const auto newest = [&](const torch::Tensor& t) { return t.narrow(2, rows_ - kept, kept); };
-  int64_t wanted;
-  if (options_.window) {
-    wanted = std::max(kept + tokens, std::min(*options_.window, std::max(options_.reserve_tokens, kept + tokens)) +
-                                         window_slack(*options_.window));
-  } else {
-    wanted = std::max({rows_ + tokens, options_.reserve_tokens, capacity * 2});
-  }
-  if (wanted <= capacity && kept > 0) {  // a window: move the kept rows to the front (they may overlap their old place)
-    k_.narrow(2, 0, kept).copy_(newest(k_).clone());
-    v_.narrow(2, 0, kept).copy_(newest(v_).clone());
-  } else if (wanted > capacity) {
-    const auto grown = [&](const torch::Tensor& old) {
-      auto t = torch::empty({options_.batch, kv_heads_, wanted, head_dim_},
-                            torch::dtype(options_.dtype).device(options_.device));
-      if (kept > 0) t.narrow(2, 0, kept).copy_(newest(old));
-      return t;
-    };
-    const auto k = grown(k_), v = grown(v_);
-    k_ = k;
-    v_ = v;
-  }
-  rows_ = kept;
+int64_t TokenRows::kept_after(int64_t tokens, std::optional<int64_t> window) {
+  return window ? std::min(tokens, *window - 1) : tokens;
 }
 
-KvState::Keys KvState::append(const torch::Tensor& k, const torch::Tensor& v) {
-  const int64_t L = k.size(1);
+int64_t TokenRows::kept() const { return kept_after(rows_, options_.window); }
+
+torch::Tensor TokenRows::view() const { return data_.defined() ? newest(kept()) : torch::Tensor(); }
+
+void TokenRows::move_to(int64_t capacity, int64_t count) {
+  auto data = data_;
+  if (!data_.defined() || data_.size(2) < capacity) {
+    data =
+        torch::empty({options_.batch, heads_, capacity, width_}, torch::dtype(options_.dtype).device(options_.device));
+  }
+  if (count > 0) {
+    const auto from = newest(count);
+    // Within one buffer the old and the new place may overlap.
+    data.narrow(2, 0, count).copy_(data.is_same(data_) ? from.clone() : from);
+  }
+  data_ = data;
+  rows_ = count;
+}
+
+void TokenRows::make_room(int64_t tokens) {
+  const int64_t capacity = data_.defined() ? data_.size(2) : 0;
+  if (rows_ + tokens <= capacity) return;
+  const int64_t wanted = std::max({rows_ + tokens, options_.reserve_tokens, capacity * 2});
+  move_to(std::min(wanted, limit_), kept());
+}
+
+torch::Tensor TokenRows::append(const torch::Tensor& rows) {
+  const int64_t L = rows.size(1), old = kept();
+  const auto added = rows.transpose(1, 2);
+  if (old + L > limit_) {
+    // A long piece: its tokens see old and new rows side by side in memory of this call only.
+    const auto all = old > 0 ? torch::cat({newest(old), added.to(options_.dtype)}, 2) : added.to(options_.dtype);
+    const int64_t last = kept_after(old + L, options_.window);
+    move_to(limit_, 0);
+    data_.narrow(2, 0, last).copy_(all.narrow(2, old + L - last, last));
+    rows_ = last;
+    return all.transpose(1, 2);
+  }
   make_room(L);
-  k_.narrow(2, rows_, L).copy_(k.transpose(1, 2));
-  v_.narrow(2, rows_, L).copy_(v.transpose(1, 2));
-  const int64_t visible = kept_rows() + L, begin = rows_ + L - visible;
+  data_.narrow(2, rows_, L).copy_(added);
   rows_ += L;
-  position += L;
-  const auto rows = [&](const torch::Tensor& t) { return t.narrow(2, begin, visible).transpose(1, 2); };
-  return {rows(k_), rows(v_), position - visible};
+  return newest(old + L).transpose(1, 2);
+}
+
+void TokenRows::restore(const NamedTensors& tensors, const std::string& name, int64_t position) {
+  data_ = torch::Tensor();
+  rows_ = 0;
+  if (position == 0) return;
+  const int64_t count = kept_after(position, options_.window);
+  const auto saved = take(tensors, name, {options_.batch, heads_, count, width_});
+  move_to(std::min(std::max(count, options_.reserve_tokens), limit_), 0);
+  data_.narrow(2, 0, count).copy_(saved);
+  rows_ = count;
+}
+
+void TokenRows::fill_synthetic(int64_t position) {
+  const auto values = torch::full({}, 0.01, torch::dtype(options_.dtype).device(options_.device))
+                          .expand({options_.batch, heads_, kept_after(position, options_.window), width_});
+  restore({{"rows", values}}, "rows", position);
+}
+
+KvState::KvState(const StateOptions& options, int64_t kv_heads, int64_t head_dim)
+    : k_(options, kv_heads, head_dim), v_(options, kv_heads, head_dim) {}
+
+KvState::Keys KvState::append(const torch::Tensor& k, const torch::Tensor& v) {
+  const auto keys = k_.append(k), values = v_.append(v);
+  position += k.size(1);
+  return {keys, values, position - keys.size(1)};
 }
 
 NamedTensors KvState::tensors() const {
-  if (!k_.defined()) return {};
-  const int64_t kept = kept_rows();
-  return {{"k", k_.narrow(2, rows_ - kept, kept)}, {"v", v_.narrow(2, rows_ - kept, kept)}};
+  if (position == 0) return {};
+  return {{"k", k_.view()}, {"v", v_.view()}};
 }
 
 void KvState::restore(const NamedTensors& tensors, int64_t new_position) {
+  k_.restore(tensors, "k", new_position);
+  v_.restore(tensors, "v", new_position);
   position = new_position;
-  rows_ = 0;
-  k_ = v_ = torch::Tensor();
-  if (new_position == 0) return;
-  rows_ = options_.window ? std::min(new_position, *options_.window - 1) : new_position;
-  const std::vector<int64_t> shape{options_.batch, kv_heads_, rows_, head_dim_};
-  const auto load = [&](const char* name) {
-    const int64_t capacity =
-        std::max(rows_, options_.window ? rows_ + window_slack(*options_.window) : options_.reserve_tokens);
-    auto t = torch::empty({options_.batch, kv_heads_, capacity, head_dim_},
-                          torch::dtype(options_.dtype).device(options_.device));
-    t.narrow(2, 0, rows_).copy_(take(tensors, name, shape));
-    return t;
-  };
-  k_ = load("k");
-  v_ = load("v");
 }
 
 void KvState::fill_synthetic(int64_t tokens) {
-  const int64_t rows = options_.window ? std::min(tokens, *options_.window - 1) : tokens;
-  const auto values = torch::full({options_.batch, kv_heads_, rows, head_dim_}, 0.01,
-                                  torch::dtype(options_.dtype).device(options_.device));
-  restore({{"k", values}, {"v", values}}, tokens);
+  k_.fill_synthetic(tokens);
+  v_.fill_synthetic(tokens);
+  position = tokens;
 }
 
 int64_t KvState::bytes_after(int64_t tokens, std::optional<int64_t> window, int64_t width, torch::ScalarType dtype) {
-  const int64_t rows = window ? std::min(tokens, *window - 1) : tokens;
-  return 2 * rows * width * static_cast<int64_t>(c10::elementSize(dtype));
+  return 2 * TokenRows::kept_after(tokens, window) * width * static_cast<int64_t>(c10::elementSize(dtype));
 }
 
 }  // namespace lt2

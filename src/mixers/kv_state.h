@@ -4,12 +4,44 @@
 
 namespace lt2 {
 
+/// Rows of the tokens seen, per head: all of them, or as many of the newest as a window's next token may see. With a
+/// window the memory is bounded by window - 1 rows and some slack, however long the pieces are.
+class TokenRows {
+ public:
+  TokenRows(const StateOptions& options, int64_t heads, int64_t width);
+
+  /// Rows that the next token may still see: all, or the last window - 1.
+  int64_t kept() const;
+  /// Appends rows [B, L, heads, width] and returns every row that one of their tokens may see, [B, S, heads, width],
+  /// the new ones last. Valid until the next call.
+  torch::Tensor append(const torch::Tensor& rows);
+  /// The kept rows [B, heads, kept, width], a view; undefined before the first append.
+  torch::Tensor view() const;
+  /// Replaces everything by `name` of `tensors`: what view() gave after `position` tokens.
+  void restore(const NamedTensors& tensors, const std::string& name, int64_t position);
+  /// As restore, with 0.01 everywhere.
+  void fill_synthetic(int64_t position);
+  static int64_t kept_after(int64_t tokens, std::optional<int64_t> window);
+
+ private:
+  void make_room(int64_t tokens);
+  /// A buffer of at least `rows` rows with the newest `kept` ones at its front.
+  void move_to(int64_t capacity, int64_t kept);
+  torch::Tensor newest(int64_t count) const { return data_.narrow(2, rows_ - count, count); }
+
+  StateOptions options_;
+  int64_t heads_, width_;
+  int64_t limit_;       // of the capacity
+  torch::Tensor data_;  // [B, heads, capacity, width]
+  int64_t rows_ = 0;    // in use; the last one is the newest token
+};
+
 class KvState : public MixerState {
  public:
   KvState(const StateOptions& options, int64_t kv_heads, int64_t head_dim);
 
   struct Keys {
-    torch::Tensor k, v;      // [B, S, Hk, E] views of the cache, the new tokens last
+    torch::Tensor k, v;      // [B, S, Hk, E] the new tokens last; valid until the next append
     int64_t first_position;  // of row 0
   };
   /// Appends the rotated keys and the values of the next tokens, k, v [B, L, Hk, E], and returns every row that one of
@@ -22,14 +54,7 @@ class KvState : public MixerState {
   static int64_t bytes_after(int64_t tokens, std::optional<int64_t> window, int64_t width, torch::ScalarType dtype);
 
  private:
-  void make_room(int64_t tokens);
-  /// Rows that the next token may still see: all, or the last window - 1.
-  int64_t kept_rows() const;
-
-  StateOptions options_;
-  int64_t kv_heads_, head_dim_;
-  torch::Tensor k_, v_;  // [B, Hk, capacity, E]
-  int64_t rows_ = 0;     // in use; the last one is the newest token
+  TokenRows k_, v_;
 };
 
 }  // namespace lt2

@@ -31,4 +31,9 @@ void LinearState::fill_synthetic(int64_t tokens) {
   for (auto& tail : tails) tail.fill_(0.01);
 }
 
+torch::Tensor LinearState::set_aside() {
+  if (!aside_.defined()) aside_ = torch::empty_like(S);
+  return aside_.copy_(S);
+}
+
 }  // namespace lt2

@@ -8,17 +8,22 @@ class LinearState : public MixerState {
  public:
   /// `convolutions`: name and channels of each; the tails hold the last `tail_rows` inputs.
   LinearState(const StateOptions& options, int64_t heads, int64_t key_dim, int64_t value_dim,
-              std::vector<std::pair<std::string, int64_t>> convolutions, int64_t tail_rows = 3);
+              std::vector<std::pair<std::string, int64_t>> convolutions, int64_t tail_rows);
 
   NamedTensors tensors() const override;
   void restore(const NamedTensors& tensors, int64_t position) override;
   void fill_synthetic(int64_t tokens) override;
+
+  /// Copies S aside, for a reader after S has moved on: into a buffer made at the first call and kept. No part of
+  /// tensors().
+  torch::Tensor set_aside();
 
   torch::Tensor S;                   // [B, H, K, V] fp32
   std::vector<torch::Tensor> tails;  // [B, tail_rows, channels] each, oldest first
 
  private:
   std::vector<std::pair<std::string, int64_t>> convolutions_;
+  torch::Tensor aside_;  // as S; undefined before the first set_aside()
 };
 
 }  // namespace lt2

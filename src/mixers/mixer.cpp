@@ -4,8 +4,18 @@
 #include <map>
 
 #include "base/error.h"
+#include "mixers/deepseek_sparse_attention.h"
+#include "mixers/delta_net.h"
 #include "mixers/full_attention.h"
 #include "mixers/gated_delta_net.h"
+#include "mixers/gated_linear_attention.h"
+#include "mixers/hgrn2.h"
+#include "mixers/kimi_delta_attention.h"
+#include "mixers/latent_attention.h"
+#include "mixers/linear_attention.h"
+#include "mixers/mamba2.h"
+#include "mixers/native_sparse_attention.h"
+#include "mixers/retention.h"
 
 namespace lt2 {
 namespace {
@@ -17,6 +27,16 @@ const std::map<std::string, Factory>& registry() {
   static const std::map<std::string, Factory> mixers{
       {"full", [](const ModelConfig& c) { return std::make_shared<FullAttention>(c); }},
       {"gdn", [](const ModelConfig& c) { return std::make_shared<GatedDeltaNet>(c); }},
+      {"kda", [](const ModelConfig& c) { return std::make_shared<KimiDeltaAttention>(c); }},
+      {"deltanet", [](const ModelConfig& c) { return std::make_shared<DeltaNet>(c); }},
+      {"mamba2", [](const ModelConfig& c) { return std::make_shared<Mamba2>(c); }},
+      {"retnet", [](const ModelConfig& c) { return std::make_shared<Retention>(c); }},
+      {"hgrn2", [](const ModelConfig& c) { return std::make_shared<Hgrn2>(c); }},
+      {"gla", [](const ModelConfig& c) { return std::make_shared<GatedLinearAttention>(c); }},
+      {"la", [](const ModelConfig& c) { return std::make_shared<LinearAttention>(c); }},
+      {"mla", [](const ModelConfig& c) { return std::make_shared<LatentAttention>(c); }},
+      {"nsa", [](const ModelConfig& c) { return std::make_shared<NativeSparseAttention>(c); }},
+      {"dsa", [](const ModelConfig& c) { return std::make_shared<DeepseekSparseAttention>(c); }},
   };
   return mixers;
 }

@@ -45,7 +45,7 @@ struct StateOptions {
 };
 
 /// What a linear mixer hands to its next loop under `state_carry: token`: the inputs of its recurrence, which the next
-/// loop reads with its own queries. Source: docs/architecture.md, "State carried across loops" (ours, not the paper's).
+/// loop reads with its own queries. Without gradients that read may overwrite `state`: keep a carry no longer. Source: docs/architecture.md, "State carried across loops" (ours, not the paper's).
 struct LoopCarry {
   torch::Tensor k, v, g, beta;  // as LinearRecurrenceInput has them; all undefined before the first loop
   torch::Tensor state;          // [B, H, K, V] fp32 before these tokens; undefined: zero

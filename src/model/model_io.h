@@ -14,7 +14,8 @@ namespace lt2 {
 /// All step folders under `checkpoints`, whole or not, ascending by step.
 std::vector<std::filesystem::path> step_folders(const std::filesystem::path& checkpoints);
 
-/// Step folders under `checkpoints` that are complete (the files that checksums.json lists have their sizes), ascending by step.
+/// Step folders under `checkpoints` that are complete (the files that checksums.json lists have their sizes), ascending
+/// by step.
 std::vector<std::filesystem::path> complete_checkpoints(const std::filesystem::path& checkpoints);
 
 /// The folder with model.safetensors meant by what a user typed: a step folder, a folder of step folders, or a run's

@@ -1,5 +1,6 @@
 #include "ops/tensor_pool.h"
 
+#include <c10/core/CPUAllocator.h>
 #include <sys/mman.h>
 #include <torch/version.h>
 

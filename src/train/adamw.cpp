@@ -1,6 +1,8 @@
 #include "train/adamw.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/threads.h"
@@ -11,6 +13,20 @@ namespace {
 
 // Fixed pieces: the sum of squares must not depend on the number of threads.
 constexpr int64_t kPiece = 1 << 16;
+
+double squares_of(const torch::Tensor& tensor) {
+  if (!tensor.is_cpu()) return tensor.to(torch::kFloat64).square().sum().item<double>();
+  const auto x = tensor.contiguous();
+  const int64_t n = x.numel(), pieces = (n + kPiece - 1) / kPiece;
+  std::vector<double> parts(static_cast<size_t>(pieces));
+  parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      parts[static_cast<size_t>(i)] =
+          sum_of_squares(x.data_ptr<float>() + i * kPiece, std::min(kPiece, n - i * kPiece));
+    }
+  });
+  return std::accumulate(parts.begin(), parts.end(), 0.0);
+}
 
 }  // namespace
 
@@ -27,23 +43,14 @@ AdamW::AdamW(NamedTensors parameters, const OptimConfig& config) : config_(confi
 double AdamW::gradient_norm() const {
   double sum = 0;
   for (const auto& slot : slots_) {
-    const auto& grad = slot.parameter.grad();
-    if (!grad.defined()) continue;
-    if (!grad.is_cpu()) {
-      sum += grad.to(torch::kFloat64).square().sum().item<double>();
-      continue;
-    }
-    const auto g = grad.contiguous();
-    const int64_t n = g.numel(), pieces = (n + kPiece - 1) / kPiece;
-    std::vector<double> parts(static_cast<size_t>(pieces));
-    parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        parts[static_cast<size_t>(i)] =
-            sum_of_squares(g.data_ptr<float>() + i * kPiece, std::min(kPiece, n - i * kPiece));
-      }
-    });
-    for (const double part : parts) sum += part;
+    if (slot.parameter.grad().defined()) sum += squares_of(slot.parameter.grad());
   }
+  return std::sqrt(sum);
+}
+
+double AdamW::parameter_norm() const {
+  double sum = 0;
+  for (const auto& slot : slots_) sum += squares_of(slot.parameter.detach());
   return std::sqrt(sum);
 }
 

@@ -4,8 +4,8 @@
 //     p = p (1 - lr wd);  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 //     p = p - lr (m / (1 - b1^n)) / (sqrt(v) / sqrt(1 - b2^n) + eps)        n: this parameter's own step count
 //
-// A parameter without a gradient is skipped: no decay, no moments, no count. Source: TRAINING section 4 of the LT2
-// description.
+// A parameter without a gradient is skipped: no decay, no moments, no count. Source: arXiv 1711.05101, in
+// the order of torch.optim.AdamW.
 #include <regex>
 #include <string>
 #include <vector>
@@ -24,6 +24,8 @@ class AdamW {
 
   /// Global L2 norm of all gradients, in fp32 with fp64 sums.
   double gradient_norm() const;
+  /// The same of all parameters: not finite if any of their elements is not.
+  double parameter_norm() const;
   /// One step with the gradients scaled by `gradient_scale` (clipping) and this learning rate. Leaves the gradients as
   /// they are.
   void step(double lr, double gradient_scale);

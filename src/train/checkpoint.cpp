@@ -20,21 +20,22 @@ fs::path checkpoint_folder(const fs::path& checkpoints, int64_t step) {
 
 void save_checkpoint(const fs::path& folder, const LoopedTransformer& model, const AdamW& optimizer,
                      const std::string& params_json, const TrainState& state) {
-  fs::create_directories(folder.parent_path());
-  if (fs::exists(folder)) fs::remove_all(folder);
-  write_folder_atomically(folder, [&](const fs::path& aside) {
+  make_folders(folder.parent_path(), "checkpoint.path");
+  const auto fill = [&](const fs::path& aside) {
     write_safetensors(aside / "model.safetensors", model.official_parameters(), {{"format", "pt"}});
     write_safetensors(aside / "optimizer.safetensors", optimizer.state(), {{"format", "pt"}});
     write_file_atomically(aside / "params.json", params_json);
     // The loader's state holds 128-bit integers, which JSON libraries cut: it travels as text.
     const nlohmann::ordered_json json{{"step", state.step},
                                       {"acc_step", 0},
+                                      {"tokens", state.tokens},
                                       {"draws", state.draws},
                                       {"skipped_steps", state.skipped_steps},
                                       {"data_loader_state", state.loader}};
     write_file_atomically(aside / "train_state.json", json.dump(2) + "\n");
     write_checksums(aside);
-  });
+  };
+  write_folder_atomically(folder, fill, IfThere::kReplace);
 }
 
 TrainState load_checkpoint(const fs::path& folder, LoopedTransformer& model, AdamW& optimizer) {
@@ -48,27 +49,29 @@ TrainState load_checkpoint(const fs::path& folder, LoopedTransformer& model, Ada
   LT2_CHECK(json.is_object() && json.contains("step") && json.contains("data_loader_state"),
             "{}: expected an object with step and data_loader_state", path.string());
   return {.step = json.at("step").get<int64_t>(),
+          .tokens = json.value("tokens", int64_t{0}),
           .draws = json.value("draws", int64_t{0}),
           .skipped_steps = json.value("skipped_steps", int64_t{0}),
           .loader = json.at("data_loader_state").get<std::string>()};
 }
 
-void prune_checkpoints(const fs::path& checkpoints, int64_t dump_every, int64_t dump_keep, int64_t eval_every,
-                       int64_t eval_keep) {
-  const auto folders = complete_checkpoints(checkpoints);
+void prune_checkpoints(const fs::path& checkpoints, int64_t step, const CheckpointConfig& config) {
+  auto folders = complete_checkpoints(checkpoints);
+  const auto step_of = [](const fs::path& folder) { return std::stoll(folder.filename().string()); };
+  std::erase_if(folders, [&](const fs::path& folder) { return step_of(folder) > step; });
   std::set<fs::path> kept, candidates;
   const auto sort_out = [&](int64_t every, int64_t keep) {
     std::vector<fs::path> kind;
     for (const auto& folder : folders) {
-      if (every > 0 && std::stoll(folder.filename().string()) % every == 0) kind.push_back(folder);
+      if (step_of(folder) % every == 0) kind.push_back(folder);
     }
     const size_t first =
         keep > 0 && kind.size() > static_cast<size_t>(keep) ? kind.size() - static_cast<size_t>(keep) : 0;
     candidates.insert(kind.begin(), kind.end());
     kept.insert(kind.begin() + static_cast<std::ptrdiff_t>(first), kind.end());
   };
-  sort_out(dump_every, dump_keep);
-  sort_out(eval_every, eval_keep);
+  sort_out(config.dump.every, config.dump.keep);
+  sort_out(config.eval.every, config.eval.keep);
   for (const auto& folder : candidates) {
     if (kept.count(folder)) continue;
     std::error_code error;

@@ -12,6 +12,7 @@ namespace lt2 {
 /// What a run remembers beside tensors.
 struct TrainState {
   int64_t step = 0;           // optimizer steps done
+  int64_t tokens = 0;         // trained on
   int64_t draws = 0;          // patterns drawn by random layouts
   int64_t skipped_steps = 0;  // steps without an update because a loss or gradient was not finite
   std::string loader;         // the loader's state, JSON text
@@ -21,8 +22,8 @@ struct TrainState {
 std::filesystem::path checkpoint_folder(const std::filesystem::path& checkpoints, int64_t step);
 
 /// Writes the folder aside and renames it: it is either whole or not there. `params_json` is the resolved
-/// configuration. Replaces a folder of the same step. Throws lt2::Error (disk full, ...) and leaves earlier checkpoints
-/// alone.
+/// configuration. Replaces a folder of the same step once the new one is whole. Throws lt2::Error (disk full, ...) and
+/// leaves earlier checkpoints alone.
 void save_checkpoint(const std::filesystem::path& folder, const LoopedTransformer& model, const AdamW& optimizer,
                      const std::string& params_json, const TrainState& state);
 
@@ -30,9 +31,9 @@ void save_checkpoint(const std::filesystem::path& folder, const LoopedTransforme
 /// lt2::Error naming what does not fit.
 TrainState load_checkpoint(const std::filesystem::path& folder, LoopedTransformer& model, AdamW& optimizer);
 
-/// Keeps the newest `keep` folders whose step is a multiple of `every`, and of the validation folders likewise; folders
-/// that are a multiple of neither stay, as does everything when keep <= 0.
-void prune_checkpoints(const std::filesystem::path& checkpoints, int64_t dump_every, int64_t dump_keep,
-                       int64_t eval_every, int64_t eval_keep);
+/// Of the folders up to `step` keeps the newest `keep` whose step is a multiple of `every`, and of the validation
+/// folders likewise. Folders that are a multiple of neither stay, as does everything when keep <= 0, and those beyond
+/// `step`: they were damaged when the run was resumed, so they must not count as the newest.
+void prune_checkpoints(const std::filesystem::path& checkpoints, int64_t step, const CheckpointConfig& config);
 
 }  // namespace lt2

@@ -76,8 +76,9 @@ void MetricsLog::write(const StepMetrics& m) {
       {"memory/num_ooms", 0},
       {"memory/power_draw", 0},
       {"loss/out", m.loss},
-      {"created_at", utc_timestamp()},
   };
+  if (m.indexer_loss > 0) line["loss/indexer"] = m.indexer_loss;
+  line["created_at"] = utc_timestamp();
   append_line(path_, line.dump());
 }
 

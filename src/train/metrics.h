@@ -15,7 +15,11 @@ double resident_gib();
 /// What one line of metrics.jsonl tells.
 struct StepMetrics {
   int64_t global_step = 0, total_tokens = 0, loops = 1;
-  double tokens_per_s = 0, flops = 0, iteration_s = 0, data_s = 0, gradient_norm = 0, lr = 0, loss = 0;
+  double tokens_per_s = 0, flops = 0;          // over the steps since the last line
+  double iteration_s = 0;                      // of the last of them
+  double data_s = 0;                           // waited for data in all of them
+  double gradient_norm = 0, lr = 0, loss = 0;  // not finite: null in the file
+  double indexer_loss = 0;                     // 0: no such key
 };
 
 class MetricsLog {

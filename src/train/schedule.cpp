@@ -1,7 +1,6 @@
 #include "train/schedule.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numbers>
 
@@ -74,28 +73,6 @@ double lr_factor(int64_t step, int64_t steps, const OptimConfig& optim) {
   if (optim.scheduler == "cosine") return cosine(step, steps, optim);
   if (optim.scheduler == "wsd") return wsd(step, steps, optim);
   unknown(optim);
-}
-
-void check_schedule(const OptimConfig& optim, int64_t steps) {
-  constexpr std::array kNames = {"constant", "linear", "inv_sqrt", "cosine", "wsd"};
-  if (std::find(kNames.begin(), kNames.end(), optim.scheduler) == kNames.end()) unknown(optim);
-  if (optim.scheduler == "inv_sqrt")
-    LT2_CHECK(optim.warmup > 0, "optim.warmup: scheduler inv_sqrt divides by the step and needs warmup >= 1, found 0");
-  if (optim.scheduler == "cosine")
-    LT2_CHECK(optim.cycle_length > 0, "optim.cycle_length: scheduler cosine needs a value above 0, found {}",
-              optim.cycle_length);
-  if (optim.scheduler == "wsd") {
-    LT2_CHECK(
-        optim.decay_fraction < optim.cycle_length,
-        "optim.decay_fraction: scheduler wsd needs it below cycle_length; found decay_fraction = {}, cycle_length = {}",
-        optim.decay_fraction, optim.cycle_length);
-    LT2_CHECK(optim.lr_min_ratio > 0,
-              "optim.lr_min_ratio: scheduler wsd divides by it; found {}. Use 1e-6 for almost zero.",
-              optim.lr_min_ratio);
-    LT2_CHECK(wsd_period(steps, optim) > 0,
-              "optim.cycle_length: steps = {} times cycle_length = {} leaves scheduler wsd no whole step", steps,
-              optim.cycle_length);
-  }
 }
 
 }  // namespace lt2

@@ -17,10 +17,7 @@ namespace lt2 {
 ///              steps. At exactly k = n with c = 1 it has flipped: f = 1. A run never takes step n; one resumed past
 ///              its end would.
 ///   wsd        1, but in the last decay_fraction of each cycle 1 / (r / m + 1 - r), r from 0 to 1
-/// Expects what check_schedule accepts.
+/// Expects what validate() accepts. Throws lt2::Error for an unknown scheduler.
 double lr_factor(int64_t step, int64_t steps, const OptimConfig& optim);
-
-/// Throws lt2::Error for settings whose formula divides by zero in a step below `steps`, and for an unknown scheduler.
-void check_schedule(const OptimConfig& optim, int64_t steps);
 
 }  // namespace lt2

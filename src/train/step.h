@@ -1,6 +1,7 @@
 #pragma once
 // One optimizer step: micro-batches forward and backward, clip, AdamW.
-// Source: TRAINING sections 1 to 4 of the LT2 description.
+// Source: the training loop of Meta Lingua, which the official code follows.
+#include <cmath>
 #include <functional>
 #include <vector>
 
@@ -16,9 +17,10 @@ struct MicroBatch {
 };
 
 struct StepResult {
-  double loss = 0;                   // mean of the micro-losses
+  double loss = 0;                   // mean of the micro-losses, which are cross entropies
+  double mixer_loss = 0;             // mean of what mixers added, before its weight (DSA's indexers)
   std::vector<double> micro_losses;  // undivided
-  double gradient_norm = 0;          // before clipping
+  double gradient_norm = NAN;        // before clipping; unknown if the loss is not finite
   double lr = 0;
   bool applied = true;  // false: the loss or the norm was not finite, no weight was touched
 };

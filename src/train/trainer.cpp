@@ -56,7 +56,11 @@ Trainer::Trainer(TrainConfig config)
   LT2_CHECK(config_.model.vocab_size == tokenizer_->n_words(),
             "model.vocab_size is {}, the tokenizer {} has {} words; leave vocab_size out or set {}",
             config_.model.vocab_size, config_.data.tokenizer.name, tokenizer_->n_words(), tokenizer_->n_words());
-  fs::create_directories(dump_dir_);
+  make_folders(dump_dir_, "dump_dir");
+  make_folders(checkpoints_, "checkpoint.path");
+  lock_ = std::make_unique<FileLock>(
+      dump_dir_ / ".lock",
+      fmt::format("{}: another process trains in it; wait for its end or set another dump_dir", dump_dir_.string()));
   set_log_file((dump_dir_ / "train.log").string());
   loader_ = std::make_unique<Loader>(loader_config(config_), /*rank=*/0, /*world=*/1);
   if (config_.val.every > 0)
@@ -65,6 +69,7 @@ Trainer::Trainer(TrainConfig config)
   model_ = std::make_shared<LoopedTransformer>(config_.model);
   model_->initialise();
   model_->compute_type = parse_dtype(config_.distributed.model_dtype, "distributed.model_dtype");
+  flops_per_token_ = training_flops_per_token(*model_, config_.data.seq_len);
   optimizer_ = std::make_unique<AdamW>(model_->official_parameters(), config_.optim);
   resume();
   metrics_ = std::make_unique<MetricsLog>(dump_dir_ / "metrics.jsonl", state_.step);
@@ -73,12 +78,13 @@ Trainer::Trainer(TrainConfig config)
 }
 
 void Trainer::resume() {
-  auto folders = complete_checkpoints(checkpoints_);
+  auto folders = step_folders(checkpoints_);
+  const bool any = !folders.empty();
   for (; !folders.empty(); folders.pop_back()) {
     try {
       verify_checksums(folders.back());
     } catch (const Error& error) {
-      log_warning("{}; trying the checkpoint before it", error.what());
+      log_warning("{}; skipped", error.what());
       continue;
     }
     state_ = load_checkpoint(folders.back(), *model_, *optimizer_);
@@ -87,6 +93,11 @@ void Trainer::resume() {
     log_info("resuming from {} (step {})", folders.back().string(), state_.step);
     return;
   }
+  LT2_CHECK(
+      !any,
+      "{}: no usable checkpoint, see the warnings above. Restore one, set another dump_dir, or remove this folder "
+      "to start over",
+      checkpoints_.string());
   if (config_.checkpoint.init_ckpt_path) {
     const auto folder = resolve_checkpoint(*config_.checkpoint.init_ckpt_path);
     load_parameters(*model_, SafetensorsFile(folder / "model.safetensors"));
@@ -94,53 +105,84 @@ void Trainer::resume() {
   }
 }
 
+int64_t Trainer::tokens_per_step() const {
+  return config_.data.batch_size * config_.data.seq_len * config_.grad_acc_steps;
+}
+
 MicroBatch Trainer::load_batch() {
   const auto begin = Clock::now();
   const auto batch = loader_->next();
-  data_seconds_ += seconds_since(begin);
+  since_log_.data_seconds += seconds_since(begin);
   const auto device = model_->tok_embeddings.device();
   return {.inputs = view_of(batch, 0, device), .targets = view_of(batch, 1, device), .draw = state_.draws++};
 }
 
-void Trainer::take_step() {
-  const auto begin = Clock::now();
-  const auto result = train_step(*model_, *optimizer_, config_.optim, state_.step, config_.steps,
-                                 config_.grad_acc_steps, [&](int64_t) { return load_batch(); });
-  if (!result.applied) {
-    const auto what =
-        fmt::format("step {}: the {} is not finite (loss {}, gradient norm {})", state_.step + 1,
-                    std::isfinite(result.loss) ? "gradient norm" : "loss", result.loss, result.gradient_norm);
-    LT2_CHECK(config_.optim.nan_policy == "skip",
-              "{}. {}; lower optim.lr, or set optim.nan_policy=skip to leave such steps out", what,
-              saved_step_ >= 0
-                  ? fmt::format("The last good checkpoint is {}", checkpoint_folder(checkpoints_, saved_step_).string())
-                  : "No checkpoint was written yet");
-    ++state_.skipped_steps;
-    log_warning("{}; skipped, {} so far", what, state_.skipped_steps);
-  }
-  ++state_.step;
-  last_loss_ = result.loss;
-  log_step(result, seconds_since(begin));
+void Trainer::diverged(const std::string& what) const {
+  fail("step {}: {}. {}; lower optim.lr or look at the data", state_.step, what,
+       saved_step_ >= 0
+           ? fmt::format("The last good checkpoint is {}", checkpoint_folder(checkpoints_, saved_step_).string())
+           : "No checkpoint was written yet");
 }
 
-void Trainer::log_step(const StepResult& result, double seconds) {
-  const double tokens = static_cast<double>(config_.data.batch_size * config_.data.seq_len * config_.grad_acc_steps);
-  progress_text_ =
-      fmt::format("step {}/{}  loss {:.4f}{}  lr {:.2e}  grad {:.3f}  {} tok/s", state_.step, config_.steps,
-                  result.loss, last_validation_ > 0 ? fmt::format("  val {:.4f}", last_validation_) : "", result.lr,
-                  result.gradient_norm, human_count(tokens / seconds));
-  if (state_.step % config_.logging.freq != 0 && state_.step != config_.steps) return;
+void Trainer::take_step() {
+  const auto begin = Clock::now();
+  last_ = train_step(*model_, *optimizer_, config_.optim, state_.step, config_.steps, config_.grad_acc_steps,
+                     [&](int64_t) { return load_batch(); });
+  ++state_.step;
+  state_.tokens += tokens_per_step();
+  if (last_.applied) {
+    skips_in_a_row_ = 0;
+  } else {
+    const auto what =
+        !std::isfinite(last_.loss) ? fmt::format("the loss is not finite ({})", last_.loss)
+        : !std::isfinite(last_.mixer_loss)
+            ? fmt::format("the indexer loss is not finite ({}; loss {})", last_.mixer_loss, last_.loss)
+            : fmt::format("the gradient norm is not finite ({}; loss {})", last_.gradient_norm, last_.loss);
+    if (config_.optim.nan_policy != "skip") diverged(what + "; optim.nan_policy=skip leaves such steps out");
+    ++state_.skipped_steps;
+    if (++skips_in_a_row_ == kMostSkips) diverged(fmt::format("{}, as in the {} steps before", what, kMostSkips - 1));
+    log_warning("step {}: {}; skipped, {} so far", state_.step, what, state_.skipped_steps);
+  }
+  last_seconds_ = seconds_since(begin);
+  since_log_.tokens += tokens_per_step();
+  since_log_.seconds += last_seconds_;
+  if (state_.step % config_.logging.freq == 0 || state_.step == config_.steps) log_step();
+}
+
+std::string Trainer::progress_text() const {
+  return fmt::format("loss {:.4f}{}{}  lr {:.2e}{}  {} tok/s", last_.loss,
+                     last_.mixer_loss > 0 ? fmt::format("  indexer {:.4f}", last_.mixer_loss) : "",
+                     last_validation_ ? fmt::format("  val {:.4f}", *last_validation_) : "", last_.lr,
+                     std::isfinite(last_.gradient_norm) ? fmt::format("  grad {:.3f}", last_.gradient_norm) : "",
+                     human_count(static_cast<double>(tokens_per_step()) / last_seconds_));
+}
+
+void Trainer::log_step() {
+  const double speed = static_cast<double>(since_log_.tokens) / since_log_.seconds;
   metrics_->write({.global_step = state_.step,
-                   .total_tokens = static_cast<int64_t>(tokens) * state_.step,
+                   .total_tokens = state_.tokens,
                    .loops = config_.model.loop_count,
-                   .tokens_per_s = tokens / seconds,
-                   .flops = tokens / seconds * training_flops_per_token(*model_, config_.data.seq_len),
-                   .iteration_s = seconds,
-                   .data_s = data_seconds_,
-                   .gradient_norm = result.gradient_norm,
-                   .lr = result.lr,
-                   .loss = result.loss});
-  data_seconds_ = 0;
+                   .tokens_per_s = speed,
+                   .flops = speed * flops_per_token_,
+                   .iteration_s = last_seconds_,
+                   .data_s = since_log_.data_seconds,
+                   .gradient_norm = last_.gradient_norm,
+                   .lr = last_.lr,
+                   .loss = last_.loss,
+                   .indexer_loss = last_.mixer_loss});
+  since_log_ = {};
+}
+
+// The key of a line in metrics.validation.jsonl: file or folder names, as the official files have them.
+std::string Trainer::validation_name() const {
+  const auto name_of = [](const std::string& source) {
+    const fs::path path = fs::path(source).lexically_normal();
+    return (path.has_filename() ? path.filename() : path.parent_path().filename()).string();
+  };
+  if (config_.val.source) return name_of(*config_.val.source);
+  std::string names;
+  for (const auto& [source, weight] : config_.data.sources) names += (names.empty() ? "" : "+") + name_of(source);
+  return names;
 }
 
 void Trainer::validate() {
@@ -150,6 +192,7 @@ void Trainer::validate() {
   // Random layouts: validation counts its own draws from 0, so that it does not disturb the run's.
   int64_t draw = 0;
   for (const auto& batch : validation_->batches()) {
+    if (stop_signal() != 0) return;  // half a measurement is none
     const auto targets = view_of(batch, 1, device);
     const double count = static_cast<double>(targets.numel());
     loss_sum += count * model_->loss(view_of(batch, 0, device), targets, draw++).item<double>();
@@ -158,8 +201,10 @@ void Trainer::validate() {
       bytes += static_cast<double>(tokenizer_->token_bytes(batch.tokens[i]).size());
   }
   last_validation_ = loss_sum / tokens;
-  append_validation(dump_dir_ / "metrics.validation.jsonl", state_.step, config_.val.source.value_or("held_back"),
-                    last_validation_, loss_sum / std::log(2.0) / std::max(bytes, 1.0));
+  if (!std::isfinite(*last_validation_))
+    diverged(fmt::format("the validation loss is not finite ({})", *last_validation_));
+  append_validation(dump_dir_ / "metrics.validation.jsonl", state_.step, validation_name(), *last_validation_,
+                    loss_sum / std::log(2.0) / std::max(bytes, 1.0));
 }
 
 void Trainer::sample(const std::string& when) {
@@ -169,7 +214,9 @@ void Trainer::sample(const std::string& when) {
                           .stop_tokens = {tokenizer_->eos_id()},
                           .sampling = {.temperature = 0.8, .top_p = {}, .top_k = 40},
                           .seed = static_cast<uint64_t>(config_.seed)};
-  const auto text = tokenizer_->decode(generate(*model_, request).tokens);
+  const auto result = generate(*model_, request, [](int32_t) { return stop_signal() == 0; });
+  if (stop_signal() != 0) return;
+  const auto text = tokenizer_->decode(result.tokens);
   fmt::print("--- sample {} (step {}) ---\n{}{}\n---\n", when, state_.step, *config_.val.prompt, text);
   std::fflush(stdout);
   const auto path = dump_dir_ / "samples.json";
@@ -187,19 +234,19 @@ void Trainer::sample(const std::string& when) {
 
 void Trainer::save() {
   if (saved_step_ == state_.step) return;
+  if (!std::isfinite(optimizer_->parameter_norm()))
+    diverged(fmt::format("the weights are not finite after an update with learning rate {:.2e}", last_.lr));
   state_.loader = loader_->state();
   save_checkpoint(checkpoint_folder(checkpoints_, state_.step), *model_, *optimizer_, to_json(config_), state_);
   saved_step_ = state_.step;
-  const auto& c = config_.checkpoint;
-  prune_checkpoints(checkpoints_, c.dump.every, c.dump.keep, c.eval.every, c.eval.keep);
+  prune_checkpoints(checkpoints_, state_.step, config_.checkpoint);
 }
 
 Trainer::End Trainer::run() {
   catch_stop_signals();
   log_info("{}: {} parameters, {} loops x {} layers, {} tokens a step, {} steps, {}", config_.name,
            human_count(static_cast<double>(parameter_count(*model_))), config_.model.loop_count, config_.model.n_layers,
-           config_.data.batch_size * config_.data.seq_len * config_.grad_acc_steps, config_.steps,
-           config_.distributed.model_dtype);
+           tokens_per_step(), config_.steps, config_.distributed.model_dtype);
   if (state_.step >= config_.steps) {
     log_info("nothing to do: step {} of {} is already reached; raise steps to go on", state_.step, config_.steps);
     return End::kFinished;
@@ -211,7 +258,7 @@ Trainer::End Trainer::run() {
   while (state_.step < config_.steps && stop_signal() == 0 && state_.step - first_step != stop_after_) {
     take_step();
     if (validation_ && (state_.step % config_.val.every == 0 || state_.step == config_.steps)) validate();
-    bar.update(state_.step, progress_text_);
+    bar.update(state_.step, progress_text());
     if (state_.step % c.dump.every == 0 || state_.step % c.eval.every == 0) save();
   }
   bar.finish();
@@ -222,8 +269,8 @@ Trainer::End Trainer::run() {
     return End::kInterrupted;
   }
   sample("after training");
-  log_info("done: loss {:.4f}{} after {} steps; checkpoint {}", last_loss_,
-           last_validation_ > 0 ? fmt::format(", validation {:.4f}", last_validation_) : "", state_.step,
+  log_info("done: loss {:.4f}{} after {} steps; checkpoint {}", last_.loss,
+           last_validation_ ? fmt::format(", validation {:.4f}", *last_validation_) : "", state_.step,
            checkpoint_folder(checkpoints_, state_.step).string());
   return End::kFinished;
 }

@@ -2,8 +2,10 @@
 // A training run from a validated configuration: build or resume, step, validate, save, watch.
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "base/files.h"
 #include "config/train_config.h"
 #include "data/loader.h"
 #include "data/validation.h"
@@ -18,14 +20,18 @@ namespace lt2 {
 
 class Trainer {
  public:
-  /// Builds everything and resumes from the newest complete checkpoint of the dump directory, if there is one. `config`
-  /// must be validated.
+  /// Builds everything and resumes from the newest sound checkpoint of the dump directory. `config` must be validated.
+  /// Throws lt2::Error if there are checkpoints but no sound one, and if another process trains in the directory; the
+  /// run's files are then as they were.
   explicit Trainer(TrainConfig config);
 
   enum class End { kFinished, kInterrupted };
-  /// Trains until config.steps or a stop signal; then saves. Throws lt2::Error when a loss is not finite and
-  /// optim.nan_policy is stop (the last good checkpoint stays).
+  /// Trains until config.steps or a stop signal; then saves. Throws lt2::Error when a loss or gradient is not finite
+  /// and optim.nan_policy is stop or had to skip kMostSkips steps in a row, and when weights or the validation loss are
+  /// not finite. Nothing is saved then, so the last checkpoint holds finite weights.
   End run();
+
+  static constexpr int64_t kMostSkips = 10;
 
   /// Ends run() as a stop signal would, after this many of its steps.
   void stop_after(int64_t steps) { stop_after_ = steps; }
@@ -36,8 +42,12 @@ class Trainer {
  private:
   MicroBatch load_batch();
   void take_step();
-  void log_step(const StepResult& result, double seconds);
+  void log_step();
   void validate();
+  std::string progress_text() const;
+  int64_t tokens_per_step() const;
+  std::string validation_name() const;
+  [[noreturn]] void diverged(const std::string& what) const;
   void sample(const std::string& when);
   void save();
   void resume();
@@ -50,12 +60,19 @@ class Trainer {
   std::unique_ptr<Loader> loader_;
   std::unique_ptr<ValidationSet> validation_;
   std::unique_ptr<MetricsLog> metrics_;
+  std::unique_ptr<FileLock> lock_;
   TrainState state_;
   int64_t saved_step_ = -1;
   int64_t stop_after_ = -1;  // steps of this process; -1: no limit
-  double data_seconds_ = 0;  // waited for data since the last log line
-  double last_loss_ = 0, last_validation_ = 0;
-  std::string progress_text_;
+  int64_t skips_in_a_row_ = 0;
+  double flops_per_token_ = 0;
+  StepResult last_;
+  double last_seconds_ = 0;
+  std::optional<double> last_validation_;
+  struct {
+    int64_t tokens = 0;
+    double seconds = 0, data_seconds = 0;
+  } since_log_;
 };
 
 }  // namespace lt2

@@ -150,6 +150,44 @@ TEST_F(Files, FolderAppearsWhole) {
   EXPECT_TRUE(has(message([&] { write_folder_atomically(path, [](const fs::path&) {}); }), "exists already"));
 }
 
+TEST_F(Files, AReplacedFolderStaysUntilTheNewOneIsWhole) {
+  const fs::path path = folder_ / "step";
+  const auto write = [&](const std::string& text, bool broken) {
+    const auto fill = [&](const fs::path& aside) {
+      write_file_atomically(aside / "a", text);
+      if (fs::exists(path)) {
+        EXPECT_EQ(read_file(path / "a"), "1");
+      }
+      LT2_CHECK(!broken, "stop");
+    };
+    return message([&] { write_folder_atomically(path, fill, IfThere::kReplace); });
+  };
+  EXPECT_EQ(write("1", false), "no error");
+  EXPECT_EQ(write("2", true), "stop");
+  EXPECT_EQ(read_file(path / "a"), "1");
+  EXPECT_EQ(write("2", false), "no error");
+  EXPECT_EQ(read_file(path / "a"), "2");
+  EXPECT_EQ(entries(), 1u);
+}
+
+TEST_F(Files, MakesFoldersOrNamesTheKey) {
+  make_folders(folder_ / "a/b", "dump_dir");
+  make_folders(folder_ / "a/b", "dump_dir");
+  EXPECT_TRUE(fs::is_directory(folder_ / "a/b"));
+  EXPECT_EQ(
+      message([] { make_folders("/proc/x", "dump_dir"); }).rfind("dump_dir: cannot create the folder /proc/x: ", 0),
+      0u);
+}
+
+TEST_F(Files, ALockHasOneHolder) {
+  const auto take = [&] { return message([&] { FileLock(folder_ / "lock", "taken"); }); };
+  {
+    const FileLock lock(folder_ / "lock", "taken");
+    EXPECT_EQ(take(), "taken");
+  }
+  EXPECT_EQ(take(), "no error");
+}
+
 TEST_F(Files, FailedFolderLeavesNothing) {
   fs::create_directories(folder_ / "step.tmp/left by a crash");
   const auto fill = [](const fs::path& aside) {

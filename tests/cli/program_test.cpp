@@ -69,7 +69,9 @@ TEST_F(Program, HelpShowsAnExampleForEveryCommand) {
     const auto result = run(std::string(command) + " --help");
     EXPECT_EQ(result.status, 0) << command;
     EXPECT_NE(result.out.find("example: lt2 " + std::string(command)), std::string::npos) << result.out;
+    EXPECT_EQ(run(std::string(command) + " -h").out, result.out);
   }
+  EXPECT_EQ(run("benchmark_prefill --help").out, run("bench --help").out);
   expect_error("trian", {"trian", "--help"});
   expect_error("train --seed=1 config=tiny.yaml", {"--seed", "key=value"});
 }
@@ -78,6 +80,7 @@ TEST_F(Program, TrainsGeneratesInspectsBenchesReports) {
   auto result = run("train config=tiny.yaml");
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(result.err.find('\r'), std::string::npos) << "no terminal, no redrawn line";
+  EXPECT_NE(result.err.find("4/4  loss"), std::string::npos) << result.err;
   result = run("generate ckpt=run prompt=line max_gen_len=12 temperature=0.7 top_k=5 seed=3");
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_NE(result.err.find("state"), std::string::npos);
@@ -119,6 +122,60 @@ TEST_F(Program, BadInputIsOneClearLine) {
   expect_error("check nowhere", {"nowhere"});
   expect_error("report nowhere", {"nowhere"});
   expect_error("bench config=tiny.yaml contexts=abc", {"contexts", "abc"});
+  expect_error("bench config=tiny.yaml contexts=16,", {"contexts", "16,"});
+  expect_error("bench config=tiny.yaml output=/nowhere/b.jsonl", {"output", "/nowhere/b.jsonl"});
+  expect_error("bench config=tiny.yaml batch=1,2", {"batch", "1,2"});
+  for (const char* seconds : {"abc", "-1", "0", "inf", "1x"})
+    expect_error(std::string("bench config=tiny.yaml seconds=") + seconds, {"seconds", seconds});
+  expect_error("inspect foo", {"unexpected argument foo"});
+  expect_error("inspect ckpt=g ckpt=g", {"ckpt is given twice"});
+  expect_error("train config=tiny.yaml dump_dir=/proc/x", {"dump_dir", "/proc/x"});
+  expect_error("train config=tiny.yaml checkpoint.path=/proc/zz", {"checkpoint.path", "/proc/zz"});
+  for (const char* threads : {"abc", "0", "2x"})
+    expect_error(std::string("train config=tiny.yaml env.OMP_NUM_THREADS=") + threads,
+                 {"env.OMP_NUM_THREADS", threads});
+  expect_error("train config=tiny.yaml 'optim.decay_exempt=[\"[\"]'", {"optim.decay_exempt", "["});
+  expect_error("train config=tiny.yaml optim.lr=.inf", {"optim.lr", "finite"});
+  expect_error("generate ckpt=x prompt=x device=cuda", {"device=cuda"});
+  expect_error("generate ckpt=x prompt=x chat=true", {"chat"});
+}
+
+TEST_F(Program, TooMuchMemoryIsOneClearLine) {
+  expect_error("inspect config=tiny.yaml model.dim=10000000", {"out of memory"});
+}
+
+TEST_F(Program, AnErrorIsInTheLogFileToo) {
+  expect_error("train config=tiny.yaml optim.lr=1e39", {"the weights are not finite"});
+  const auto log = read_file(root_ / "run" / "train.log");
+  EXPECT_NE(log.find("ERROR"), std::string::npos) << log;
+  EXPECT_NE(log.find("the weights are not finite"), std::string::npos) << log;
+}
+
+TEST_F(Program, ValidationStandsInTheLineOfItsStep) {
+  const auto result = run("train config=tiny.yaml val.every=2 logging.freq=1");
+  ASSERT_EQ(result.status, 0) << result.err;
+  for (int step = 1; step <= 4; ++step) {
+    const auto begin = result.err.find(fmt::format(" {}/4  loss", step));
+    ASSERT_NE(begin, std::string::npos) << result.err;
+    const auto line = result.err.substr(begin, result.err.find('\n', begin) - begin);
+    EXPECT_EQ(line.find("  val ") != std::string::npos, step >= 2) << line;
+  }
+}
+
+TEST_F(Program, TheDemoKeepsWhatItDidNotWrite) {
+  const auto demo = [&] {
+    const auto command = fmt::format("'{}/scripts/demo.sh' /bin/true '{}/mine' >'{}/out' 2>'{}/err'", LT2_SOURCE_DIR,
+                                     root_.string(), root_.string(), root_.string());
+    return WEXITSTATUS(std::system(command.c_str()));
+  };
+  fs::create_directories(root_ / "mine");
+  std::ofstream(root_ / "mine" / "weights") << "days of work";
+  EXPECT_EQ(demo(), 1);
+  EXPECT_NE(read_file(root_ / "err").find("is no earlier demo"), std::string::npos) << read_file(root_ / "err");
+  EXPECT_EQ(read_file(root_ / "mine" / "weights"), "days of work");
+  fs::remove_all(root_ / "mine");
+  EXPECT_EQ(demo(), 0);
+  EXPECT_EQ(demo(), 0);  // an earlier demo gives way
 }
 
 TEST_F(Program, CorruptCheckpointIsOneClearLine) {
@@ -156,6 +213,25 @@ TEST_F(Program, TermSavesAndExitsZero) {
         << read_file(root_ / "err");
     EXPECT_FALSE(fs::is_empty(root_ / "run" / "checkpoints"));
   }
+}
+
+TEST_F(Program, ASignalWhileStartingSavesToo) {
+  const pid_t child = fork();
+  if (child == 0) {
+    [[maybe_unused]] const auto* err = std::freopen((root_ / "err").c_str(), "w", stderr);
+    execl(LT2_PROGRAM, LT2_PROGRAM, "train", ("config=" + (root_ / "tiny.yaml").string()).c_str(), "steps=1000000",
+          nullptr);
+    _exit(127);
+  }
+  // The log file is opened before the model is built.
+  for (int i = 0; i < 6000 && !fs::exists(root_ / "run" / "train.log"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  kill(child, SIGTERM);
+  int status = 0;
+  waitpid(child, &status, 0);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0) << read_file(root_ / "err");
+  EXPECT_NE(read_file(root_ / "err").find("Run the same command again"), std::string::npos) << read_file(root_ / "err");
 }
 
 TEST_F(Program, CheckJudges) {

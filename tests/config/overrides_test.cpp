@@ -67,11 +67,29 @@ TEST(Override, FillsAnyStruct) {
 
 TEST(Override, PromptsAreNotYaml) {
   for (const std::string prompt :
-       {"First Citizen: speak", "{x", "# title", "null", "5", "a=b", "", "\"quoted\"", "two\nlines", "${x} \\${y}"}) {
+       {"First Citizen: speak", "{x", "# title", "Null", "5", "a=b", "", "\"quoted\"", "two\nlines", "${x} \\${y}"}) {
     GenerateConfig config;
     apply_overrides(config, {"prompt=" + prompt}, "lt2 generate");
     EXPECT_EQ(config.prompt, prompt);
   }
+}
+
+TEST(Override, NullIsNoPrompt) {
+  GenerateConfig config;
+  apply_overrides(config, {"prompt=x", "prompt_file=f"}, "lt2 generate");
+  apply_overrides(config, {"prompt=null", "prompt_file=null", "ckpt=null"}, "lt2 generate");
+  EXPECT_EQ(config.prompt, std::nullopt);
+  EXPECT_EQ(config.prompt_file, std::nullopt);
+  EXPECT_EQ(config.ckpt, "null");  // it cannot be null, so this is a folder's name
+}
+
+TEST(Override, WhatGenerateIgnoresIsSaid) {
+  GenerateConfig config, defaults;
+  apply_overrides(config, {"max_tokens=5", "show_progress=true", "compile_prefilling=true", "top_k=3"}, "lt2 generate");
+  EXPECT_EQ(ignored_fields(collect_fields(config), collect_fields(defaults)),
+            (std::vector<std::string>{"ignored: max_tokens=5 (one prompt at a time)",
+                                      "ignored: compile_prefilling=true (no effect here)",
+                                      "ignored: show_progress=true (the text itself shows it)"}));
 }
 
 TEST(Override, Errors) {
@@ -83,6 +101,8 @@ TEST(Override, Errors) {
   EXPECT_EQ(error_of("top_p=1.5"), "lt2 generate: top_p=1.5: top_p must be above 0 and at most 1; found 1.5");
   EXPECT_EQ(error_of("temperature=nan"),
             "lt2 generate: temperature=nan: temperature must be at least 0; found \"nan\"");
+  EXPECT_EQ(error_of("temperature=.inf"),
+            "lt2 generate: temperature=.inf: temperature must be a finite number; found .inf");
   EXPECT_EQ(error_of("temperature"), "lt2 generate: temperature: temperature must be a number; found null");
   EXPECT_EQ(error_of("until=x"), "lt2 generate: until=x: until must be a list of texts; found \"x\"");
   EXPECT_EQ(error_of("until.0=x"), "lt2 generate: until.0=x: until must be a list of texts; found a map");

@@ -194,6 +194,32 @@ TEST(TrainConfig, NotesListWhatHasNoEffect) {
   EXPECT_TRUE(typed.where.on_command_line("env.OMP_NUM_THREADS"));
 }
 
+TEST(TrainConfig, NotesListWhatThisVersionDoesNotDo) {
+  Notes notes;
+  const auto c = parse(
+      "distributed: {activation_checkpointing: loop, fsdp_type: full_shard, timeout_s: 5}\nlogging: {acc_freq: 3}\n"
+      "data: {load_async: false, tokenizer: {specials: llama3}}\n",
+      {}, &notes);
+  EXPECT_FALSE(c.data.load_async);  // this one is honoured
+  EXPECT_EQ(notes.ignored, (std::vector<std::string>{
+                               "ignored: data.tokenizer.specials=llama3 (no tiktoken in this version)",
+                               "ignored: distributed.fsdp_type=full_shard (one process trains)",
+                               "ignored: distributed.activation_checkpointing=loop (no effect in this version)",
+                               "ignored: distributed.timeout_s=5.0 (one process trains)",
+                               "ignored: logging.acc_freq=3 (no effect in this version)",
+                           }));
+}
+
+TEST(TrainConfig, NumbersMustBeFinite) {
+  for (const char* field : {"lr", "weight_decay", "epsilon", "clip", "exp_factor"}) {
+    for (const char* value : {".inf", "-.inf", ".nan"})
+      EXPECT_NE(error_of(fmt::format("optim: {{{}: {}}}\n", field, value)).find(fmt::format("optim.{} must be", field)),
+                std::string::npos)
+          << field << " " << value;
+  }
+  EXPECT_NE(error_of("data: {sources: {a: .inf}}\n").find("data.sources.a must be a finite number"), std::string::npos);
+}
+
 TEST(TrainConfig, NsaWindowNullMeans512) {
   EXPECT_EQ(parse("model: {nsa_window_size: null}\n").model.nsa_window_size, 512);
   EXPECT_EQ(parse("model: {nsa_window_size: 0}\n").model.nsa_window_size, 0);

@@ -172,6 +172,12 @@ TEST_F(Validate, Schedule) {
   EXPECT_NE(notes.warnings[0].find("the learning rate never reaches its peak"), std::string::npos);
 }
 
+TEST_F(Validate, DecayExemptHoldsPatterns) {
+  EXPECT_TRUE(
+      rejects({"optim.decay_exempt=[norm, '[']"}, "optim.decay_exempt must hold regular expressions; found \"[\" ("));
+  EXPECT_EQ(load({"optim.decay_exempt=['A_log$']"}).optim.decay_exempt.size(), 1u);
+}
+
 TEST_F(Validate, Machine) {
   EXPECT_TRUE(rejects({"distributed.model_dtype=fp16"},
                       "command line: distributed.model_dtype=fp16: distributed.model_dtype fp16 needs a CUDA device"));

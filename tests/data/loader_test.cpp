@@ -488,6 +488,18 @@ TEST_F(Validation, MissingFilesSayWhatToDo) {
             std::string::npos);
 }
 
+TEST_F(Validation, ASingleLineCannotBeSharedAndThatIsSaidOnce) {
+  write("one.jsonl", "{\"text\": \"the only line\"}\n");
+  auto one = config({{"one.jsonl", 1}});
+  one.held_back = 0.05;
+  ::testing::internal::CaptureStderr();
+  Loader loader(one, 0, 1);
+  loader.next();
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+  EXPECT_NE(message_of([&] { ValidationSet(one, std::nullopt, 1); }).find("too short to hold back 0.05 of it"),
+            std::string::npos);
+}
+
 using Hostile = LoaderTest;
 
 TEST_F(Hostile, ErrorsNameFileAndLine) {

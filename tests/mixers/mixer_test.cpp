@@ -108,7 +108,9 @@ TEST_P(EveryMixer, Bf16StreamsWithinItsRounding) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, EveryMixer,
-                         ::testing::Values(Case{"full", {}}, Case{"full", 1}, Case{"full", 40}, Case{"gdn", {}}),
+                         ::testing::Values(Case{"full", {}}, Case{"full", 1}, Case{"full", 40}, Case{"gdn", {}},
+                                           Case{"kda", {}}, Case{"deltanet", {}}, Case{"mamba2", {}},
+                                           Case{"retnet", {}}, Case{"hgrn2", {}}, Case{"gla", {}}, Case{"la", {}}),
                          [](const auto& c) {
                            return c.param.type + (c.param.window ? "_window_" + std::to_string(*c.param.window) : "");
                          });

@@ -19,6 +19,8 @@ struct Case {
   int64_t window = 0;  // 0: none
   int64_t first_position = 0;
   double logits = 1;  // factor on q
+  int64_t Ev = 0;     // 0: E
+  bool values_in_keys = false;
 };
 std::ostream& operator<<(std::ostream& s, const Case& c) { return s << c.name; }
 
@@ -27,7 +29,7 @@ CausalAttentionInput make_input(const Case& c, int64_t B = 2) {
   CausalAttentionInput in;
   in.q = torch::randn({B, c.L, c.H, c.E}) * c.logits;
   in.k = torch::randn({B, c.S, c.Hk, c.E});
-  in.v = torch::randn({B, c.S, c.Hk, c.E});
+  in.v = c.values_in_keys ? in.k.narrow(3, 0, c.Ev) : torch::randn({B, c.S, c.Hk, c.Ev > 0 ? c.Ev : c.E});
   if (c.window > 0) in.window = c.window;
   in.scale = 1 / std::sqrt(static_cast<double>(c.E));
   in.first_position = c.first_position;
@@ -53,7 +55,7 @@ Result run(Op op, CausalAttentionInput in, const torch::Tensor& grad_o) {
 
 torch::Tensor make_grad(const CausalAttentionInput& in) {
   torch::manual_seed(8);
-  return torch::randn(in.q.sizes());
+  return torch::randn({in.q.size(0), in.q.size(1), in.q.size(2), in.v.size(3)});
 }
 
 class CausalAttention : public ::testing::TestWithParam<Case> {};
@@ -111,7 +113,14 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"one_step", 1, 300, 4, 4, 128}, Case{"one_step_gqa", 1, 171, 8, 2, 64, 0, 37},
         Case{"one_step_window", 1, 171, 4, 1, 96, 65, 6400 + 37}, Case{"two_segments", 3, 5000, 4, 2, 8},
         Case{"two_segments_tiles", 200, 2200, 2, 1, 12, 0, 1000}, Case{"extreme_logits", 130, 130, 4, 2, 64, 0, 0, 100},
-        Case{"extreme_logits_step", 1, 300, 4, 2, 64, 0, 0, 100}),
+        Case{"extreme_logits_step", 1, 300, 4, 2, 64, 0, 0, 100},
+        Case{"narrow_values", 257, 257, 3, 3, 96, 0, 0, 1, 64}, Case{"wide_values", 257, 257, 4, 2, 12, 0, 0, 1, 40},
+        Case{"narrow_values_window", 130, 130, 4, 4, 24, 33, 0, 1, 7},
+        Case{"values_in_keys", 130, 130, 5, 1, 40, 0, 0, 1, 32, true},
+        Case{"narrow_values_step", 1, 300, 4, 4, 96, 0, 0, 1, 64},
+        Case{"wide_values_step", 1, 2300, 2, 1, 8, 0, 0, 1, 33},
+        Case{"values_in_keys_step", 1, 2300, 12, 1, 72, 0, 37, 1, 64, true},
+        Case{"values_in_keys_few_heads", 1, 300, 4, 1, 72, 0, 0, 1, 64, true}),
     [](const auto& i) { return i.param.name; });
 
 TEST(CausalAttentionExact, RowsOfABatchAreIndependent) {
@@ -144,7 +153,9 @@ TEST(CausalAttentionExact, SplitPrefillEqualsWhole) {
   for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
     for (const Case& c :
          {Case{"mha", 330, 330, 3, 3, 64}, Case{"gqa", 330, 330, 8, 2, 12}, Case{"mqa_window", 330, 330, 5, 1, 8, 70},
-          Case{"window_1", 330, 330, 2, 2, 64, 1}, Case{"two_segments", 2200, 2200, 2, 1, 8}}) {
+          Case{"window_1", 330, 330, 2, 2, 64, 1}, Case{"two_segments", 2200, 2200, 2, 1, 8},
+          Case{"narrow_values", 330, 330, 2, 2, 40, 0, 0, 1, 24},
+          Case{"values_in_keys", 330, 330, 12, 1, 40, 0, 0, 1, 24, true}}) {
       const auto in = with_type(make_input(c, 1), type);
       const auto whole = causal_attention(in);
       for (const int64_t split : {1, 64, 65, 100, 128, 320}) {
@@ -159,6 +170,30 @@ TEST(CausalAttentionExact, SplitPrefillEqualsWhole) {
       EXPECT_TRUE(identical(part(in, c.L - 1, c.L, true), whole.narrow(1, c.L - 1, 1))) << c;
     }
   }
+}
+
+TEST(CausalAttentionExact, ValuesInKeysEqualACopy) {
+  for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+    for (const Case& c :
+         {Case{"prefill", 130, 130, 6, 1, 40, 0, 0, 1, 32, true}, Case{"step", 1, 300, 12, 1, 40, 0, 0, 1, 32, true}}) {
+      auto in = make_input(c);
+      for (auto* t : {&in.q, &in.k}) *t = t->to(type);
+      in.v = in.k.narrow(3, 0, c.Ev);
+      auto copy = in;
+      copy.v = in.v.clone();
+      EXPECT_TRUE(identical(causal_attention(in), causal_attention(copy))) << c;
+    }
+  }
+}
+
+TEST(CausalAttentionTorchForm, KeepsNothingOfTheSizeOfTheScores) {
+  auto in = with_type(make_input({"", 600, 600, 1, 1, 3}, 1), torch::kFloat64);
+  for (auto* t : {&in.q, &in.k, &in.v}) t->requires_grad_();
+  const auto o = causal_attention(in);
+  // One node that leads straight to the three inputs: nothing else is kept.
+  const auto& edges = o.grad_fn()->next_edges();
+  ASSERT_EQ(edges.size(), 3);
+  for (const auto& edge : edges) EXPECT_TRUE(edge.function->next_edges().empty());
 }
 
 TEST(CausalAttentionExact, ThreadsDoNotMatter) {
@@ -243,7 +278,7 @@ TEST(CausalAttentionErrors, SayWhatIsWrong) {
   EXPECT_NE(message(in).find("3 query heads, 2 key heads"), std::string::npos) << message(in);
   in = good;
   in.v = in.v.narrow(1, 0, 5);
-  EXPECT_NE(message(in).find("equal shapes"), std::string::npos) << message(in);
+  EXPECT_NE(message(in).find("equal B, S and Hk"), std::string::npos) << message(in);
   in = good;
   in.q = in.q.narrow(3, 0, 4);
   EXPECT_NE(message(in).find("head dimensions"), std::string::npos) << message(in);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/threads.h"
+#include "ops/linear/kernel.h"
 #include "ops/linear/op.h"
 #include "tests/support/compare.h"
 
@@ -230,6 +231,38 @@ TEST_F(LinearOp, OtherTypesTakeTheReference) {
   const Tensor x = torch::randn({3, 9}, torch::kFloat64), residual = torch::randn({3, 5}, torch::kFloat64);
   EXPECT_TRUE(identical(linear(x), linear_reference(x, linear->weight)));
   EXPECT_TRUE(close(linear->forward_add(x, residual), residual + linear_reference(x, linear->weight), 1e-15));
+}
+
+TEST_F(LinearOp, TogetherAsAlone) {
+  Linear a = make_linear(130, 131), b = make_linear(130, 5), c = make_linear(130, 1100);
+  for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+    for (const int64_t M : {1, 3, 8, 9, 70}) {
+      const Tensor x = torch::randn({M, 130}).to(type);
+      torch::NoGradGuard no_grad;
+      const auto all = linear_all(x, {&a, &b, &c});
+      EXPECT_TRUE(identical(all[0], a(x)));
+      EXPECT_TRUE(identical(all[1], b(x)));
+      EXPECT_TRUE(identical(all[2], c(x)));
+    }
+  }
+  const auto leaf = torch::randn({2, 130}).requires_grad_();
+  const auto two = linear_all(leaf, {&a, &b});
+  (two[0].sum() + two[1].sum()).backward();
+  EXPECT_TRUE(close(leaf.grad(), (a->weight.detach().sum(0) + b->weight.detach().sum(0)).expand({2, 130}), 1e-5));
+  torch::NoGradGuard no_grad;
+  EXPECT_THROW(linear_all(torch::randn({2, 129}), {&a, &b}), Error);
+  EXPECT_TRUE(linear_all(leaf, {}).empty());
+}
+
+TEST_F(LinearOp, WeightGradientAddsToWhatIsThere) {
+  for (const int64_t M : {5, 600, 4200}) {
+    const Tensor x = torch::randn({M, 30}), dy = torch::randn({M, 50}), before = torch::randn({50, 30});
+    Tensor dw = before.clone();
+    linear_backward_weight(
+        {M, 50, 30, {dy.data_ptr(), Element::kF32, 50}, {x.data_ptr(), Element::kF32, 30}, dw.data_ptr<float>(), true});
+    const Tensor truth = before + dy.to(torch::kFloat64).t().matmul(x.to(torch::kFloat64));
+    EXPECT_TRUE(close(dw, truth, 1e-5)) << M;
+  }
 }
 
 TEST_F(LinearOp, NoRows) {

@@ -108,5 +108,22 @@ TEST(RopeProperties, OddWidthIsAnError) {
   EXPECT_ANY_THROW(rope(torch::ones({1, 1, 1, 3}), 10000, 0, RopeLayout::kPairs));
 }
 
+TEST(RopeAngles, ExactTablesAreRightFarOut) {
+  torch::manual_seed(3);
+  const auto x = torch::randn({1, 70, 2, 16});
+  for (const int64_t first : {0, 500, 1'000'000}) {
+    const auto truth = rope_reference(x.to(torch::kFloat64), 10000, first, RopeLayout::kHalves);
+    EXPECT_TRUE(close(rope(x, 10000, first, RopeLayout::kHalves, RopeAngles::kExact), truth, 1e-6));
+    EXPECT_TRUE(close(rope_reference(x, 10000, first, RopeLayout::kHalves, RopeAngles::kExact), truth, 1e-6));
+    auto leaf = x.clone().requires_grad_(), exact = x.to(torch::kFloat64).requires_grad_();
+    rope(leaf, 10000, first, RopeLayout::kHalves, RopeAngles::kExact).pow(3).sum().backward();
+    rope_reference(exact, 10000, first, RopeLayout::kHalves).pow(3).sum().backward();
+    EXPECT_TRUE(close(leaf.grad(), exact.grad(), 1e-5));
+  }
+  // The other table is another one, also where both are cached.
+  EXPECT_FALSE(identical(rope(x, 10000, 1'000'000, RopeLayout::kHalves),
+                         rope(x, 10000, 1'000'000, RopeLayout::kHalves, RopeAngles::kExact)));
+}
+
 }  // namespace
 }  // namespace lt2

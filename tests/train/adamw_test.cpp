@@ -40,6 +40,17 @@ TEST(AdamW, GradientNorm) {
   EXPECT_NEAR(optimizer.gradient_norm(), std::sqrt(10.0 + 9.0), 1e-5);
 }
 
+TEST(AdamW, ParameterNormFindsOneBadElement) {
+  auto a = torch::full({70000}, 3e38F).set_requires_grad(true), b = torch::ones({4}).set_requires_grad(true);
+  const AdamW optimizer({{"a", a}, {"b", b}}, {});
+  EXPECT_NEAR(optimizer.parameter_norm() / (3e38 * std::sqrt(70000.0)), 1, 1e-6);
+  for (const float bad : {INFINITY, -INFINITY, NAN}) {
+    torch::NoGradGuard no_grad;
+    b[3].fill_(bad);
+    EXPECT_FALSE(std::isfinite(optimizer.parameter_norm()));
+  }
+}
+
 TEST(AdamW, SkipsParametersWithoutGradientAndKeepsTheirCount) {
   auto a = torch::ones({4}).set_requires_grad(true), b = torch::ones({4}).set_requires_grad(true);
   AdamW optimizer({{"a", a}, {"b", b}}, {});

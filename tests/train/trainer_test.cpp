@@ -3,6 +3,8 @@
 
 #include <csignal>
 #include <fstream>
+#include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -59,6 +61,29 @@ class TrainerTest : public ::testing::Test {
     for (std::string line; std::getline(file, line);) out.push_back(nlohmann::json::parse(line));
     return out;
   }
+  static std::string error_of(const std::function<void()>& act) {
+    try {
+      act();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  }
+  // Every file of a run with its bytes, the log aside.
+  static std::map<std::string, std::string> files_of(const fs::path& run) {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : fs::recursive_directory_iterator(run)) {
+      if (entry.is_regular_file() && entry.path().filename() != "train.log")
+        files[entry.path().string()] = read_file(entry.path());
+    }
+    return files;
+  }
+  static void flip_a_bit(const fs::path& path) {
+    auto bytes = read_file(path);
+    bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+    write_file_atomically(path, bytes);
+  }
+  static bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
   fs::path root_ = fs::temp_directory_path() / "lt2_trainer_test";
 };
 
@@ -74,7 +99,10 @@ TEST_F(TrainerTest, WritesTheDumpDirectory) {
   EXPECT_EQ(metrics[0].at("optim/lr"), 0);  // the first step of a warm-up
   EXPECT_EQ(metrics[5].at("optim/total_tokens"), 6 * 2 * 2 * 32);
   EXPECT_LT(metrics[5].at("loss/out").get<double>(), metrics[0].at("loss/out").get<double>());
-  EXPECT_EQ(lines(run / "metrics.validation.jsonl").size(), 2u);
+  const auto validation = lines(run / "metrics.validation.jsonl");
+  ASSERT_EQ(validation.size(), 2u);
+  EXPECT_TRUE(validation[0].contains("text.txt")) << validation[0];
+  EXPECT_FALSE(metrics[5].contains("loss/indexer"));  // no mixer adds a loss
   // keep: 2 of the three dumps.
   EXPECT_EQ(complete_checkpoints(run / "checkpoints").size(), 2u);
   EXPECT_FALSE(fs::exists(checkpoint_folder(run / "checkpoints", 2)));
@@ -118,29 +146,116 @@ TEST_F(TrainerTest, CorruptCheckpointFallsBackToTheOneBefore) {
   Trainer(config("a", {"steps=4"})).run();
   const auto expected = weights(root_ / "a", 4);
   const auto victim = checkpoint_folder(root_ / "a" / "checkpoints", 4) / "optimizer.safetensors";
-  auto bytes = read_file(victim);
-  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
-  write_file_atomically(victim, bytes);
+  flip_a_bit(victim);
   Trainer(config("a", {"steps=4"})).run();
   EXPECT_TRUE(weights(root_ / "a", 4) == expected);
   EXPECT_NO_THROW(verify_checksums(checkpoint_folder(root_ / "a" / "checkpoints", 4)));
 }
 
+TEST_F(TrainerTest, ADamagedOnlyCheckpointIsAnErrorThatLeavesTheRunAlone) {
+  const auto run = root_ / "a", only = checkpoint_folder(run / "checkpoints", 3);
+  const std::vector<std::function<void()>> damages{
+      [&] { fs::resize_file(only / "model.safetensors", 5000); },
+      [&] { flip_a_bit(only / "optimizer.safetensors"); },
+      [&] { fs::remove(only / "checksums.json"); },
+      [&] { fs::remove(only / "train_state.json"); },
+  };
+  for (const auto& damage : damages) {
+    fs::remove_all(run);
+    Trainer(config("a", {"steps=3", "checkpoint.dump.every=100"})).run();
+    ASSERT_EQ(step_folders(run / "checkpoints").size(), 1u);
+    damage();
+    const auto before = files_of(run);
+    const auto error = error_of([&] { Trainer(config("a", {"steps=8"})).run(); });
+    EXPECT_TRUE(has(error, "no usable checkpoint")) << error;
+    EXPECT_TRUE(files_of(run) == before);
+  }
+}
+
+TEST_F(TrainerTest, ADamagedLaterCheckpointDoesNotCrowdOutSoundOnes) {
+  Trainer(config("a", {"steps=4"})).run();
+  const auto checkpoints = root_ / "a" / "checkpoints";
+  flip_a_bit(checkpoint_folder(checkpoints, 4) / "model.safetensors");
+  Trainer trainer(config("a", {"checkpoint.dump.every=1", "checkpoint.dump.keep=1"}));
+  trainer.stop_after(1);
+  trainer.run();
+  EXPECT_NO_THROW(verify_checksums(checkpoint_folder(checkpoints, 3)));
+  EXPECT_FALSE(fs::exists(checkpoint_folder(checkpoints, 2)));
+}
+
+TEST_F(TrainerTest, OneProcessTrainsInADirectory) {
+  const Trainer first(config("a"));
+  const auto before = files_of(root_ / "a");
+  const auto error = error_of([&] { Trainer(config("a")).run(); });
+  EXPECT_TRUE(has(error, "another process trains in it")) << error;
+  EXPECT_TRUE(files_of(root_ / "a") == before);
+}
+
+TEST_F(TrainerTest, TokensAreCountedAcrossAChangeOfTheBatch) {
+  {
+    Trainer trainer(config("a"));
+    trainer.stop_after(2);
+    trainer.run();
+  }
+  Trainer(config("a", {"data.batch_size=4", "steps=3"})).run();
+  const auto metrics = lines(root_ / "a" / "metrics.jsonl");
+  ASSERT_EQ(metrics.size(), 3u);
+  EXPECT_EQ(metrics[2].at("optim/total_tokens"), 2 * 128 + 256);
+}
+
+TEST_F(TrainerTest, ASignalBeforeTheFirstStepSavesAtOnce) {
+  auto prompted = config("a", {"val.prompt=line"});
+  Trainer trainer(prompted);
+  catch_stop_signals();
+  std::raise(SIGTERM);
+  EXPECT_EQ(trainer.run(), Trainer::End::kInterrupted);
+  EXPECT_NO_THROW(verify_checksums(checkpoint_folder(root_ / "a" / "checkpoints", 0)));
+  EXPECT_FALSE(fs::exists(root_ / "a" / "samples.json"));  // half a text is no sample
+}
+
+TEST_F(TrainerTest, TheLastGoodCheckpointHoldsFiniteWeights) {
+  // Step 1 has learning rate 0, step 2 more than a float can hold.
+  const auto error = error_of([&] {
+    Trainer(config("a", {"optim.lr=1e39", "checkpoint.dump.every=1", "checkpoint.dump.keep=1"})).run();
+  });
+  EXPECT_TRUE(has(error, "step 2: the weights are not finite")) << error;
+  const auto good = checkpoint_folder(root_ / "a" / "checkpoints", 1);
+  EXPECT_TRUE(has(error, "The last good checkpoint is " + good.string())) << error;
+  EXPECT_EQ(step_folders(root_ / "a" / "checkpoints"), std::vector<fs::path>{good});
+  for (const auto& [name, parameter] : load_model(good).model->official_parameters())
+    EXPECT_TRUE(parameter.isfinite().all().item<bool>()) << name;
+}
+
+TEST_F(TrainerTest, ANonFiniteValidationLossStops) {
+  const auto error = error_of([&] {
+    Trainer(config("a", {"optim.lr=1e38", "optim.warmup=0", "optim.scheduler=constant", "val.every=1",
+                         "checkpoint.dump.every=1", "optim.nan_policy=skip"}))
+        .run();
+  });
+  EXPECT_TRUE(has(error, "step 1: the validation loss is not finite")) << error;
+  EXPECT_TRUE(has(error, "No checkpoint was written yet")) << error;
+}
+
 TEST_F(TrainerTest, NonFiniteLossStopsOrSkips) {
   // A learning rate that destroys the weights at the first step that moves them.
-  const std::vector<std::string> bomb{"optim.lr=1e38", "optim.warmup=0", "optim.scheduler=constant",
+  const std::vector<std::string> bomb{"optim.lr=1e15", "optim.warmup=0", "optim.scheduler=constant",
                                       "checkpoint.dump.every=1"};
-  try {
-    Trainer(config("stop", bomb)).run();
-    FAIL() << "expected an error";
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("step 2"), std::string::npos) << error.what();
-    EXPECT_NE(std::string(error.what()).find("0000000001"), std::string::npos) << error.what();
-  }
+  const auto error = error_of([&] { Trainer(config("stop", bomb)).run(); });
+  EXPECT_TRUE(has(error, "step 2: the loss is not finite")) << error;
+  EXPECT_TRUE(has(error, "0000000001")) << error;
+  EXPECT_FALSE(has(error, "gradient norm")) << error;  // unknown: there was no backward pass
   EXPECT_EQ(complete_checkpoints(root_ / "stop" / "checkpoints").size(), 1u);
   auto skip = bomb;
   skip.push_back("optim.nan_policy=skip");
+  skip.push_back("val.every=0");
   EXPECT_EQ(Trainer(config("skip", skip)).run(), Trainer::End::kFinished);
+  const auto metrics = lines(root_ / "skip" / "metrics.jsonl");
+  EXPECT_TRUE(metrics[0].at("optim/grad_norm").is_number());
+  EXPECT_TRUE(metrics[1].at("optim/grad_norm").is_null());
+  skip.push_back("steps=20");
+  const auto endless = error_of([&] { Trainer(config("endless", skip)).run(); });
+  EXPECT_TRUE(has(endless, "step 11: the loss is not finite")) << endless;
+  EXPECT_TRUE(has(endless, "as in the 9 steps before")) << endless;
 }
 
 TEST_F(TrainerTest, ResumeWithAnotherShapeIsOneClearError) {

@@ -20,8 +20,9 @@ void check(const CausalAttentionInput& in) {
               c10::toString(in.q.scalar_type()), in.q.device().str(), name, c10::toString(t.scalar_type()),
               t.device().str());
   }
-  LT2_CHECK(in.k.sizes() == in.v.sizes(), "causal_attention: k and v must have equal shapes; found k {}, v {}",
-            text(in.k), text(in.v));
+  LT2_CHECK(in.k.sizes().slice(0, 3) == in.v.sizes().slice(0, 3) && in.v.size(3) > 0,
+            "causal_attention: k and v must be [B, S, Hk, .] with equal B, S and Hk; found k {}, v {}", text(in.k),
+            text(in.v));
   LT2_CHECK(in.q.size(0) == in.k.size(0), "causal_attention: q and k differ in batch size; found q {}, k {}",
             text(in.q), text(in.k));
   LT2_CHECK(in.q.size(3) == in.k.size(3) && in.q.size(3) > 0,
@@ -52,13 +53,15 @@ struct Options {
   int64_t first_position;
 };
 
-AttentionShape shape_of(const torch::Tensor& q, const torch::Tensor& k, const Options& options) {
+AttentionShape shape_of(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                        const Options& options) {
   return {.B = q.size(0),
           .L = q.size(1),
           .S = k.size(1),
           .H = q.size(2),
           .Hk = k.size(2),
           .E = q.size(3),
+          .Ev = v.size(3),
           .window = std::min(options.window.value_or(kNoWindow), kNoWindow),
           .first_position = options.first_position,
           .scale = static_cast<float>(options.scale),
@@ -68,8 +71,9 @@ AttentionShape shape_of(const torch::Tensor& q, const torch::Tensor& k, const Op
 /// q, k, v with dense rows.
 torch::Tensor forward(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v, const Options& options,
                       float* lse2) {
-  auto o = torch::empty(q.sizes(), q.options());
-  causal_attention_forward(shape_of(q, k, options), input_view(q), input_view(k), input_view(v), output_view(o), lse2);
+  auto o = torch::empty({q.size(0), q.size(1), q.size(2), v.size(3)}, q.options());
+  causal_attention_forward(shape_of(q, k, v, options), input_view(q), input_view(k), input_view(v), output_view(o),
+                           lse2);
   return o;
 }
 
@@ -97,7 +101,7 @@ class CausalAttention : public torch::autograd::Function<CausalAttention> {
     const auto grad_o = dense_rows(grads[0].to(q.scalar_type()));
     const auto like = [](const torch::Tensor& t) { return torch::empty(t.sizes(), t.options()); };
     const auto grad_q = like(q), grad_k = like(k), grad_v = like(v);
-    causal_attention_backward(shape_of(q, k, options), input_view(q), input_view(k), input_view(v), input_view(o),
+    causal_attention_backward(shape_of(q, k, v, options), input_view(q), input_view(k), input_view(v), input_view(o),
                               lse2.data_ptr<float>(), input_view(grad_o),
                               {output_view(grad_q), output_view(grad_k), output_view(grad_v)});
     return {grad_q, grad_k, grad_v, torch::Tensor()};

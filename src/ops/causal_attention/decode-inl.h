@@ -167,7 +167,7 @@ HWY_INLINE void decode_scores(const DecodeKeys<T>& keys, const TileSpan& tile, c
 }
 
 /// scores [count, kKeys] -> probabilities relative to the running maximum; what was summed before shrinks to it.
-HWY_INLINE void decode_softmax(const TileSpan& tile, const BlockSpan& block, int64_t E, float* scores,
+HWY_INLINE void decode_softmax(const TileSpan& tile, const BlockSpan& block, int64_t Ev, float* scores,
                                const SoftmaxState& state) {
   const F d;
   float sums[kFewRows], shrink[kFewRows];
@@ -181,7 +181,7 @@ HWY_INLINE void decode_softmax(const TileSpan& tile, const BlockSpan& block, int
     }
     shrink[r] = hn::GetLane(exp2_of_negative(hn::Sub(hn::Set(d, state.max[r]), max)));
     state.max[r] = hn::GetLane(max);
-    if (shrink[r] != 1.0f) scale_row(state.o + r * packed_length(E), E, shrink[r]);
+    if (shrink[r] != 1.0f) scale_row(state.o + r * packed_length(Ev), Ev, shrink[r]);
   }
   for_each_row_group(tile.count, [&](int64_t r, auto group) HWY_ATTR {
     add_keys<group()>(scores + r * kKeys + block.key_begin, block.key_end - block.key_begin, sums + r);
@@ -230,20 +230,20 @@ HWY_INLINE void add_values(RowSpan<T> v, RowSpan<T> next, int64_t keys, const fl
 }
 
 template <int R, typename T>
-HWY_INLINE void add_value_rows(RowSpan<T> v, RowSpan<T> next, int64_t keys, int64_t E, const float* p, float* o,
+HWY_INLINE void add_value_rows(RowSpan<T> v, RowSpan<T> next, int64_t keys, int64_t Ev, const float* p, float* o,
                                int64_t ld) {
   const auto at = [](RowSpan<T> rows, int64_t e) { return RowSpan<T>{rows.data + e, rows.stride}; };
   int64_t e = 0;
-  for (; e + 8 * kLanes <= E; e += 8 * kLanes) add_values<R, 8>(at(v, e), at(next, e), keys, p, Whole(), o + e, ld);
-  for (; e + 4 * kLanes <= E; e += 4 * kLanes) add_values<R, 4>(at(v, e), at(next, e), keys, p, Whole(), o + e, ld);
-  for (; e + kLanes <= E; e += kLanes) add_values<R, 1>(at(v, e), at(next, e), keys, p, Whole(), o + e, ld);
-  if (e < E) add_values<R, 1>(at(v, e), at(next, e), keys, p, First{static_cast<size_t>(E - e)}, o + e, ld);
+  for (; e + 8 * kLanes <= Ev; e += 8 * kLanes) add_values<R, 8>(at(v, e), at(next, e), keys, p, Whole(), o + e, ld);
+  for (; e + 4 * kLanes <= Ev; e += 4 * kLanes) add_values<R, 4>(at(v, e), at(next, e), keys, p, Whole(), o + e, ld);
+  for (; e + kLanes <= Ev; e += kLanes) add_values<R, 1>(at(v, e), at(next, e), keys, p, Whole(), o + e, ld);
+  if (e < Ev) add_values<R, 1>(at(v, e), at(next, e), keys, p, First{static_cast<size_t>(Ev - e)}, o + e, ld);
 }
 
 template <typename T>
 HWY_INLINE void decode_values(const DecodeKeys<T>& keys, const TileSpan& tile, const BlockSpan& block, int64_t start,
-                              int64_t E, const float* p, float* o) {
-  const int64_t ld = packed_length(E);
+                              int64_t Ev, const float* p, float* o) {
+  const int64_t ld = packed_length(Ev);
   for (int64_t j = block.key_begin; j < block.key_end; j += kValueKeys) {
     const int64_t count = std::min(kValueKeys, block.key_end - j);
     const RowSpan<T> v{keys.v + (start + j) * keys.v_stride, keys.v_stride};
@@ -254,22 +254,22 @@ HWY_INLINE void decode_values(const DecodeKeys<T>& keys, const TileSpan& tile, c
     int64_t r = 0;
     // Two rows of 8 accumulators need the 32 registers of AVX-512.
     if constexpr (kLanes == 16) {
-      for (; r + 2 <= tile.count; r += 2) add_value_rows<2>(v, next, count, E, p + r * kKeys + j, o + r * ld, ld);
+      for (; r + 2 <= tile.count; r += 2) add_value_rows<2>(v, next, count, Ev, p + r * kKeys + j, o + r * ld, ld);
     }
-    for (; r < tile.count; ++r) add_value_rows<1>(v, next, count, E, p + r * kKeys + j, o + r * ld, ld);
+    for (; r < tile.count; ++r) add_value_rows<1>(v, next, count, Ev, p + r * kKeys + j, o + r * ld, ld);
   }
 }
 
 /// Blocks [block_begin, block_end) for a tile of at most kFewRows rows; q [count, packed_length(E)].
 template <typename T>
 HWY_NOINLINE void decode_blocks(const DecodeKeys<T>& keys, const TileSpan& tile, int64_t block_begin, int64_t block_end,
-                                int64_t E, const float* q, float* scores, const SoftmaxState& state) {
+                                int64_t E, int64_t Ev, const float* q, float* scores, const SoftmaxState& state) {
   for (int64_t b = block_begin; b < block_end; ++b) {
     const BlockSpan block(tile, b);
     if (block.key_begin >= block.key_end) continue;
     decode_scores(keys, tile, block, b * kKeys, E, q, scores);
-    decode_softmax(tile, block, E, scores, state);
-    decode_values(keys, tile, block, b * kKeys, E, scores, state.o);
+    decode_softmax(tile, block, Ev, scores, state);
+    decode_values(keys, tile, block, b * kKeys, Ev, scores, state.o);
   }
 }
 

@@ -20,6 +20,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace lt2 {
 namespace HWY_NAMESPACE {
+namespace {
 
 // A row sums each segment of 2048 keys on its own and then adds up the segments, everywhere: so decoding may hand the
 // segments of one long sequence to many threads.
@@ -62,7 +63,7 @@ HWY_INLINE void softmax_block(const BlockSpan& block, const float* x, float* sco
 }
 
 // Never inlined: one compiled body for every caller, so the same bits.
-HWY_NOINLINE void softmax_step(const TileSpan& tile, const BlockSpan& block, int64_t E, const float* x, float* scores,
+HWY_NOINLINE void softmax_step(const TileSpan& tile, const BlockSpan& block, int64_t Ev, const float* x, float* scores,
                                const SoftmaxState& state, float* shrink) {
   if (block.masked) {
     softmax_block<true>(block, x, scores, state, shrink);
@@ -70,14 +71,14 @@ HWY_NOINLINE void softmax_step(const TileSpan& tile, const BlockSpan& block, int
     softmax_block<false>(block, x, scores, state, shrink);
   }
   for (int64_t r = block.row_begin; r < std::min(block.row_end, tile.count); ++r) {
-    if (shrink[r] != 1.0f) scale_row(state.o + r * packed_length(E), E, shrink[r]);
+    if (shrink[r] != 1.0f) scale_row(state.o + r * packed_length(Ev), Ev, shrink[r]);
   }
 }
 
 /// total += part, for rows that saw different keys.
-HWY_NOINLINE void merge(const TileSpan& tile, int64_t E, const SoftmaxState& total, const SoftmaxState& part) {
+HWY_NOINLINE void merge(const TileSpan& tile, int64_t Ev, const SoftmaxState& total, const SoftmaxState& part) {
   const F d;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), ld = packed_length(E);
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), ld = packed_length(Ev);
   HWY_ALIGN float of_total[kRows], of_part[kRows];
   for (int64_t r = 0; r < tile.padded; r += lanes) {
     const VF a = hn::LoadU(d, total.max + r), b = hn::LoadU(d, part.max + r), max = hn::Max(a, b);
@@ -92,7 +93,7 @@ HWY_NOINLINE void merge(const TileSpan& tile, int64_t E, const SoftmaxState& tot
     const VF fa = hn::Set(d, of_total[r]), fb = hn::Set(d, of_part[r]);
     float* to = total.o + r * ld;
     const float* from = part.o + r * ld;
-    for_each_vector(E, [&](int64_t e, auto lane) HWY_ATTR {
+    for_each_vector(Ev, [&](int64_t e, auto lane) HWY_ATTR {
       store(hn::MulAdd(load(from + e, lane), fb, hn::Mul(load(to + e, lane), fa)), to + e, lane);
     });
   }
@@ -123,19 +124,20 @@ float* thread_scratch(int64_t count) {
 }
 
 /// Scratch of a work item apart from the softmax states.
-struct Scratch {
-  float *keys, *values;                // [kKeys, packed_length(E)]
+struct ForwardScratch {
+  float *keys, *values;                // [kKeys, packed_length(E or Ev)]
   float* scores;                       // [kKeys, kRows]
   float* shrink;                       // [kRows]
   float *queries[kTiles], *x[kTiles];  // [E, kRows], [kRows]
 
-  static int64_t size(int64_t E) {
-    return 2 * Arena::size(kKeys * packed_length(E)) + kKeys * kRows + kRows + kTiles * (queries_size(E) + kRows);
+  static int64_t size(int64_t E, int64_t Ev) {
+    return Arena::size(kKeys * packed_length(E)) + Arena::size(kKeys * packed_length(Ev)) + kKeys * kRows + kRows +
+           kTiles * (queries_size(E) + kRows);
   }
   static int64_t queries_size(int64_t E) { return std::max(E * kRows, kFewRows * packed_length(E)); }
-  Scratch(Arena& arena, int64_t E)
+  ForwardScratch(Arena& arena, int64_t E, int64_t Ev)
       : keys(arena.take(kKeys * packed_length(E))),
-        values(arena.take(kKeys * packed_length(E))),
+        values(arena.take(kKeys * packed_length(Ev))),
         scores(arena.take(kKeys * kRows)),
         shrink(arena.take(kRows)) {
     for (int64_t i = 0; i < kTiles; ++i) {
@@ -145,13 +147,14 @@ struct Scratch {
   }
 };
 
-/// Rows [begin, end) of a key block as fp32: in place where they lie densely, else packed.
+/// Rows [begin, end) of a key block as fp32: in place where they lie densely (or, as values, within such rows), else
+/// packed.
 template <typename T>
 HWY_INLINE const float* block_rows(const T* row0, ptrdiff_t stride, int64_t begin, int64_t end, int64_t E,
                                    float* packed, ptrdiff_t* ld) {
   if constexpr (std::is_same_v<T, float>) {
-    if (stride == E) {
-      *ld = E;
+    if (stride >= E && stride < 2 * E) {
+      *ld = stride;
       return row0;
     }
   }
@@ -163,9 +166,9 @@ HWY_INLINE const float* block_rows(const T* row0, ptrdiff_t stride, int64_t begi
 /// A key block is packed once and serves all tiles.
 template <typename T>
 HWY_NOINLINE void attend_blocks(const Problem<T>& in, const Heads& heads, const TileSpan* tiles, int64_t count,
-                                int64_t block_begin, int64_t block_end, const Scratch& scratch,
+                                int64_t block_begin, int64_t block_end, const ForwardScratch& scratch,
                                 const SoftmaxState* states) {
-  const int64_t E = in.shape.E, ld = packed_length(E);
+  const int64_t E = in.shape.E, Ev = in.shape.Ev, ld = packed_length(Ev);
   for (int64_t b = block_begin; b < block_end; ++b) {
     const int64_t begin = std::max<int64_t>(0, tiles[0].begin - b * kKeys);
     const int64_t end = std::min(kKeys, tiles[count - 1].end - b * kKeys);
@@ -173,7 +176,8 @@ HWY_NOINLINE void attend_blocks(const Problem<T>& in, const Heads& heads, const 
     ptrdiff_t ldk, ldv;
     // Row 0 of a block that begins before the first key is no address to read, only the origin of the rows that exist.
     const float* k = block_rows(in.key_row(in.k, heads, b * kKeys), in.k.position, begin, end, E, scratch.keys, &ldk);
-    const float* v = block_rows(in.key_row(in.v, heads, b * kKeys), in.v.position, begin, end, E, scratch.values, &ldv);
+    const float* v =
+        block_rows(in.key_row(in.v, heads, b * kKeys), in.v.position, begin, end, Ev, scratch.values, &ldv);
     for (int64_t t = 0; t < count; ++t) {
       const TileSpan& tile = tiles[t];
       const BlockSpan block(tile, b);
@@ -181,9 +185,9 @@ HWY_NOINLINE void attend_blocks(const Problem<T>& in, const Heads& heads, const 
       const int64_t r0 = block.row_begin, j0 = block.key_begin, keys = block.key_end - j0;
       gemm(keys, block.row_end - r0, E, {k + j0 * ldk, ldk, 1}, scratch.queries[t] + r0, kRows,
            scratch.scores + j0 * kRows + r0, kRows);
-      softmax_step(tile, block, E, scratch.x[t], scratch.scores, states[t], scratch.shrink);
-      gemm<Store::kAdd>(std::min(block.row_end, tile.count) - r0, E, keys, {scratch.scores + j0 * kRows + r0, 1, kRows},
-                        v + j0 * ldv, ldv, states[t].o + r0 * ld, ld);
+      softmax_step(tile, block, Ev, scratch.x[t], scratch.scores, states[t], scratch.shrink);
+      gemm<Store::kAdd>(std::min(block.row_end, tile.count) - r0, Ev, keys,
+                        {scratch.scores + j0 * kRows + r0, 1, kRows}, v + j0 * ldv, ldv, states[t].o + r0 * ld, ld);
     }
   }
 }
@@ -192,8 +196,8 @@ bool is_few(const Heads& heads) { return heads.rows <= kFewRows; }
 
 /// Queries into scratch slot t: as rows if they are few, else transposed (`rows`: room for the rows meanwhile).
 template <typename T>
-void pack_queries(const Problem<T>& in, const Heads& heads, const TileSpan& tile, float* rows, const Scratch& scratch,
-                  int64_t t) {
+void pack_queries(const Problem<T>& in, const Heads& heads, const TileSpan& tile, float* rows,
+                  const ForwardScratch& scratch, int64_t t) {
   const float scale = in.shape.scale * kLog2e;
   if (is_few(heads)) return pack_rows<T>(heads, tile, in.q, in.shape.E, scale, scratch.queries[t]);
   pack_tile<T>(heads, tile, in.q, in.shape.E, scale, rows, scratch.queries[t]);
@@ -202,13 +206,13 @@ void pack_queries(const Problem<T>& in, const Heads& heads, const TileSpan& tile
 
 template <typename T>
 void attend_segment(const Problem<T>& in, const Heads& heads, const TileSpan* tiles, int64_t count, int64_t segment,
-                    const Scratch& scratch, const SoftmaxState* states) {
+                    const ForwardScratch& scratch, const SoftmaxState* states) {
   const int64_t begin = std::max(segment * kSegmentBlocks, tiles[0].begin / kKeys);
   const int64_t end = std::min((segment + 1) * kSegmentBlocks, (tiles[count - 1].end - 1) / kKeys + 1);
-  for (int64_t t = 0; t < count; ++t) states[t].reset(tiles[t], in.shape.E);
+  for (int64_t t = 0; t < count; ++t) states[t].reset(tiles[t], in.shape.Ev);
   if (is_few(heads)) {
     const DecodeKeys<T> keys{in.key_row(in.k, heads, 0), in.key_row(in.v, heads, 0), in.k.position, in.v.position};
-    decode_blocks(keys, tiles[0], begin, end, in.shape.E, scratch.queries[0], scratch.scores, states[0]);
+    decode_blocks(keys, tiles[0], begin, end, in.shape.E, in.shape.Ev, scratch.queries[0], scratch.scores, states[0]);
   } else {
     attend_blocks(in, heads, tiles, count, begin, end, scratch, states);
   }
@@ -218,7 +222,7 @@ template <typename T>
 void write_rows(const Problem<T>& in, const Heads& heads, const TileSpan& tile, const SoftmaxState& state) {
   const AttentionShape& s = in.shape;
   for (int64_t r = 0; r < tile.count; ++r) {
-    narrow_row(state.o + r * packed_length(s.E), s.E, 1.0f / state.sum[r], heads.row<T>(in.o, tile.row0 + r));
+    narrow_row(state.o + r * packed_length(s.Ev), s.Ev, 1.0f / state.sum[r], heads.row<T>(in.o, tile.row0 + r));
     if (in.lse2 != nullptr) {
       in.lse2[heads.lse_index(s, tile.row0 + r)] = state.max[r] + std::log2(state.sum[r]);
     }
@@ -231,11 +235,12 @@ int64_t last_segment(const TileSpan& tile) { return (tile.end - 1) / kKeys / kSe
 /// Rows [row0, row0 + kTiles kRows) of one key head, segment after segment.
 template <typename T>
 void attend_rows(const Problem<T>& in, const Heads& heads, int64_t row0) {
-  const int64_t E = in.shape.E;
-  Arena arena(thread_scratch(Scratch::size(E) + 2 * kTiles * SoftmaxState::size(kRows, E)));
-  const Scratch scratch(arena, E);
-  const SoftmaxState totals[kTiles] = {{arena, kRows, E}, {arena, kRows, E}};
-  const SoftmaxState parts[kTiles] = {{arena, kRows, E}, {arena, kRows, E}};
+  const int64_t E = in.shape.E, Ev = in.shape.Ev;
+  Arena arena(thread_scratch(ForwardScratch::size(E, Ev) + 2 * kTiles * SoftmaxState::size(kRows, std::max(E, Ev))));
+  const ForwardScratch scratch(arena, E, Ev);
+  const SoftmaxState totals[kTiles] = {{arena, kRows, Ev}, {arena, kRows, Ev}};
+  // Their outputs first hold the packed queries, which may be wider.
+  const SoftmaxState parts[kTiles] = {{arena, kRows, std::max(E, Ev)}, {arena, kRows, std::max(E, Ev)}};
   const TileSpan tiles[kTiles] = {{in.shape, heads, row0}, {in.shape, heads, std::min(row0 + kRows, heads.rows - 1)}};
   const int64_t count = row0 + kRows < heads.rows ? kTiles : 1;
   for (int64_t t = 0; t < count; ++t) {
@@ -245,7 +250,7 @@ void attend_rows(const Problem<T>& in, const Heads& heads, int64_t row0) {
   attend_segment(in, heads, tiles, count, first, scratch, totals);
   for (int64_t segment = first + 1; segment <= last; ++segment) {
     attend_segment(in, heads, tiles, count, segment, scratch, parts);
-    for (int64_t t = 0; t < count; ++t) merge(tiles[t], E, totals[t], parts[t]);
+    for (int64_t t = 0; t < count; ++t) merge(tiles[t], Ev, totals[t], parts[t]);
   }
   for (int64_t t = 0; t < count; ++t) write_rows(in, heads, tiles[t], totals[t]);
 }
@@ -256,15 +261,16 @@ void attend_split(const Problem<T>& in) {
   const AttentionShape& s = in.shape;
   const TileSpan tile(s, Heads(s, 0, 0), 0);  // the same for every head
   const int64_t first = first_segment(tile), segments = last_segment(tile) - first + 1;
-  const int64_t state_size = SoftmaxState::size(tile.count, s.E);
+  const int64_t width = std::max(s.E, s.Ev);  // outputs first hold the packed queries
+  const int64_t state_size = SoftmaxState::size(tile.count, width);
   const auto memory = hwy::AllocateAligned<float>(static_cast<size_t>(s.B * s.Hk * segments * state_size));
   const auto state_of = [&](int64_t item) {
     Arena arena(memory.get() + item * state_size);
-    return SoftmaxState(arena, tile.count, s.E);
+    return SoftmaxState(arena, tile.count, width);
   };
   parallel_for(s.B * s.Hk * segments, 1, [&](int64_t begin, int64_t end) {
-    Arena arena(thread_scratch(Scratch::size(s.E)));
-    const Scratch scratch(arena, s.E);
+    Arena arena(thread_scratch(ForwardScratch::size(s.E, s.Ev)));
+    const ForwardScratch scratch(arena, s.E, s.Ev);
     for (int64_t item = begin; item < end; ++item) {
       const Heads heads(s, item / segments / s.Hk, item / segments % s.Hk);
       const SoftmaxState state = state_of(item);
@@ -274,7 +280,7 @@ void attend_split(const Problem<T>& in) {
   });
   for (int64_t head = 0; head < s.B * s.Hk; ++head) {
     const SoftmaxState total = state_of(head * segments);
-    for (int64_t i = 1; i < segments; ++i) merge(tile, s.E, total, state_of(head * segments + i));
+    for (int64_t i = 1; i < segments; ++i) merge(tile, s.Ev, total, state_of(head * segments + i));
     write_rows(in, Heads(s, head / s.Hk, head % s.Hk), tile, total);
   }
 }
@@ -303,6 +309,7 @@ void forward(const AttentionShape& shape, AttentionInputView q, AttentionInputVi
   }
 }
 
+}  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace lt2
 HWY_AFTER_NAMESPACE();

@@ -1,5 +1,6 @@
 #pragma once
-// Kernels of causal_attention for the CPU, without torch: raw pointers, strides in elements, E always contiguous.
+// Kernels of causal_attention for the CPU, without torch: raw pointers, strides in elements, channels always
+// contiguous.
 #include <cstdint>
 
 namespace lt2 {
@@ -7,7 +8,8 @@ namespace lt2 {
 enum class AttentionType { kFloat32, kBFloat16 };
 
 struct AttentionShape {
-  int64_t B, L, S, H, Hk, E;
+  int64_t B, L, S, H, Hk;
+  int64_t E, Ev;           // channels of q and k, of v and o
   int64_t window;          // >= 1; kNoWindow: unlimited
   int64_t first_position;  // absolute position of key 0; query l stands at first_position + S - L + l
   float scale;

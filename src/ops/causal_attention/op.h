@@ -17,7 +17,7 @@ namespace lt2 {
 struct CausalAttentionInput {
   torch::Tensor q;  // [B, L, H, E]    queries of the positions key_count - L .. key_count - 1 (relative to k)
   torch::Tensor k;  // [B, S, Hk, E]   S >= L: keys of earlier calls first; any strides with E contiguous
-  torch::Tensor v;  // [B, S, Hk, E]
+  torch::Tensor v;  // [B, S, Hk, Ev]  may be a view of k, such as k.narrow(3, 0, Ev)
   std::optional<int64_t> window;  // >= 1; none: unlimited
   double scale = 1.0;             // E^-1/2
   int64_t first_position = 0;     // absolute position of k[:, 0]
@@ -25,9 +25,9 @@ struct CausalAttentionInput {
 
 inline constexpr int64_t kAttentionBlock = 64;
 
-/// o [B, L, H, E] in the dtype of q (fp32 or bf16; softmax and sums fp32). Differentiable in q, k, v (training calls
-/// have S == L). CPU: tiled kernel; elsewhere and in fp64: plain torch, query block by query block. Throws lt2::Error
-/// if shapes disagree.
+/// o [B, L, H, Ev] in the dtype of q (fp32 or bf16; softmax and sums fp32). Differentiable in q, k, v (training calls
+/// have S == L). CPU: tiled kernel; elsewhere and in fp64: plain torch, query block by query block, recomputed in the
+/// backward pass. Throws lt2::Error if shapes disagree.
 torch::Tensor causal_attention(const CausalAttentionInput& in);
 
 /// Materialised mask and softmax in plain torch, the input's type: the judge. Differentiable.

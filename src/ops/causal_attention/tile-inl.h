@@ -150,7 +150,7 @@ HWY_INLINE void fill_positions(const TileSpan& tile, float* x) {
   }
 }
 
-/// Queries (or output gradients) of a tile as fp32 rows [count, packed_length(E)].
+/// Queries (or output gradients, E then their width) of a tile as fp32 rows [count, packed_length(E)].
 template <typename T>
 HWY_INLINE void pack_rows(const Heads& heads, const TileSpan& tile, const AttentionInputView& view, int64_t E,
                           float scale, float* rows) {
@@ -189,17 +189,19 @@ class Arena {
 struct SoftmaxState {
   float* max;  // [kRows]
   float* sum;  // [kRows]
-  float* o;    // [count, packed_length(E)]
+  float* o;    // [count, packed_length(Ev)]
 
-  static int64_t size(int64_t rows, int64_t E) { return 2 * Arena::size(kRows) + Arena::size(rows * packed_length(E)); }
-  SoftmaxState(Arena& arena, int64_t rows, int64_t E)
-      : max(arena.take(kRows)), sum(arena.take(kRows)), o(arena.take(rows * packed_length(E))) {}
+  static int64_t size(int64_t rows, int64_t Ev) {
+    return 2 * Arena::size(kRows) + Arena::size(rows * packed_length(Ev));
+  }
+  SoftmaxState(Arena& arena, int64_t rows, int64_t Ev)
+      : max(arena.take(kRows)), sum(arena.take(kRows)), o(arena.take(rows * packed_length(Ev))) {}
 
-  void reset(const TileSpan& tile, int64_t E) const {
+  void reset(const TileSpan& tile, int64_t Ev) const {
     // Not -infinity: differences of maxima stay numbers.
     std::fill_n(max, tile.padded, -FLT_MAX);
     std::fill_n(sum, tile.padded, 0.0f);
-    std::fill_n(o, tile.count * packed_length(E), 0.0f);
+    std::fill_n(o, tile.count * packed_length(Ev), 0.0f);
   }
 };
 

@@ -29,12 +29,19 @@ Tensor forward_cpu(const Tensor& x, const Tensor& weight, const Tensor& residual
   return y;
 }
 
+// Keeps the packed copies for the backward pass, which may outlive the module.
+struct CacheHolder : torch::CustomClassHolder {
+  explicit CacheHolder(std::shared_ptr<PackedWeight> held) : cache(std::move(held)) {}
+  std::shared_ptr<PackedWeight> cache;
+};
+
 struct LinearFunction : torch::autograd::Function<LinearFunction> {
   static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& x, const Tensor& weight,
-                        const c10::optional<Tensor>& residual, PackedWeight* cache) {
+                        const c10::optional<Tensor>& residual, const std::shared_ptr<PackedWeight>& cache) {
     ctx->save_for_backward({x, weight});
+    ctx->saved_data["cache"] = c10::IValue::make_capsule(c10::make_intrusive<CacheHolder>(cache));
     ctx->saved_data["has_residual"] = residual.has_value();
-    return forward_cpu(x, weight, residual.value_or(Tensor()), cache);
+    return forward_cpu(x, weight, residual.value_or(Tensor()), cache.get());
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
@@ -47,8 +54,13 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     Tensor dx, dw;
     if (ctx->needs_input_grad(0)) {
       dx = torch::empty(x.sizes(), x.options());
-      linear_backward_input({M, N, K, matrix_of(dy), weight.data_ptr<float>(), element_of(x) == Element::kBf16,
-                             dx.data_ptr(), element_of(dx)});
+      const bool round = element_of(x) == Element::kBf16;
+      const auto holder = c10::static_intrusive_pointer_cast<CacheHolder>(ctx->saved_data["cache"].toCapsule());
+      const Panels* packed = holder->cache && linear_backward_input_uses_unit(element_of(dy), round)
+                                 ? &holder->cache->backward_panels(weight)
+                                 : nullptr;
+      linear_backward_input(
+          {M, N, K, matrix_of(dy), weight.data_ptr<float>(), round, dx.data_ptr(), element_of(dx), packed});
     }
     if (ctx->needs_input_grad(1)) {
       dw = torch::empty(weight.sizes(), weight.options());
@@ -64,7 +76,8 @@ bool has_kernel(const Tensor& x, const Tensor& weight, const Tensor& residual) {
          (!residual.defined() || residual.scalar_type() == torch::kFloat32);
 }
 
-Tensor apply(const Tensor& x, const Tensor& weight, const Tensor& residual, PackedWeight* cache) {
+Tensor apply(const Tensor& x, const Tensor& weight, const Tensor& residual,
+             const std::shared_ptr<PackedWeight>& cache) {
   LT2_CHECK(weight.dim() == 2, "linear: weight must be [out, in], found {} dimensions", weight.dim());
   LT2_CHECK(x.dim() >= 1 && x.size(-1) == weight.size(1),
             "linear: x must be [.., {}] for a weight [{}, {}], found [{}]", weight.size(1), weight.size(0),
@@ -80,7 +93,7 @@ Tensor apply(const Tensor& x, const Tensor& weight, const Tensor& residual, Pack
   const Tensor rows = x.contiguous(), added = residual.defined() ? residual.contiguous() : residual;
   const bool differentiate = torch::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad() ||
                                                                (residual.defined() && residual.requires_grad()));
-  if (!differentiate) return forward_cpu(rows, weight, added, cache);
+  if (!differentiate) return forward_cpu(rows, weight, added, cache.get());
   return LinearFunction::apply(rows, weight, added.defined() ? c10::optional<Tensor>(added) : c10::nullopt, cache);
 }
 
@@ -92,7 +105,7 @@ LinearImpl::LinearImpl(int64_t in, int64_t out) {
 
 Tensor LinearImpl::apply(const Tensor& x, const std::optional<Tensor>& residual) {
   if (!packed_) packed_ = std::make_shared<PackedWeight>();
-  return lt2::apply(x, weight, residual.value_or(Tensor()), packed_.get());
+  return lt2::apply(x, weight, residual.value_or(Tensor()), packed_);
 }
 
 Tensor LinearImpl::forward(const Tensor& x) { return apply(x, std::nullopt); }
@@ -101,7 +114,33 @@ Tensor LinearImpl::forward_add(const Tensor& x, const Tensor& residual) { return
 
 Tensor linear(const Tensor& x, const Tensor& weight, std::shared_ptr<PackedWeight>* cache) {
   if (cache != nullptr && !*cache) *cache = std::make_shared<PackedWeight>();
-  return apply(x, weight, Tensor(), cache != nullptr ? cache->get() : nullptr);
+  return apply(x, weight, Tensor(), cache != nullptr ? *cache : nullptr);
+}
+
+std::vector<Tensor> linear_all(const Tensor& x, const std::vector<Linear*>& maps) {
+  std::vector<Tensor> out;
+  out.reserve(maps.size());
+  bool together = !torch::GradMode::is_enabled() && x.dim() >= 1 && x.numel() > 0;
+  for (const Linear* map : maps) {
+    const Tensor& weight = (*map)->weight;
+    together = together && has_kernel(x, weight, Tensor()) && weight.numel() > 0 && weight.size(1) == x.size(-1);
+  }
+  if (!together) {
+    for (Linear* map : maps) out.push_back((*map)->forward(x));
+    return out;
+  }
+  const Tensor rows = x.contiguous();
+  std::vector<LinearForward> products;
+  products.reserve(maps.size());
+  for (Linear* map : maps) {
+    const Tensor& weight = (*map)->weight;
+    if (!(*map)->packed_) (*map)->packed_ = std::make_shared<PackedWeight>();
+    const Panels& panels = (*map)->packed_->panels(weight.contiguous(), element_of(rows));
+    out.push_back(torch::empty(with_last(rows, weight.size(0)), rows.options()));
+    products.push_back({rows_of(rows), matrix_of(rows), &panels, nullptr, out.back().data_ptr(), element_of(rows)});
+  }
+  linear_forward_many(products.data(), static_cast<int64_t>(products.size()));
+  return out;
 }
 
 }  // namespace lt2

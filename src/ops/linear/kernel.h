@@ -9,6 +9,9 @@
 // Panels: the weight is packed as [N / width][K][width], `width` output channels side by side, so that a tile of the
 // product reads it front to back exactly once. The last panel is as narrow as whole vectors allow and padded with
 // zeros. The width belongs to the instruction set in use.
+//
+// Where the processor has a unit for bf16 products (ops/simd/tile_unit.h) and both operands are bf16, it multiplies
+// them: the weight is packed for it (tile_product.h) and the chain is the unit's, the same for every M.
 #include <cstddef>
 #include <cstdint>
 
@@ -25,11 +28,14 @@ struct Matrix {
   ptrdiff_t ld;
 };
 
+struct TileUnit;
+
 /// W in panels of fp32 or bf16.
 struct Panels {
   int64_t N = 0, K = 0;
   int64_t width = 0;  // 0: not packed
   Element element = Element::kF32;
+  const TileUnit* unit = nullptr;  // packed for the processor's bf16 unit
   AlignedBytes data;
 };
 
@@ -39,6 +45,14 @@ int64_t linear_panel_width();
 /// Packs weight [N, K], rounding it when `element` is bf16.
 Panels linear_pack(const float* weight, int64_t N, int64_t K, Element element);
 
+/// Whether `panels` hold what linear_pack (or linear_pack_backward) would make of a [N, K] weight now.
+bool linear_panels_current(const Panels& panels, int64_t N, int64_t K);
+
+/// Packs the weight, rounded to bf16, for dx = dy W on the processor's bf16 unit. There must be one.
+Panels linear_pack_backward(const float* weight, int64_t N, int64_t K);
+/// Whether such a product runs on the unit, so that packing the weight once pays.
+bool linear_backward_input_uses_unit(Element dy, bool round_weight);
+
 struct LinearForward {
   int64_t M;
   Matrix x;               // [M, K]
@@ -47,8 +61,12 @@ struct LinearForward {
   void* y;                // [M, N], contiguous
   Element y_element;
 };
-/// y = x W^T (+ residual).
+/// y = x W^T (+ residual). x is bf16 where the panels are.
 void linear_forward(const LinearForward& in);
+
+/// The same for several weights and one x (equal M and x, weights packed alike): for few rows one parallel region, in
+/// which x is widened once. The bits are those of single calls.
+void linear_forward_many(const LinearForward* products, int64_t count);
 
 struct LinearBackwardInput {
   int64_t M, N, K;
@@ -57,17 +75,19 @@ struct LinearBackwardInput {
   bool round_weight;    // multiply with the weight as bf16 sees it
   void* dx;             // [M, K], contiguous
   Element dx_element;
+  const Panels* packed = nullptr;  // of linear_pack_backward; null: packed for this call where needed
 };
 /// dx = dy W.
 void linear_backward_input(const LinearBackwardInput& in);
 
 struct LinearBackwardWeight {
   int64_t M, N, K;
-  Matrix dy;  // [M, N]
-  Matrix x;   // [M, K]
-  float* dw;  // [N, K], contiguous
+  Matrix dy;                // [M, N]
+  Matrix x;                 // [M, K]
+  float* dw;                // [N, K], contiguous
+  bool accumulate = false;  // add to what dw holds
 };
-/// dw = dy^T x.
+/// dw (+)= dy^T x.
 void linear_backward_weight(const LinearBackwardWeight& in);
 
 }  // namespace lt2

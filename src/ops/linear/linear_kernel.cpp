@@ -1,7 +1,9 @@
 // One blocked product serves y = x W^T, dx = dy W and dw = dy^T x:  C [M, N] = A [M, K] B [K, N], where A and B are
 // repacked on the way into the caches and C is finished (residual, rounding) while it still lies there.
 #include "ops/linear/kernel.h"
+#include "ops/linear/tile_product.h"
 #include "ops/simd/targets.h"
+#include "ops/simd/tile_unit.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/linear/linear_kernel.cpp"
@@ -444,6 +446,16 @@ void pack_slice(const SourceB& source, int64_t K, int64_t N, int64_t k0, int64_t
   });
 }
 
+Work forward_work(const LinearForward& in) {
+  const Panels& p = *in.weight;
+  return {in.M,
+          p.N,
+          p.K,
+          {in.x, false},
+          {{p.data.get(), p.element, 0}, true, false},
+          {in.y, in.y_element, in.residual, p.N}};
+}
+
 void product(const Work& w) {
   // Each block of rows would pack a row-major B again; from three blocks on, packing once for all is cheaper. Sums kept
   // in fp32 C can go on from slice to slice.
@@ -458,49 +470,58 @@ void product(const Work& w) {
     const ptrdiff_t size = w.a.from.element == Element::kF32 ? 4 : 2;
     part.a.from.data = static_cast<const std::byte*>(w.a.from.data) + size * k0 * (w.a.transposed ? w.a.from.ld : 1);
     part.b = {{packed, Element::kF32, 0}, true, false};
-    part.first = k0 == 0;
+    part.first = w.first && k0 == 0;
     part.last = k0 + part.K == w.K;
     product_tasks(part);
   }
 }
 
-// All rows in one tile; threads share the output channels vector by vector, so that they end together.
+// All rows in one tile; threads share the output channels of all products (of one A) vector by vector, so that they end
+// together.
 template <typename T>
-void product_few_rows(const Work& w) {
-  const int64_t step = lanes(), width = panel_width(), vectors = divide_up(w.N, step);
-  const int64_t threads = w.M * w.N * w.K <= 2 * kThreadWork ? 1 : num_threads();
+void product_few_rows(const LinearForward* products, int64_t product_count) {
+  const int64_t step = lanes(), width = panel_width();
+  const int64_t M = products[0].M, K = products[0].weight->K;
+  int64_t vectors = 0, columns = 0;
+  for (int64_t i = 0; i < product_count; ++i) {
+    vectors += divide_up(products[i].weight->N, step);
+    columns += products[i].weight->N;
+  }
+  const int64_t threads = M * columns * K <= 2 * kThreadWork ? 1 : num_threads();
   int64_t grain = divide_up(vectors, threads);
   if (grain >= 16 * kTileVecs) grain = round_up(divide_up(grain, 8), kTileVecs);
-  float* a = thread_scratch().a.floats(static_cast<size_t>(w.M * w.K));
-  pack_a(w.a, 0, w.M, 0, w.K, a);
-  const bool direct = w.c.element == Element::kF32;
+  float* a = thread_scratch().a.floats(static_cast<size_t>(M * K));
+  pack_a({products[0].x, false}, 0, M, 0, K, a);
   parallel_for(vectors, grain, [&](int64_t begin, int64_t end) HWY_ATTR {
     HWY_ALIGN float sums[kFewRows * kTileVecs * HWY_MAX_BYTES / sizeof(float)];
-    for (int64_t v = begin; v < end;) {
-      const int64_t p = v / kTileVecs, n0 = p * width, padded = round_up(std::min(width, w.N - n0), step);
+    int64_t i = 0, start = 0;  // the product that vector v belongs to, and its first
+    for (int64_t all = begin; all < end;) {
+      while (all >= start + divide_up(products[i].weight->N, step)) start += divide_up(products[i++].weight->N, step);
+      const Work w = forward_work(products[i]);
+      const bool direct = w.c.element == Element::kF32;
+      const int64_t v = all - start, p = v / kTileVecs, n0 = p * width,
+                    padded = round_up(std::min(width, w.N - n0), step);
       const int64_t skip = (v - p * kTileVecs) * step;
-      const int64_t count = std::min({(p + 1) * kTileVecs, end, vectors}) - v;
+      const int64_t count = std::min({(p + 1) * kTileVecs, end - start, divide_up(w.N, step)}) - v;
       const int64_t cols = std::min(count * step, w.N - v * step);
       const T* b = static_cast<const T*>(w.b.from.data) + n0 * w.K + skip;
       float* c = direct ? static_cast<float*>(w.c.data) + v * step : sums;
       const ptrdiff_t ldc = direct ? w.c.ld : width;
       tile_any(w.M, cols, w.K, a, b, padded, c, ldc, true);
       finish(w.c, 0, w.M, v * step, cols, c, ldc);
-      v += count;
+      all += count;
     }
   });
 }
 
-void forward(const LinearForward& in) {
-  const Panels& p = *in.weight;
-  const Work w{in.M,
-               p.N,
-               p.K,
-               {in.x, false},
-               {{p.data.get(), p.element, 0}, true, false},
-               {in.y, in.y_element, in.residual, p.N}};
-  if (in.M > kFewRows) return product(w);
-  p.element == Element::kF32 ? product_few_rows<float>(w) : product_few_rows<uint16_t>(w);
+void forward(const LinearForward* products, int64_t count) {
+  if (products[0].M > kFewRows) {
+    for (int64_t i = 0; i < count; ++i) product(forward_work(products[i]));
+  } else if (products[0].weight->element == Element::kF32) {
+    product_few_rows<float>(products, count);
+  } else {
+    product_few_rows<uint16_t>(products, count);
+  }
 }
 
 void backward_input(const LinearBackwardInput& in) {
@@ -513,7 +534,9 @@ void backward_input(const LinearBackwardInput& in) {
 }
 
 void backward_weight(const LinearBackwardWeight& in) {
-  product({in.N, in.K, in.M, {in.dy, true}, {in.x, false, false}, {in.dw, Element::kF32, nullptr, in.K}});
+  Work w{in.N, in.K, in.M, {in.dy, true}, {in.x, false, false}, {in.dw, Element::kF32, nullptr, in.K}};
+  w.first = !in.accumulate;
+  product(w);
 }
 
 void pack(const float* weight, Panels* out) {
@@ -542,7 +565,7 @@ void pack(const float* weight, Panels* out) {
 
 int64_t linear_panel_width_simd() { return panel_width(); }
 void linear_pack_simd(const float* weight, Panels* out) { pack(weight, out); }
-void linear_forward_simd(const LinearForward& in) { forward(in); }
+void linear_forward_simd(const LinearForward* products, int64_t count) { forward(products, count); }
 void linear_backward_input_simd(const LinearBackwardInput& in) { backward_input(in); }
 void linear_backward_weight_simd(const LinearBackwardWeight& in) { backward_weight(in); }
 
@@ -561,7 +584,63 @@ HWY_EXPORT(linear_backward_weight_simd);
 
 int64_t linear_panel_width() { return HWY_DYNAMIC_DISPATCH(linear_panel_width_simd)(); }
 
+namespace {
+
+// The summed dimension, in slices of which B is packed where it cannot be packed beforehand: bounds the memory.
+constexpr int64_t kUnitSlice = 2048;
+
+bool all_bf16(Element a, Element b) { return a == Element::kBf16 && b == Element::kBf16; }
+
+Panels pack_for_unit(const TileUnit* unit, const TileOperand& b, int64_t cols, int64_t summed) {
+  Panels out;
+  out.element = Element::kBf16;
+  out.unit = unit;
+  out.data = aligned_bytes(tile_packed_bytes(cols, summed));
+  tile_pack(b, cols, summed, reinterpret_cast<uint16_t*>(out.data.get()));
+  return out;
+}
+
+const uint16_t* packed_words(const Panels& panels) { return reinterpret_cast<const uint16_t*>(panels.data.get()); }
+
+void backward_weight_on(const TileUnit& unit, const LinearBackwardWeight& in) {
+  thread_local Scratch scratch;
+  for (int64_t m0 = 0; m0 < in.M; m0 += kUnitSlice) {
+    const int64_t rows = std::min(kUnitSlice, in.M - m0);
+    const auto slice = [&](const Matrix& from) {
+      return TileOperand{{static_cast<const uint16_t*>(from.data) + m0 * from.ld, Element::kBf16, from.ld}, true};
+    };
+    auto* b = reinterpret_cast<uint16_t*>(scratch.floats(tile_packed_bytes(in.K, rows) / sizeof(float)));
+    tile_pack(slice(in.x), in.K, rows, b);
+    tile_product(unit, {in.N, in.K, rows, slice(in.dy), b, nullptr, in.dw, Element::kF32, m0 == 0 && !in.accumulate});
+  }
+}
+
+}  // namespace
+
+bool linear_panels_current(const Panels& panels, int64_t N, int64_t K) {
+  const TileUnit* unit = panels.element == Element::kBf16 ? tile_unit() : nullptr;
+  return panels.data != nullptr && panels.N == N && panels.K == K && panels.unit == unit &&
+         (unit != nullptr || panels.width == linear_panel_width());
+}
+
+Panels linear_pack_backward(const float* weight, int64_t N, int64_t K) {
+  Panels out = pack_for_unit(tile_unit(), {{weight, Element::kF32, K}, true}, K, N);
+  out.N = N;
+  out.K = K;
+  return out;
+}
+
+bool linear_backward_input_uses_unit(Element dy, bool round_weight) {
+  return dy == Element::kBf16 && round_weight && tile_unit() != nullptr;
+}
+
 Panels linear_pack(const float* weight, int64_t N, int64_t K, Element element) {
+  if (const TileUnit* unit = element == Element::kBf16 ? tile_unit() : nullptr; unit != nullptr) {
+    Panels packed = pack_for_unit(unit, {{weight, Element::kF32, K}, false}, N, K);
+    packed.N = N;
+    packed.K = K;
+    return packed;
+  }
   Panels out;
   out.N = N;
   out.K = K;
@@ -573,9 +652,32 @@ Panels linear_pack(const float* weight, int64_t N, int64_t K, Element element) {
   return out;
 }
 
-void linear_forward(const LinearForward& in) { HWY_DYNAMIC_DISPATCH(linear_forward_simd)(in); }
-void linear_backward_input(const LinearBackwardInput& in) { HWY_DYNAMIC_DISPATCH(linear_backward_input_simd)(in); }
-void linear_backward_weight(const LinearBackwardWeight& in) { HWY_DYNAMIC_DISPATCH(linear_backward_weight_simd)(in); }
+void linear_forward_many(const LinearForward* products, int64_t count) {
+  if (count == 0) return;
+  if (products[0].weight->unit == nullptr) return HWY_DYNAMIC_DISPATCH(linear_forward_simd)(products, count);
+  for (int64_t i = 0; i < count; ++i) {
+    const LinearForward& in = products[i];
+    const Panels& w = *in.weight;
+    tile_product(*w.unit, {in.M, w.N, w.K, {in.x, false}, packed_words(w), in.residual, in.y, in.y_element, true});
+  }
+}
+
+void linear_forward(const LinearForward& in) { linear_forward_many(&in, 1); }
+
+void linear_backward_input(const LinearBackwardInput& in) {
+  if (!linear_backward_input_uses_unit(in.dy.element, in.round_weight)) {
+    return HWY_DYNAMIC_DISPATCH(linear_backward_input_simd)(in);
+  }
+  Panels for_this_call;
+  if (in.packed == nullptr) for_this_call = linear_pack_backward(in.weight, in.N, in.K);
+  const Panels& w = in.packed != nullptr ? *in.packed : for_this_call;
+  tile_product(*w.unit, {in.M, in.K, in.N, {in.dy, false}, packed_words(w), nullptr, in.dx, in.dx_element, true});
+}
+
+void linear_backward_weight(const LinearBackwardWeight& in) {
+  const TileUnit* unit = all_bf16(in.dy.element, in.x.element) ? tile_unit() : nullptr;
+  unit != nullptr ? backward_weight_on(*unit, in) : HWY_DYNAMIC_DISPATCH(linear_backward_weight_simd)(in);
+}
 
 }  // namespace lt2
 #endif

@@ -3,18 +3,21 @@
 //
 //   y[m, n] = sum_k x[m, k] W[n, k]          W is [out, in], no bias (biases are added by the mixers that have them)
 //
-// Every y[m, n] is one chain of fp32 multiply-adds over ascending k, whatever the number of rows: results are
-// batch-invariant bit for bit, and a split prefill equals a whole one. Weights stay fp32 masters; a packed copy in the
+// Every y[m, n] is one chain over ascending k, of fp32 multiply-adds or, for bf16, of the steps of the processor's bf16
+// unit where it has one (ops/simd/tile_unit.h), whatever the number of rows: results are batch-invariant bit for bit,
+// and a split prefill equals a whole one. Weights stay fp32 masters; a packed copy in the
 // type of x (panels of output channels, see kernel.h) is made at the first use after the weight changed and then serves
 // all T loops. Source: docs/architecture.md, "linear".
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "base/torch.h"
 
 namespace lt2 {
 
 struct PackedWeight;  // pack_cache.h
+class Linear;
 
 /// A weight and its packed copies. One caller at a time: the copies are made inside forward.
 ///
@@ -40,10 +43,15 @@ class LinearImpl : public torch::nn::Module {
   torch::Tensor weight;  // [out, in] fp32
 
  private:
+  friend std::vector<torch::Tensor> linear_all(const torch::Tensor& x, const std::vector<Linear*>& maps);
   torch::Tensor apply(const torch::Tensor& x, const std::optional<torch::Tensor>& residual);
   std::shared_ptr<PackedWeight> packed_;
 };
 TORCH_MODULE(Linear);
+
+/// What each map makes of one x, bit for bit that of forward. Without gradients and for few rows (decode) it costs one
+/// parallel region and one reading of x instead of one a map. A map must not be named twice.
+std::vector<torch::Tensor> linear_all(const torch::Tensor& x, const std::vector<Linear*>& maps);
 
 /// The same map for a weight that belongs to another module (tied embeddings): x [.., in], weight [out, in]. Packs for
 /// this call only unless `cache` is given, which the caller keeps beside the weight. Without a cache write lt2::linear:

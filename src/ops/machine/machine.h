@@ -6,6 +6,10 @@ namespace lt2 {
 /// fp32 multiply-adds that never leave the registers, in GFLOP/s (a multiply-add counts as two). About 0.2 s.
 double measure_fma_gflops();
 
+/// bf16 products that never leave the registers of the processor's bf16 unit (ops/simd/tile_unit.h), in GFLOP/s; 0
+/// where it has none. About 0.2 s.
+double measure_bf16_gflops();
+
 /// Reading 512 MiB, far more than the caches hold, once from front to back, in GB/s (10^9 bytes). About 0.5 s.
 double measure_read_gbps();
 

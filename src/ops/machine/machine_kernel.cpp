@@ -1,6 +1,7 @@
 #include "ops/machine/machine.h"
 
 #include "ops/simd/targets.h"
+#include "ops/simd/tile_unit.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/machine/machine_kernel.cpp"
@@ -125,6 +126,25 @@ double measure_fma_gflops() {
         done[static_cast<size_t>(i)] = HWY_DYNAMIC_DISPATCH(fma_chains)(steps, &sink);
         g_sink = sink;
       }
+    });
+    flops = 0;
+    for (int i = 0; i < threads; ++i) flops += done[static_cast<size_t>(i)];
+  });
+  return flops / seconds * 1e-9;
+}
+
+double measure_bf16_gflops() {
+  const TileUnit* unit = tile_unit();
+  if (unit == nullptr) return 0;
+  const int threads = num_threads();
+  constexpr int64_t kCount = 1 << 19;
+  std::unique_ptr<double[]> done(new double[static_cast<size_t>(threads)]());
+  double flops = 0;
+  const double seconds = best_seconds([&] {
+    parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
+      unit->begin();
+      for (int64_t i = begin; i < end; ++i) done[static_cast<size_t>(i)] = unit->chains(kCount);
+      unit->end();
     });
     flops = 0;
     for (int i = 0; i < threads; ++i) flops += done[static_cast<size_t>(i)];

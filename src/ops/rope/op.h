@@ -9,10 +9,15 @@
 namespace lt2 {
 
 enum class RopeLayout { kPairs, kHalves };
+/// kTrained: tables in fp32 as above. kExact: computed in fp64, then rounded (retnet): fp32 angles are off by 2e-4 at
+/// position 4096.
+enum class RopeAngles { kTrained, kExact };
 
 /// x [B, L, H, E], E even, rotated for positions first, first + 1, ...; same shape and dtype. Differentiable.
-torch::Tensor rope(const torch::Tensor& x, double base, int64_t first_position, RopeLayout layout);
+torch::Tensor rope(const torch::Tensor& x, double base, int64_t first_position, RopeLayout layout,
+                   RopeAngles angles = RopeAngles::kTrained);
 /// Plain torch, any type and device, differentiable; in fp64 the tables are fp64 too.
-torch::Tensor rope_reference(const torch::Tensor& x, double base, int64_t first_position, RopeLayout layout);
+torch::Tensor rope_reference(const torch::Tensor& x, double base, int64_t first_position, RopeLayout layout,
+                             RopeAngles angles = RopeAngles::kTrained);
 
 }  // namespace lt2

@@ -2,7 +2,7 @@
 
 #include <map>
 #include <mutex>
-#include <utility>
+#include <tuple>
 
 namespace lt2 {
 namespace {
@@ -23,19 +23,22 @@ torch::Tensor rope_table(double base, int64_t E, int64_t first, int64_t count, t
   return torch::cat({angle.cos(), angle.sin()}, 1);
 }
 
-std::vector<const float*> rope_cached_rows(double base, int64_t E, int64_t first, int64_t count) {
+std::vector<const float*> rope_cached_rows(double base, int64_t E, int64_t first, int64_t count, RopeAngles angles) {
   using Blocks = std::map<int64_t, torch::Tensor>;
   static std::mutex mutex;
   // Never destroyed: a thread may still rotate while the program ends.
-  static auto& tables = *new std::map<std::pair<double, int64_t>, Blocks>();
+  static auto& tables = *new std::map<std::tuple<double, int64_t, RopeAngles>, Blocks>();
   std::vector<const float*> rows;
   rows.reserve(static_cast<size_t>(count));
   const std::lock_guard lock(mutex);
-  auto& blocks = tables[{base, E}];
+  auto& blocks = tables[{base, E, angles}];
   for (int64_t position = first; position < first + count;) {
     const int64_t index = position / kBlock;
     auto& block = blocks[index];
-    if (!block.defined()) block = rope_table(base, E, index * kBlock, kBlock, torch::kFloat32, torch::kCPU);
+    if (!block.defined()) {
+      const auto computed = angles == RopeAngles::kExact ? torch::kFloat64 : torch::kFloat32;
+      block = rope_table(base, E, index * kBlock, kBlock, computed, torch::kCPU).to(torch::kFloat32);
+    }
     const float* data = block.data_ptr<float>();
     for (; position < first + count && position / kBlock == index; ++position) {
       rows.push_back(data + position % kBlock * E);

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/torch.h"
+#include "ops/rope/op.h"
 
 namespace lt2 {
 
@@ -13,6 +14,6 @@ torch::Tensor rope_table(double base, int64_t E, int64_t first, int64_t count, t
 
 /// Pointers to the fp32 rows of positions first .. first + count - 1, computed at their first use and valid until the
 /// program ends. Safe to call from several threads.
-std::vector<const float*> rope_cached_rows(double base, int64_t E, int64_t first, int64_t count);
+std::vector<const float*> rope_cached_rows(double base, int64_t E, int64_t first, int64_t count, RopeAngles angles);
 
 }  // namespace lt2

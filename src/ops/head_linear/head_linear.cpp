@@ -1,0 +1,32 @@
+#include "base/error.h"
+#include "ops/head_linear/kernel.h"
+#include "ops/head_linear/op.h"
+#include "ops/kernel_dispatch.h"
+
+namespace lt2 {
+
+torch::Tensor head_linear(const torch::Tensor& x, const torch::Tensor& weight) {
+  LT2_CHECK(x.dim() == 4 && weight.dim() == 3 && x.size(2) == weight.size(0) && x.size(3) == weight.size(1),
+            "head_linear: x must be [B, L, H, K] for a weight [H, K, N]; found [{}] and [{}]",
+            fmt::join(x.sizes(), ", "), fmt::join(weight.sizes(), ", "));
+  const torch::NoGradGuard no_grad;
+  const int64_t B = x.size(0), L = x.size(1), H = x.size(2), K = x.size(3), N = weight.size(2);
+  if (!kernel_takes(x) || !kernel_takes_fp32(weight)) {
+    return torch::einsum("blhk,hkn->blhn", {x, weight.to(x.scalar_type())});
+  }
+  // One stride has to lead from row to row, across sequences too.
+  const auto rows = x.stride(3) == 1 && (L == 1 || B == 1 || x.stride(0) == L * x.stride(1)) ? x : x.contiguous();
+  const auto dense = weight.contiguous();
+  const auto y = torch::empty({B, L, H, N}, x.options());
+  head_linear_forward({.R = B * L,
+                       .H = H,
+                       .K = K,
+                       .N = N,
+                       .bf16 = is_bf16(x),
+                       .x_row = L == 1 ? rows.stride(0) : rows.stride(1),
+                       .x_head = rows.stride(2)},
+                      rows.data_ptr(), dense.data_ptr<float>(), y.data_ptr());
+  return y;
+}
+
+}  // namespace lt2

@@ -1,0 +1,17 @@
+#pragma once
+// A linear map of its own for every head, for a few rows: how latent attention moves queries into the latent space and
+// latent sums out of it while decoding.
+//
+//   y[r, h, n] = sum_k x[r, h, k] weight[h, k, n]
+//
+// On the CPU every y is one chain of fp32 multiply-adds over ascending k, whatever the number of rows. Source:
+// ATTENTION sections 3 and 10 of the LT2 description; arXiv 2405.04434, section 2.1 (absorbed projections).
+#include "base/torch.h"
+
+namespace lt2 {
+
+/// x [B, L, H, K] fp32 or bf16 (other types and devices: plain torch), weight [H, K, N] fp32 -> [B, L, H, N] of the
+/// type of x, rounded once. No gradient. Throws lt2::Error if shapes disagree.
+torch::Tensor head_linear(const torch::Tensor& x, const torch::Tensor& weight);
+
+}  // namespace lt2

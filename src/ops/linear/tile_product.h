@@ -1,0 +1,37 @@
+#pragma once
+// bf16 products on a unit of the processor (ops/simd/tile_unit.h):  C [M, N] (+)= A [M, K] B [K, N], sums in fp32.
+//
+// B is packed for the unit: panels of kTilePanel columns, [N / 32][K / 32][2][16][16][2], padded with zeros. It is the
+// same for every unit and every M. Knows no torch.
+#include <cstdint>
+
+#include "ops/linear/kernel.h"
+
+namespace lt2 {
+
+struct TileUnit;
+
+/// Rows of a matrix as they lie in memory: of the result's rows (A) or columns (B), the summed dimension along them, or
+/// across them, when they are rows of the summed dimension.
+struct TileOperand {
+  Matrix from;
+  bool across;
+};
+
+/// Bytes of B [K, N] packed.
+size_t tile_packed_bytes(int64_t N, int64_t K);
+/// Packs B, rounding fp32 to bf16.
+void tile_pack(const TileOperand& b, int64_t N, int64_t K, uint16_t* to);
+
+struct TileProduct {
+  int64_t M, N, K;
+  TileOperand a;          // bf16
+  const uint16_t* b;      // packed
+  const float* residual;  // [M, N] added to the finished sum; null: none. Only with fp32 c
+  void* c;                // [M, N], contiguous
+  Element c_element;
+  bool fresh;  // from zero, not from what c (fp32) holds
+};
+void tile_product(const TileUnit& unit, const TileProduct& in);
+
+}  // namespace lt2
