@@ -115,7 +115,7 @@ inline __attribute__((always_inline)) void plain_backward(const PlainHead& h, fl
     }
     for (int64_t t = end - 1; t >= first; --t) {
       const float *S = states + (t - first + 1) * size, *before = S - size, *u = writes + (t - first) * h.V;
-      const float *q = h.q + t * h.H * h.K, *k = h.k + t * h.H * h.K, *v = h.v + t * h.H * h.V;
+      const float *q = h.q + t * h.H * h.K, *k = h.k + t * h.H * h.K;
       const float* d_o = h.d_o + t * h.H * h.V;
       const float fade = std::exp(h.g[t * h.H]), beta = h.beta[t * h.H];
       float *dq = h.dq + t * h.H * h.K, *dk = h.dk + t * h.H * h.K, *dv = h.dv + t * h.H * h.V;

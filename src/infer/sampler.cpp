@@ -18,9 +18,10 @@ void validate(const SamplingOptions& options) {
 
 int32_t Sampler::next(const float* logits, int64_t vocab) {
   const auto bad = std::find_if(logits, logits + vocab, [](float x) { return std::isnan(x) || x == INFINITY; });
-  LT2_CHECK(bad == logits + vocab,
-            "generate: the logit of token {} is {}; the checkpoint is damaged or its training diverged. Try an earlier one",
-            bad - logits, *bad);
+  LT2_CHECK(
+      bad == logits + vocab,
+      "generate: the logit of token {} is {}; the checkpoint is damaged or its training diverged. Try an earlier one",
+      bad - logits, *bad);
   const float* best = std::max_element(logits, logits + vocab);
   if (options_.temperature == 0) return static_cast<int32_t>(best - logits);
 

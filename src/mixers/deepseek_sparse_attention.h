@@ -1,7 +1,7 @@
 #pragma once
 // `dsa`: DeepSeek sparse attention. One key-value row per token; each query attends to the dsa_topk rows that an index
 // scores highest. Two indexes: the reference's (untrained projections) and the lightning indexer with its own loss.
-// Source: DeepSeek-V3.2; ATTENTION section 5 of the LT2 description; names as in its reference layer.
+// Source: DeepSeek-V3.2; names as in its reference layer.
 #include "mixers/mixer.h"
 #include "mixers/sparse_state.h"
 #include "ops/index_topk/op.h"

@@ -1,6 +1,5 @@
 #pragma once
-// `deltanet`: the delta rule without decay and without output gate. Source: arXiv 2406.06484 (LINEAR section 5.3 of the
-// LT2 description).
+// `deltanet`: the delta rule without decay and without output gate. Source: arXiv 2406.06484.
 #include "mixers/linear_mixer.h"
 
 namespace lt2 {

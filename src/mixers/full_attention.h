@@ -1,6 +1,6 @@
 #pragma once
 // `full`: causal softmax attention with grouped heads, optional sliding window and optional sigmoid output gate.
-// Source: ATTENTION section 2 of the LT2 description; names and rotary layout as in lingua.
+// Source: lingua; names and rotary layout as there.
 #include "mixers/kv_state.h"
 #include "mixers/mixer.h"
 #include "ops/linear/op.h"

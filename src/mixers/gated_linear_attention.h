@@ -1,7 +1,6 @@
 #pragma once
 // `gla`: gated linear attention. Additive writes, decay per key channel from a low-rank projection. Source: arXiv
-// 2312.06635; sizes and names of its reference layer, for the official pattern does not know it (LINEAR section 5.7 of
-// the LT2 description).
+// 2312.06635; sizes and names of its reference layer, for the official pattern does not know it.
 #include "mixers/linear_mixer.h"
 
 namespace lt2 {

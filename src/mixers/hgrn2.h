@@ -1,6 +1,6 @@
 #pragma once
 // `hgrn2`: a gated linear RNN whose forget gate is also its key: what a channel forgets is what it takes in. Additive
-// writes, decay per key channel. Source: arXiv 2404.07904 (LINEAR section 5.6 of the LT2 description).
+// writes, decay per key channel. Source: arXiv 2404.07904.
 #include "mixers/linear_mixer.h"
 
 namespace lt2 {

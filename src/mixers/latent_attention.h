@@ -5,7 +5,7 @@
 // Two forms, equal up to rounding. Expanded: k and v of every head, then attention as usual; for training and prefill.
 // Absorbed: the key half of the expansion is applied to the query and the value half to the output, so that attention
 // runs over the latents themselves as one shared key head; for decoding, which then reads c + r numbers per token.
-// Source: ATTENTION sections 3 and 10 of the LT2 description; arXiv 2405.04434.
+// Source: arXiv 2405.04434.
 #include "mixers/kv_state.h"
 #include "mixers/mixer.h"
 #include "mixers/parts.h"

@@ -45,7 +45,8 @@ struct StateOptions {
 };
 
 /// What a linear mixer hands to its next loop under `state_carry: token`: the inputs of its recurrence, which the next
-/// loop reads with its own queries. Without gradients that read may overwrite `state`: keep a carry no longer. Source: docs/architecture.md, "State carried across loops" (ours, not the paper's).
+/// loop reads with its own queries. Without gradients that read may overwrite `state`: keep a carry no longer. Source:
+/// docs/architecture.md, "State carried across loops" (ours, not the paper's).
 struct LoopCarry {
   torch::Tensor k, v, g, beta;  // as LinearRecurrenceInput has them; all undefined before the first loop
   torch::Tensor state;          // [B, H, K, V] fp32 before these tokens; undefined: zero
@@ -74,7 +75,7 @@ class Mixer : public torch::nn::Module {
   /// Elements per token that the backward pass keeps from the forward pass, in the type of the products (for memory
   /// plans).
   virtual int64_t saved_elements_per_token() const = 0;
-  /// Fills all parameters (ATTENTION section 8, LINEAR section 6 of the LT2 description).
+  /// Fills all parameters as the official code distributes them.
   virtual void initialise(Initialiser& init) = 0;
   /// Where the parameters stand in the official state dict: "layers.{i}." + this + name.
   virtual std::string prefix() const { return "attention."; }

@@ -1,7 +1,6 @@
 #pragma once
 // `nsa`: native sparse attention. Three branches over the same queries, keys and values, mixed by gates per head: means
-// of blocks, the chosen blocks' tokens, a sliding window. Source: arXiv 2502.11089; ATTENTION section 4 of the LT2
-// description; names as in its reference layer.
+// of blocks, the chosen blocks' tokens, a sliding window. Source: arXiv 2502.11089; names as in its reference layer.
 #include "mixers/mixer.h"
 #include "mixers/sparse_state.h"
 #include "ops/linear/op.h"

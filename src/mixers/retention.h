@@ -1,6 +1,6 @@
 #pragma once
 // `retnet`: multi-scale retention. Additive writes, rotated queries and keys, and a decay that is fixed per head:
-// 1 - 2^(-5 - h). Source: arXiv 2307.08621 (LINEAR section 5.5 of the LT2 description).
+// 1 - 2^(-5 - h). Source: arXiv 2307.08621.
 #include "mixers/linear_mixer.h"
 
 namespace lt2 {

@@ -9,7 +9,7 @@
 //     logits = output(norm(h))
 //
 // Every loop starts from empty mixer states: the weights are shared across loops, not the memory.
-// Source: arXiv 2605.20670; ATTENTION section 6 of the LT2 description.
+// Source: arXiv 2605.20670.
 #include <functional>
 #include <optional>
 

@@ -1,5 +1,7 @@
 // Every mixer in random layouts against the same model in fp64, where every op is its naive reference: training,
 // prefill, prefill in pieces, decode.
+#include <fmt/format.h>
+
 #include <random>
 
 #include "tests/support/compare.h"
@@ -120,7 +122,7 @@ TEST_P(EveryMixer, AgreesWithTheNaiveFormInRandomLayouts) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, EveryMixer, ::testing::ValuesIn(mixer_types()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& type) { return type.param; });
 
 }  // namespace
 }  // namespace lt2

@@ -140,9 +140,12 @@ void choose(const BlockSelectionShape& s, const Tile& tile, const float* probabi
     int64_t taken = 0;
     if (own < s.count) {
       for (; taken <= own; ++taken) out[taken] = static_cast<int32_t>(taken);
-    } else if (s.count < 3) {  // forced blocks among themselves: the smaller index
-      out[taken++] = 0;
-      if (s.count == 2) out[taken++] = static_cast<int32_t>(own == 1 ? 1 : own - 1);
+    } else if (s.count < 3) {  // the forced blocks among themselves
+      const int64_t forced[3] = {0, std::max<int64_t>(own - 1, 1), own}, n = own == 1 ? 2 : 3;
+      float ranks[3];
+      for (int64_t i = 0; i < n; ++i) ranks[i] = forced[i] < tile.seen ? by_query[p * tile.seen + forced[i]] : 0.0f;
+      taken = select_largest(ranks, n, s.count, out);
+      for (int64_t i = 0; i < taken; ++i) out[i] = static_cast<int32_t>(forced[out[i]]);
     } else {
       out[taken++] = 0;
       // Block own - 1 and the ones before it are complete, so every block between is a candidate.

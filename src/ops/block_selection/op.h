@@ -7,9 +7,9 @@
 //   importance[t, hk, j] = mean of p[t, j] over the query heads of key head hk
 //
 // Chosen per query and key head: of the forced blocks 0, own - 1, own (own = t / block_size) and the visible ones the
-// first `count` by: forced, then larger importance, then smaller index. L x N is never stored: scores live for a few
-// queries at a time. A row's result depends neither on the batch nor on the threads nor on how a prefill was split.
-// Sources: arXiv 2502.11089; ATTENTION section 4 of the LT2 description.
+// first `count` by: forced, then larger importance, then smaller index (with fewer than three places the forced ones
+// compete). L x N is never stored: scores live for a few queries at a time. A row's result depends neither on the batch
+// nor on the threads nor on how a prefill was split. Sources: arXiv 2502.11089.
 #include "base/torch.h"
 
 namespace lt2 {

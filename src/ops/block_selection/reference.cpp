@@ -33,8 +33,9 @@ BlockSelection select(const BlockSelectionInput& in, int64_t begin, int64_t end,
   const auto forced = (j == 0) | (j == own) | (j == own - 1);
   auto importance = torch::zeros({B, Hk, n, all}, p.options().requires_grad(false));
   importance.narrow(3, 0, complete).copy_(p.detach().mean(2));
-  // Probabilities lie in [0, 1].
-  const auto rank = importance.masked_fill(visible.logical_not(), -1).masked_fill(forced, 2);
+  // Probabilities lie in [0, 1]: two more puts the forced blocks first, in their own order (fp64 keeps it).
+  const auto exact = importance.to(torch::kFloat64);
+  const auto rank = torch::where(forced, exact + 2, exact.masked_fill(visible.logical_not(), -1));
   const auto sorted = rank.sort(/*stable=*/true, /*dim=*/-1, /*descending=*/true);
   const auto order = std::get<1>(sorted).narrow(3, 0, columns);
   const auto kept = order.masked_fill(std::get<0>(sorted).narrow(3, 0, columns) < 0, all);

@@ -6,8 +6,7 @@
 //
 // Query head h reads key head h / (H / Hk). Key blocks lie at absolute multiples of kAttentionBlock and each query row
 // runs through them in order, so a row's result depends neither on the batch nor on how a prefill was split at such
-// borders. Sources: arXiv 2205.14135 (online softmax), 2307.08691 (backward); ATTENTION section 2 of the LT2
-// description.
+// borders. Sources: arXiv 2205.14135 (online softmax), 2307.08691 (backward).
 #include <optional>
 
 #include "base/torch.h"

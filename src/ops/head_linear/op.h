@@ -5,7 +5,7 @@
 //   y[r, h, n] = sum_k x[r, h, k] weight[h, k, n]
 //
 // On the CPU every y is one chain of fp32 multiply-adds over ascending k, whatever the number of rows. Source:
-// ATTENTION sections 3 and 10 of the LT2 description; arXiv 2405.04434, section 2.1 (absorbed projections).
+// arXiv 2405.04434, section 2.1 (absorbed projections).
 #include "base/torch.h"
 
 namespace lt2 {

@@ -6,8 +6,7 @@
 //
 // a is the mean over heads of the main attention's probabilities. T_t: the selected keys (sparse stage) or all s <= t
 // (dense stage, a recomputed here). Scores as in ops/index_topk. Gradients are formed in the forward pass, a block of
-// queries at a time, so that L x L is never stored. Source: DeepSeek-V3.2; ATTENTION section 5.2 of the LT2
-// description.
+// queries at a time, so that L x L is never stored. Source: DeepSeek-V3.2.
 #include "ops/index_topk/op.h"
 
 namespace lt2 {

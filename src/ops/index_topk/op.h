@@ -6,7 +6,7 @@
 //
 // Scores are fp32 and live for a few queries at a time: L x S is never stored. A score is one chain of fused
 // multiply-adds over the channels (and one over the heads), so the choice depends neither on the batch nor on how a
-// prefill was split. Sources: DeepSeek-V3.2; ATTENTION section 5 of the LT2 description.
+// prefill was split. Sources: DeepSeek-V3.2.
 #include "base/torch.h"
 
 namespace lt2 {

@@ -38,8 +38,9 @@ struct LinearRecurrenceOutput {
 inline constexpr int64_t kRecurrenceChunk = 64;
 
 /// The op as models call it: any L >= 1, fp32 or bf16 q, k, v; differentiable in all inputs. CPU: the chunked kernel
-/// (token steps for short rests); fp64 there: the reference; elsewhere: the torch form. Within 2e-5 (values, states) and 5e-5
-/// (gradients) of the reference in fp32, relative to the largest element. Throws lt2::Error if shapes disagree.
+/// (token steps for short rests); fp64 there: the reference; elsewhere: the torch form. Within 2e-5 (values, states)
+/// and 5e-5 (gradients) of the reference in fp32, relative to the largest element. Throws lt2::Error if shapes
+/// disagree.
 LinearRecurrenceOutput linear_recurrence(const LinearRecurrenceInput& in);
 
 /// fp64 loop over tokens: slow, obvious, the judge of every other form. Differentiable. Outputs fp64.

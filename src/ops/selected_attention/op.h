@@ -7,7 +7,7 @@
 //
 // Query head h reads key head and list h / (H / Hk). A row's keys are taken in ascending order, in tiles of fixed size,
 // so its result depends neither on the batch nor on the threads nor on how a prefill was split. A row without a visible
-// key gives 0 and no gradient. Sources: ATTENTION sections 4 and 5 of the LT2 description; arXiv 2502.11089 (NSA).
+// key gives 0 and no gradient. Sources: arXiv 2502.11089 (NSA).
 #include <optional>
 
 #include "base/torch.h"
