@@ -36,8 +36,12 @@ void TokenRows::move_to(int64_t capacity, int64_t count) {
   }
   if (count > 0) {
     const auto from = newest(count);
-    // Within one buffer the old and the new place may overlap.
-    data.narrow(2, 0, count).copy_(data.is_same(data_) ? from.clone() : from);
+    // Within one buffer the old and the new place may overlap: then as many rows at a time as lie between the two.
+    const int64_t piece = data.is_same(data_) ? std::max<int64_t>(rows_ - count, 1) : count;
+    for (int64_t row = 0; row < count; row += piece) {
+      const int64_t rows = std::min(piece, count - row);
+      data.narrow(2, row, rows).copy_(from.narrow(2, row, rows));
+    }
   }
   data_ = data;
   rows_ = count;
