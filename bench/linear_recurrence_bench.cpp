@@ -1,5 +1,5 @@
 // The linear recurrence against its floor and its other forms.
-//   linear_recurrence_bench [THREADS]       threads: 2 unless given
+//   linear_recurrence_bench [THREADS [MIXER]]       threads: 2 unless given; one mixer: all unless named
 // One line per mixer, direction and type: time of the chunked kernel (best of several), its floor, how many times the
 // floor it takes, and how many times longer the other forms take. The shapes are those of a model of width 2048.
 #include <fmt/core.h>
@@ -321,13 +321,19 @@ void decode(const Kind& kind, int64_t B, double gbps) {
 
 int main(int argc, char** argv) {
   lt2::init_runtime(argc > 1 ? std::atoi(argv[1]) : 2);
-  const Limits limits{lt2::measure_fma_gflops(), lt2::measure_read_write_gbps()};
+  const std::string only = argc > 2 ? argv[2] : "";
+  Limits limits{lt2::measure_fma_gflops(), lt2::measure_read_write_gbps()};
   fmt::print("{} threads, FMA peak {:.0f} GFLOP/s, read+write {:.1f} GB/s; batch 1, {} heads, chunk {}\n",
              lt2::num_threads(), limits.gflops, limits.read_write_gbps, kHeads, lt2::kRecurrenceChunk);
   for (const auto& kind : kKinds) {
+    if (!only.empty() && only != kind.name) continue;
+    // Anew beside each kind: on a shared machine the limits wander too.
+    limits = {std::max(limits.gflops, lt2::measure_fma_gflops()), limits.read_write_gbps};
     for (const auto type : {torch::kFloat32, torch::kBFloat16}) compare(kind, type, limits);
   }
   for (const int64_t B : {1, 256}) {
-    for (const auto& kind : kKinds) decode(kind, B, limits.read_write_gbps);
+    for (const auto& kind : kKinds) {
+      if (only.empty() || only == kind.name) decode(kind, B, limits.read_write_gbps);
+    }
   }
 }

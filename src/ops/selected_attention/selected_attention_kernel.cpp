@@ -63,17 +63,25 @@ struct Rows {
   ptrdiff_t ld;
 };
 
-/// Rows keys[0 .. count) as fp32: in place where they lie side by side, else packed.
+/// Rows keys[0 .. count) as fp32: in place where they lie side by side, else packed. `known`: how many of `keys` are
+/// known; rows are fetched ahead of their use, since keys chosen one by one lie anywhere in memory.
 template <typename T>
-Rows gather(const AttentionInputView& view, int64_t b, int64_t hk, const int32_t* keys, int64_t count, int64_t width,
-            float* packed) {
+Rows gather(const AttentionInputView& view, int64_t b, int64_t hk, const int32_t* keys, int64_t count, int64_t known,
+            int64_t width, float* packed) {
   if constexpr (std::is_same_v<T, float>) {
     if (keys[count - 1] - keys[0] == count - 1 && view.position < 2 * width) {
       return {row_of<const T>(view, b, keys[0], hk), static_cast<ptrdiff_t>(view.position)};
     }
   }
   const int64_t ld = packed_length(width);
-  for (int64_t j = 0; j < count; ++j) widen_row(row_of<const T>(view, b, keys[j], hk), width, 1.0f, packed + j * ld);
+  constexpr int64_t kAhead = 6, kLine = 64 / sizeof(T);
+  for (int64_t j = 0; j < count; ++j) {
+    if (j + kAhead < known) {
+      const T* next = row_of<const T>(view, b, keys[j + kAhead], hk);
+      for (int64_t e = 0; e < width; e += kLine) __builtin_prefetch(next + e);
+    }
+    widen_row(row_of<const T>(view, b, keys[j], hk), width, 1.0f, packed + j * ld);
+  }
   return {packed, static_cast<ptrdiff_t>(ld)};
 }
 
@@ -92,10 +100,10 @@ struct KeyTile {
 };
 template <typename T>
 KeyTile gather_tile(const SelectedShape& s, const AttentionInputView& k, const AttentionInputView& v, int64_t b,
-                    int64_t hk, const int32_t* keys, int64_t count, float* packed) {
-  const Rows key_rows = gather<T>(k, b, hk, keys, count, s.E, packed);
+                    int64_t hk, const int32_t* keys, int64_t count, int64_t known, float* packed) {
+  const Rows key_rows = gather<T>(k, b, hk, keys, count, known, s.E, packed);
   if (values_in_keys(s, k, v)) return {key_rows, key_rows};
-  return {key_rows, gather<T>(v, b, hk, keys, count, s.Ev, packed + Arena::size(kKeys * packed_length(s.E)))};
+  return {key_rows, gather<T>(v, b, hk, keys, count, known, s.Ev, packed + Arena::size(kKeys * packed_length(s.E)))};
 }
 
 /// Heads [head, head + count) of one position as fp32 rows [count, packed_length(width)] and transposed [width, padded]
@@ -163,7 +171,7 @@ void attend(const ForwardProblem& in, int64_t b, int64_t l, int64_t hk, int64_t 
   const int64_t visible = visible_keys(s, b, l, hk, keys);
   for (int64_t begin = 0; begin < visible; begin += kKeys) {
     const int64_t n = std::min(kKeys, visible - begin);
-    const KeyTile tile = gather_tile<T>(s, in.k, in.v, b, hk, keys + begin, n, packed);
+    const KeyTile tile = gather_tile<T>(s, in.k, in.v, b, hk, keys + begin, n, visible - begin, packed);
     gemm(n, padded, E, {tile.k.data, tile.k.ld, 1}, q, padded, scores, padded);
     softmax_tile(n, padded, scores, max, sum, shrink);
     for (int64_t r = 0; r < count; ++r) {
@@ -266,7 +274,7 @@ int64_t query_gradient(const BackwardProblem& in, int64_t b, int64_t l, int64_t 
   const int64_t visible = visible_keys(s, b, l, hk, record.keys);
   for (int64_t begin = 0; begin < visible; begin += kKeys) {
     const int64_t n = std::min(kKeys, visible - begin);
-    const KeyTile tile = gather_tile<T>(s, in.k, in.v, b, hk, record.keys + begin, n, packed);
+    const KeyTile tile = gather_tile<T>(s, in.k, in.v, b, hk, record.keys + begin, n, visible - begin, packed);
     float *p = record.p + begin * padded, *ds = record.ds + begin * padded;
     gemm(n, padded, E, {tile.k.data, tile.k.ld, 1}, q, padded, p, padded);
     gemm(n, padded, Ev, {tile.v.data, tile.v.ld, 1}, grad_o, padded, ds, padded);
