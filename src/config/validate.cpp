@@ -1,6 +1,7 @@
 // What no single field can know: whether the fields fit each other, the files named and the machine.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <regex>
 
 #include "base/error.h"
@@ -66,7 +67,7 @@ class MixerCheck {
       divides("mamba2_expand * dim", c_.mamba2_expand * c_.dim, type);
     } else if (type == "retnet") {
       LT2_CHECK(head % 2 == 0 && head <= 256,
-                "{}retnet layers need an even dim / n_heads of at most 256; found dim = {}, n_heads = {}",
+                "{}retnet layers need an even model.dim / model.n_heads of at most 256; found dim = {}, n_heads = {}",
                 where_.prefix({"model.n_heads", "model.dim"}), c_.dim, *c_.n_heads);
     } else if (type == "gla") {
       LT2_CHECK(c_.dim % 2 == 0, "{}gla layers need an even model.dim; found {}", where_.prefix({"model.dim"}), c_.dim);
@@ -88,9 +89,11 @@ class MixerCheck {
               where_.prefix({key, "model.n_heads", "model.dim"}), key, type, value);
   }
   void divides(const char* what, int64_t width, const std::string& type) const {
-    LT2_CHECK(width % *c_.n_heads == 0,
-              "{}model.n_heads must divide {} = {} in {} layers; found n_heads = {}, dim = {}. Use one of {}",
-              where_.prefix({"model.n_heads", "model.dim"}), what, width, type, *c_.n_heads, c_.dim, divisors(width));
+    LT2_CHECK(
+        width % *c_.n_heads == 0,
+        "{}model.n_heads must divide {} = {} in {} layers; found model.n_heads = {}, model.dim = {}. Use one of {}",
+        where_.prefix({"model.n_heads", "model.dim"}), what, width, type, *c_.n_heads, c_.dim,
+        divisors(std::gcd(width, c_.dim)));
   }
   void whole(const char* field, int64_t key_dim, double expand) const {
     const double value_dim = static_cast<double>(key_dim) * expand;
@@ -103,6 +106,40 @@ class MixerCheck {
   const ModelConfig& c_;
   const Where& where_;
 };
+
+// Sizes far beyond any model overflow the arithmetic behind them: refused before anything computes with them.
+void check_sizes(const ModelConfig& c, const Where& where) {
+  const auto at_most = [&](const char* field, auto value, auto limit) {
+    const std::string key = std::string("model.") + field;
+    LT2_CHECK(value <= limit, "{}{} must be at most {}; found {}", where.prefix({key}), key, limit, value);
+  };
+  constexpr int64_t kWidth = 1 << 24, kCount = int64_t{1} << 31;
+  at_most("dim", c.dim, kWidth);
+  at_most("n_layers", c.n_layers, kWidth);
+  at_most("loop_count", c.loop_count, kWidth);
+  at_most("vocab_size", c.vocab_size, kCount);
+  at_most("gdn_head_dim", c.gdn_head_dim.value_or(0), kWidth);
+  at_most("gdn_expand_v", c.gdn_expand_v.value_or(0), 1024.0);
+  at_most("kda_expand_v", c.kda_expand_v, 1024.0);
+  at_most("mamba2_expand", c.mamba2_expand, int64_t{1024});
+  at_most("mamba2_d_state", c.mamba2_d_state, kWidth);
+  at_most("mamba2_d_conv", c.mamba2_d_conv, kWidth);
+  at_most("hgrn2_conv_size", c.hgrn2_conv_size, kWidth);
+  at_most("mla_q_lora_rank", c.mla_q_lora_rank.value_or(0), kWidth);
+  at_most("mla_kv_lora_rank", c.mla_kv_lora_rank, kWidth);
+  at_most("mla_qk_rope_head_dim", c.mla_qk_rope_head_dim, kWidth);
+  at_most("mla_qk_nope_head_dim", c.mla_qk_nope_head_dim, kWidth);
+  at_most("mla_v_head_dim", c.mla_v_head_dim, kWidth);
+  at_most("nsa_block_size", c.nsa_block_size, kCount);
+  at_most("nsa_block_counts", c.nsa_block_counts, kCount);
+  at_most("nsa_window_size", c.nsa_window_size, kCount);
+  at_most("dsa_dim", c.dsa_dim, kWidth);
+  at_most("dsa_tail_dim", c.dsa_tail_dim, kWidth);
+  at_most("dsa_topk", c.dsa_topk, kCount);
+  at_most("dsa_score_dim", c.dsa_score_dim, kWidth);
+  at_most("dsa_index_n_heads", c.dsa_index_n_heads, kWidth);
+  at_most("dsa_index_head_dim", c.dsa_index_head_dim, kWidth);
+}
 
 // ---- Data ----
 
@@ -236,6 +273,7 @@ void check_distributed(TrainConfig& c, Notes* notes, const ValidateOptions& opti
 void validate_model(ModelConfig& config, const Where& where) {
   LT2_CHECK(config.vocab_size != 0, "{}model.vocab_size must be above 0, or -1 for the tokenizer's; found 0",
             where.prefix({"model.vocab_size"}));
+  check_sizes(config, where);
   resolve_heads(config, where);
   LT2_CHECK(ffn_hidden_dim(config) > 0, "{}model.ffn_dim_multiplier = {} leaves no FFN channel",
             where.prefix({"model.ffn_dim_multiplier"}), config.ffn_dim_multiplier.value_or(1.0));

@@ -107,8 +107,10 @@ torch::Tensor LatentAttention::attend_all(const Queries& q, const LatentState::R
       return std::min(L, ((first + at) / kAttentionBlock + 1) * kAttentionBlock - first);
     };
     int64_t end = segment_end(begin);
-    const bool expand = end - begin >= kMinExpanded;
-    while (end < L && (segment_end(end) - end >= kMinExpanded) == expand) end = segment_end(end);
+    // The absorbed form has no gradient.
+    const auto expands = [](int64_t tokens) { return torch::GradMode::is_enabled() || tokens >= kMinExpanded; };
+    const bool expand = expands(end - begin);
+    while (end < L && expands(segment_end(end) - end) == expand) end = segment_end(end);
     // Row S - L + t belongs to token t of the call.
     const int64_t skipped = window_ ? std::max<int64_t>(0, S - L + begin - *window_ + 1) : 0;
     const auto rows = seen.rows.narrow(1, skipped, S - L + end - skipped);

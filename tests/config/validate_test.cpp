@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
+#include <functional>
 
 #include <filesystem>
 #include <fstream>
@@ -200,6 +201,30 @@ TEST_F(Validate, DumpDir) {
   EXPECT_TRUE(rejects({"dump_dir=''"}, "dump_dir must be set"));
   EXPECT_TRUE(rejects({"dump_dir=" + (root_ / "a.txt").string()}, "exists and is not a folder"));
   EXPECT_TRUE(rejects({"checkpoint.init_ckpt_path=/no/such"}, "checkpoint.init_ckpt_path /no/such does not exist"));
+}
+
+TEST(Validate, AbsurdSizesNameTheirField) {
+  const std::vector<std::pair<std::string, std::function<void(ModelConfig&)>>> cases{
+      {"model.mamba2_expand", [](ModelConfig& c) { c.mamba2_expand = int64_t{1} << 62; }},
+      {"model.nsa_block_counts", [](ModelConfig& c) { c.nsa_block_counts = int64_t{1} << 57; }},
+      {"model.nsa_block_size", [](ModelConfig& c) { c.nsa_block_size = INT64_MAX; }},
+      {"model.kda_expand_v", [](ModelConfig& c) { c.kda_expand_v = 1e30; }},
+      {"model.mla_kv_lora_rank", [](ModelConfig& c) { c.mla_kv_lora_rank = int64_t{1} << 62; }},
+      {"model.dsa_topk", [](ModelConfig& c) { c.dsa_topk = INT64_MAX; }}};
+  for (const auto& [field, change] : cases) {
+    ModelConfig config;
+    config.dim = 48;
+    config.n_layers = 1;
+    config.n_heads = 4;
+    config.vocab_size = 10;
+    change(config);
+    try {
+      validate_model(config);
+      FAIL() << field;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(field), std::string::npos) << error.what();
+    }
+  }
 }
 
 }  // namespace

@@ -278,5 +278,20 @@ TEST(SelectedAttentionErrors, SayWhatIsWrong) {
   EXPECT_NE(message(with_type(good, torch::kHalf)).find("fp32, bf16 or fp64"), std::string::npos);
 }
 
+TEST(SelectedAttention, ABlockLongerThanTheSequenceIsAllOfIt) {
+  torch::manual_seed(4);
+  SelectedAttentionInput in{.q = torch::randn({1, 9, 2, 8}).requires_grad_(),
+                            .k = torch::randn({1, 9, 1, 8}).requires_grad_(),
+                            .v = torch::randn({1, 9, 1, 8}).requires_grad_(),
+                            .blocks = torch::zeros({1, 9, 1, 1}, torch::kInt32),
+                            .block_size = 2000000000,
+                            .scale = 0.3};
+  const auto o = selected_attention(in);
+  o.sum().backward();
+  in.block_size = 9;
+  EXPECT_TRUE(test::identical(o.detach(), selected_attention(in).detach()));
+  EXPECT_TRUE(torch::isfinite(in.k.grad()).all().item<bool>());
+}
+
 }  // namespace
 }  // namespace lt2

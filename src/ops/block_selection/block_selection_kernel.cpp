@@ -3,6 +3,7 @@
 // Scores are kept transposed, [blocks, rows], row g * n + p for head g and query p of the tile: means are read as they
 // lie in memory, the softmax runs down the columns without horizontal sums, and the importance is a sum of vectors. A
 // block that a row does not see has probability 0 and leaves the row's sums as they are, bit for bit.
+#include "ops/simd/aligned_floats.h"
 #include "ops/simd/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/block_selection/block_selection_kernel.cpp"
@@ -34,7 +35,7 @@ float* thread_scratch(int64_t count) {
   thread_local hwy::AlignedFreeUniquePtr<float[]> memory;
   thread_local int64_t size = 0;
   if (size < count) {
-    memory = hwy::AllocateAligned<float>(static_cast<size_t>(count));
+    memory = aligned_floats(count);
     size = count;
   }
   return memory.get();
@@ -267,7 +268,7 @@ void backward_all(const BlockSelectionShape& s, const Gradients& in, float* grad
   const int64_t n = queries_per_tile(s.H / s.Hk), tiles = (s.L + n - 1) / n, heads = s.B * s.Hk;
   const int64_t per_part = (tiles + kParts - 1) / kParts * n, parts = (s.L + per_part - 1) / per_part;
   const int64_t size = s.N * (s.E + s.Ev);
-  const auto sums = hwy::AllocateAligned<float>(static_cast<size_t>(std::max<int64_t>(1, heads * parts * size)));
+  const auto sums = aligned_floats(std::max<int64_t>(1, heads * parts * size));
   parallel_for(heads * parts, 1, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t head = item % heads, part = parts - 1 - item / heads;

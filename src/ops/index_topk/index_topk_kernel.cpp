@@ -2,6 +2,7 @@
 //
 // Scores come out transposed, [keys, columns] with column j * queries + p: keys are read as they lie in memory and the
 // sum over heads runs along vectors of queries.
+#include "ops/simd/aligned_floats.h"
 #include "ops/simd/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/index_topk/index_topk_kernel.cpp"
@@ -30,7 +31,7 @@ constexpr int64_t kScoreBudget = 1 << 18;  // floats of one thread's score rows
 struct Scratch {
   float* at(int64_t count) {
     if (size < count) {
-      memory = hwy::AllocateAligned<float>(static_cast<size_t>(count));
+      memory = aligned_floats(count);
       size = count;
     }
     return memory.get();

@@ -168,8 +168,10 @@ class SelectedAttention : public torch::autograd::Function<SelectedAttention> {
 
 }  // namespace
 
-torch::Tensor selected_attention(const SelectedAttentionInput& in) {
-  const auto blocks = checked_blocks(in);
+torch::Tensor selected_attention(const SelectedAttentionInput& given) {
+  const auto blocks = checked_blocks(given);
+  auto in = given;
+  in.block_size = std::min(in.block_size, std::max<int64_t>(in.k.size(1), 1));  // longer ones hold nothing more
   const auto type = in.q.scalar_type();
   if (!in.q.is_cpu() || type == torch::kFloat64) return selected_attention_by_query_block(in);
   LT2_CHECK(type == torch::kFloat32 || type == torch::kBFloat16,

@@ -8,6 +8,7 @@
 //   (1) per query: p and ds from lse2, kept; dq[t] = sum_s ds[t, s] k[s] scale
 //   (2) per range of keys: dk[s] += ds[t, s] q[t] scale, dv[s] += p[t, s] do[t], queries in ascending order
 // A key belongs to one range, hence to one thread: its gradient is one chain over the queries.
+#include "ops/simd/aligned_floats.h"
 #include "ops/simd/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/selected_attention/selected_attention_kernel.cpp"
@@ -40,13 +41,16 @@ int64_t whole_vectors(int64_t count) {
   return (count + lanes - 1) / lanes * lanes;
 }
 
+/// Keys that a query can see at most.
+int64_t most_keys(const SelectedShape& s) { return std::min(s.N * s.block_size, s.S); }
+
 /// The keys that a query sees, ascending; returns how many.
 int64_t visible_keys(const SelectedShape& s, int64_t b, int64_t l, int64_t hk, int32_t* keys) {
   const int32_t* list = s.blocks + ((b * s.L + l) * s.Hk + hk) * s.N;
   const int64_t past_last = s.first_query + l + 1;
   int64_t count = 0;
   for (int64_t n = 0; n < s.N && list[n] >= 0; ++n) {
-    const int64_t begin = list[n] * s.block_size, end = std::min(begin + s.block_size, past_last);
+    const int64_t begin = list[n] * s.block_size, end = begin + std::min(s.block_size, past_last - begin);
     for (int64_t key = begin; key < end; ++key) keys[count++] = static_cast<int32_t>(key);
   }
   return count;
@@ -155,11 +159,11 @@ void attend(const ForwardProblem& in, int64_t b, int64_t l, int64_t hk, int64_t 
   const SelectedShape& s = in.shape;
   const int64_t E = s.E, Ev = s.Ev, ldo = packed_length(Ev), padded = whole_vectors(count);
   const int64_t head = hk * (s.H / s.Hk) + first;
-  Arena arena(thread_scratch(KeyTile::size(s) + Arena::size(s.N * s.block_size) + Arena::size(E * padded) +
+  Arena arena(thread_scratch(KeyTile::size(s) + Arena::size(most_keys(s)) + Arena::size(E * padded) +
                              Arena::size(count * packed_length(std::max(E, Ev))) + Arena::size(kKeys * padded) +
                              3 * Arena::size(padded)));
   float* packed = arena.take(KeyTile::size(s));
-  int32_t* keys = reinterpret_cast<int32_t*>(arena.take(s.N * s.block_size));
+  int32_t* keys = reinterpret_cast<int32_t*>(arena.take(most_keys(s)));
   float *q = arena.take(E * padded), *scores = arena.take(kKeys * padded);
   float *max = arena.take(padded), *sum = arena.take(padded), *shrink = arena.take(padded);
   float* o = arena.take(count * packed_length(std::max(E, Ev)));  // first holds the rows of q
@@ -216,12 +220,12 @@ struct QueryRecord {
   float *q, *grad_o;  // [G, packed_length(E)], [G, packed_length(Ev)]
 
   static int64_t size(const SelectedShape& s) {
-    const int64_t keys = s.N * s.block_size, G = s.H / s.Hk;
+    const int64_t keys = most_keys(s), G = s.H / s.Hk;
     return Arena::size(keys) + 2 * Arena::size(keys * whole_vectors(G)) + Arena::size(G * packed_length(s.E)) +
            Arena::size(G * packed_length(s.Ev));
   }
   QueryRecord(const SelectedShape& s, float* memory) {
-    const int64_t max_keys = s.N * s.block_size, G = s.H / s.Hk;
+    const int64_t max_keys = most_keys(s), G = s.H / s.Hk;
     Arena arena(memory);
     keys = reinterpret_cast<int32_t*>(arena.take(max_keys));
     p = arena.take(max_keys * whole_vectors(G));
@@ -345,7 +349,7 @@ void backward_all(const BackwardProblem& in) {
   constexpr int64_t kRecordFloats = int64_t{1} << 23;
   const int64_t size = QueryRecord::size(s);
   const int64_t run = std::clamp<int64_t>(kRecordFloats / (size * s.Hk), std::min<int64_t>(16, s.L), s.L);
-  const auto memory = hwy::AllocateAligned<float>(static_cast<size_t>(run * s.Hk * size + s.Hk * s.S * (s.E + s.Ev)));
+  const auto memory = aligned_floats(run * s.Hk * size + s.Hk * s.S * (s.E + s.Ev));
   float* grad_k = memory.get() + run * s.Hk * size;
   for (int64_t b = 0; b < s.B; ++b) {
     backward_sequence<T>(in, b, memory.get(), run, grad_k, grad_k + s.Hk * s.S * s.E);
