@@ -102,9 +102,9 @@ TEST_F(Validate, MixersMustFit) {
                       "model.kda_expand_v must give a whole number of value channels"));
   load({"model.layer_pattern=kda", "model.kda_expand_v=1.5"});
   EXPECT_TRUE(rejects({"model.layer_pattern=retnet", "model.dim=40"},
-                      "retnet layers need an even dim / n_heads of at most 256"));
+                      "retnet layers need an even model.dim / model.n_heads of at most 256"));
   EXPECT_TRUE(rejects({"model.layer_pattern=retnet", "model.dim=4096"},
-                      "retnet layers need an even dim / n_heads of at most 256"));
+                      "retnet layers need an even model.dim / model.n_heads of at most 256"));
   EXPECT_TRUE(
       rejects({"model.layer_pattern=gla", "model.dim=72"}, "model.n_heads must divide dim / 2 = 36 in gla layers"));
   EXPECT_TRUE(
@@ -203,7 +203,7 @@ TEST_F(Validate, DumpDir) {
   EXPECT_TRUE(rejects({"checkpoint.init_ckpt_path=/no/such"}, "checkpoint.init_ckpt_path /no/such does not exist"));
 }
 
-TEST(Validate, AbsurdSizesNameTheirField) {
+TEST(ValidateSizes, AbsurdOnesNameTheirField) {
   const std::vector<std::pair<std::string, std::function<void(ModelConfig&)>>> cases{
       {"model.mamba2_expand", [](ModelConfig& c) { c.mamba2_expand = int64_t{1} << 62; }},
       {"model.nsa_block_counts", [](ModelConfig& c) { c.nsa_block_counts = int64_t{1} << 57; }},
