@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "ops/rms_norm/op.h"
-#include "ops/swiglu/op.h"
 
 namespace lt2 {
 
@@ -14,7 +13,7 @@ FeedForwardImpl::FeedForwardImpl(int64_t dim, int64_t hidden) {
 }
 
 torch::Tensor FeedForwardImpl::forward_add(const torch::Tensor& x, const torch::Tensor& residual) {
-  return w2->forward_add(swiglu(w1->forward(x), w3->forward(x)), residual);
+  return w2->forward_add(linear_swiglu(x, w1, w3), residual);
 }
 
 LayerImpl::LayerImpl(const std::string& mixer_type, const ModelConfig& config)

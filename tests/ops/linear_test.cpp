@@ -6,6 +6,7 @@
 #include "base/threads.h"
 #include "ops/linear/kernel.h"
 #include "ops/linear/op.h"
+#include "ops/swiglu/op.h"
 #include "tests/support/compare.h"
 
 namespace lt2 {
@@ -92,6 +93,28 @@ TEST_P(LinearShapes, GradientsMatchReference) {
     EXPECT_TRUE(close(x2.grad(), x64.grad(), tolerance));
     EXPECT_TRUE(close(linear->weight.grad(), w64.grad(), 3e-6));
     EXPECT_TRUE(identical(r.grad(), dy));
+  }
+}
+
+TEST_P(LinearShapes, GatedIsSwigluOfTheProductBitForBit) {
+  const auto [M, N, K] = GetParam();
+  Linear up = make_linear(K, N), gate = make_linear(K, N);
+  for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+    const auto leaf = [](const Tensor& t) { return t.detach().clone().requires_grad_(); };
+    const Tensor x = torch::randn({M, K}).to(type), a = torch::randn({M, N}).to(type);
+    const Tensor x1 = leaf(x), a1 = leaf(a), x2 = leaf(x), a2 = leaf(a), dy = torch::randn({M, N}).to(type);
+    const Tensor fused = up->forward_gated(x1, a1), separate = swiglu(a2, up(x2));
+    EXPECT_TRUE(identical(fused, separate));
+    up->zero_grad();
+    fused.backward(dy);
+    const Tensor dw = up->weight.grad().clone();
+    up->zero_grad();
+    separate.backward(dy);
+    EXPECT_TRUE(identical(x1.grad(), x2.grad()));
+    EXPECT_TRUE(identical(a1.grad(), a2.grad()));
+    EXPECT_TRUE(identical(dw, up->weight.grad()));
+    torch::NoGradGuard no_grad;
+    EXPECT_TRUE(identical(linear_swiglu(x, gate, up), swiglu(gate(x), up(x))));
   }
 }
 
@@ -231,6 +254,14 @@ TEST_F(LinearOp, OtherTypesTakeTheReference) {
   const Tensor x = torch::randn({3, 9}, torch::kFloat64), residual = torch::randn({3, 5}, torch::kFloat64);
   EXPECT_TRUE(identical(linear(x), linear_reference(x, linear->weight)));
   EXPECT_TRUE(close(linear->forward_add(x, residual), residual + linear_reference(x, linear->weight), 1e-15));
+}
+
+TEST_F(LinearOp, GateOfAnotherShapeIsAnError) {
+  Linear linear = make_linear(8, 5);
+  EXPECT_THROW(linear->forward_gated(torch::randn({3, 8}), torch::randn({3, 4})), Error);
+  const Tensor x = torch::randn({3, 8}, torch::kFloat64), gate = torch::randn({3, 5}, torch::kFloat64);
+  linear->to(torch::kFloat64);
+  EXPECT_TRUE(identical(linear->forward_gated(x, gate), swiglu_reference(gate, linear(x))));
 }
 
 TEST_F(LinearOp, TogetherAsAlone) {

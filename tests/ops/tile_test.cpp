@@ -10,6 +10,7 @@
 #include "base/threads.h"
 #include "ops/linear/kernel.h"
 #include "ops/linear/op.h"
+#include "ops/swiglu/op.h"
 #include "tests/support/compare.h"
 
 namespace lt2 {
@@ -128,6 +129,29 @@ TEST_P(TileLinear, NeitherBatchNorThreadsChangeABit) {
           << count;
     }
   }
+}
+
+TEST_P(TileLinear, GatedInTheEpilogue) {
+  Linear linear = make_linear(70, 50);
+  const Tensor x = bf16({37, 70}), gate = bf16({37, 50});
+  EXPECT_TRUE(identical(linear->forward_gated(x, gate), swiglu(gate, linear(x))));
+}
+
+// The gradient behind a residual sum is fp32; the unit takes it rounded.
+TEST_P(TileLinear, GradientOfASumIsThatOfItsRounding) {
+  Linear linear = make_linear(70, 50);
+  const Tensor x = bf16({37, 70}), dy = torch::randn({37, 50});
+  const auto gradients = [&](bool sum) {
+    const Tensor leaf = x.clone().requires_grad_();
+    linear->zero_grad();
+    sum ? linear->forward_add(leaf, torch::zeros({37, 50})).backward(dy)
+        : linear(leaf).backward(dy.to(torch::kBFloat16));
+    return std::make_pair(leaf.grad(), linear->weight.grad().clone());
+  };
+  const auto [dx, dw] = gradients(true);
+  const auto [dx_rounded, dw_rounded] = gradients(false);
+  EXPECT_TRUE(identical(dx, dx_rounded));
+  EXPECT_TRUE(identical(dw, dw_rounded));
 }
 
 TEST_P(TileLinear, ChangedWeightOrUnitIsPackedAgain) {

@@ -39,26 +39,23 @@ LossAndGradients run(const torch::Tensor& h, const torch::Tensor& weight, const 
   if (want_dweight) out.dweight = torch::empty_like(weight);
   const int64_t most = std::min(rows, block_rows(V));
   const auto logits = torch::empty({most, V}, torch::kFloat32);
-  torch::Tensor dweight_block;
   std::vector<double> losses(static_cast<size_t>(rows));
   for (int64_t first = 0; first < rows; first += most) {
     const int64_t M = std::min(most, rows - first), offset = first * D * h.element_size();
     const Matrix h_block{h_bytes + offset, element, D};
     float* y = logits.data_ptr<float>();
-    linear_forward({M, h_block, &panels, /*residual=*/nullptr, y, Element::kF32});
+    linear_forward({M, h_block, &panels, {y, Element::kF32}});
     cross_entropy_block({M, V, y, targets.data_ptr<int64_t>() + first, losses.data() + first, gradient,
                          1.0f / static_cast<float>(rows)});
-    const Matrix dlogits{y, Element::kF32, V};
+    // Where the processor has a unit for bf16 products, both operands must be bf16 for it.
+    const auto dy = linear_uses_unit(element) ? logits.narrow(0, 0, M).to(torch::kBFloat16) : logits;
+    const Matrix dlogits{dy.data_ptr(), is_bf16(dy) ? Element::kBf16 : Element::kF32, V};
     if (want_dh) {
       linear_backward_input({M, V, D, dlogits, w, /*round_weight=*/is_bf16(h),
                              static_cast<std::byte*>(out.dh.data_ptr()) + offset, element});
     }
-    if (want_dweight && first == 0) {
-      linear_backward_weight({M, V, D, dlogits, h_block, out.dweight.data_ptr<float>()});
-    } else if (want_dweight) {
-      if (!dweight_block.defined()) dweight_block = torch::empty_like(weight);
-      linear_backward_weight({M, V, D, dlogits, h_block, dweight_block.data_ptr<float>()});
-      out.dweight.add_(dweight_block);
+    if (want_dweight) {
+      linear_backward_weight({M, V, D, dlogits, h_block, out.dweight.data_ptr<float>(), /*accumulate=*/first > 0});
     }
   }
   const double sum = std::accumulate(losses.begin(), losses.end(), 0.0);

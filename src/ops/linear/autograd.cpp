@@ -1,13 +1,16 @@
 #include "base/error.h"
+#include "ops/kernel_dispatch.h"
 #include "ops/linear/op.h"
 #include "ops/linear/pack_cache.h"
+#include "ops/swiglu/kernel.h"
+#include "ops/swiglu/op.h"
 
 namespace lt2 {
 namespace {
 
 using torch::Tensor;
 
-Element element_of(const Tensor& t) { return t.scalar_type() == torch::kBFloat16 ? Element::kBf16 : Element::kF32; }
+Element element_of(const Tensor& t) { return is_bf16(t) ? Element::kBf16 : Element::kF32; }
 Matrix matrix_of(const Tensor& t) { return {t.data_ptr(), element_of(t), static_cast<ptrdiff_t>(t.size(-1))}; }
 int64_t rows_of(const Tensor& t) { return t.size(-1) == 0 ? 0 : t.numel() / t.size(-1); }
 
@@ -17,15 +20,29 @@ std::vector<int64_t> with_last(const Tensor& x, int64_t last) {
   return sizes;
 }
 
-// x contiguous; residual contiguous or undefined.
-Tensor forward_cpu(const Tensor& x, const Tensor& weight, const Tensor& residual, PackedWeight* cache) {
+// What is done to the product x W^T. At most one is defined.
+struct Finish {
+  Tensor residual;  // fp32: y = residual + product
+  Tensor gate;      // of x's type: y = silu(gate) * product
+};
+
+// x and the finish contiguous. `product`, if given, takes the product before it is gated.
+Tensor forward_cpu(const Tensor& x, const Tensor& weight, const Finish& finish, PackedWeight* cache,
+                   Tensor* product = nullptr) {
   PackedWeight for_this_call;
   const Panels& panels = (cache != nullptr ? *cache : for_this_call).panels(weight.contiguous(), element_of(x));
-  Tensor y =
-      torch::empty(with_last(x, weight.size(0)),
-                   x.options().dtype(residual.defined() ? torch::kFloat32 : x.scalar_type()).requires_grad(false));
-  linear_forward({rows_of(x), matrix_of(x), &panels, residual.defined() ? residual.data_ptr<float>() : nullptr,
-                  y.data_ptr(), element_of(y)});
+  const auto options =
+      x.options().dtype(finish.residual.defined() ? torch::kFloat32 : x.scalar_type()).requires_grad(false);
+  Tensor y = torch::empty(with_last(x, weight.size(0)), options);
+  if (product != nullptr) *product = torch::empty_like(y);
+  linear_forward({rows_of(x),
+                  matrix_of(x),
+                  &panels,
+                  {.y = y.data_ptr(),
+                   .y_element = element_of(y),
+                   .residual = finish.residual.defined() ? finish.residual.data_ptr<float>() : nullptr,
+                   .gate = finish.gate.defined() ? finish.gate.data_ptr() : nullptr,
+                   .product = product != nullptr ? product->data_ptr() : nullptr}});
   return y;
 }
 
@@ -37,11 +54,15 @@ struct CacheHolder : torch::CustomClassHolder {
 
 struct LinearFunction : torch::autograd::Function<LinearFunction> {
   static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& x, const Tensor& weight,
-                        const c10::optional<Tensor>& residual, const std::shared_ptr<PackedWeight>& cache) {
-    ctx->save_for_backward({x, weight});
+                        const c10::optional<Tensor>& residual, const c10::optional<Tensor>& gate,
+                        const std::shared_ptr<PackedWeight>& cache) {
     ctx->saved_data["cache"] = c10::IValue::make_capsule(c10::make_intrusive<CacheHolder>(cache));
     ctx->saved_data["has_residual"] = residual.has_value();
-    return forward_cpu(x, weight, residual.value_or(Tensor()), cache.get());
+    Tensor product;
+    const Tensor y = forward_cpu(x, weight, {residual.value_or(Tensor()), gate.value_or(Tensor())}, cache.get(),
+                                 gate ? &product : nullptr);
+    ctx->save_for_backward({x, weight, gate.value_or(Tensor()), product});
+    return y;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
@@ -49,81 +70,101 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     LT2_CHECK(!torch::GradMode::is_enabled(),
               "linear: its gradient is not differentiable again; call backward with create_graph = false");
     const auto saved = ctx->get_saved_variables();
-    const Tensor &x = saved[0], weight = saved[1].contiguous(), dy = grads[0].contiguous();
+    const Tensor &x = saved[0], weight = saved[1].contiguous(), gate = saved[2];
+    const bool residual = ctx->saved_data["has_residual"].toBool(), unit = linear_uses_unit(element_of(x));
+    Tensor dy = grads[0].contiguous(), dgate;
+    if (gate.defined()) {
+      const Tensor &product = saved[3], dproduct = torch::empty_like(product);
+      dgate = torch::empty_like(gate);
+      gated_product_backward(GateActivation::kSilu, is_bf16(gate), gate.data_ptr(), product.data_ptr(), dy.data_ptr(),
+                             dgate.data_ptr(), dproduct.data_ptr(), gate.numel());
+      dy = dproduct;
+    }
+    if (unit) dy = dy.to(torch::kBFloat16);
     const int64_t M = rows_of(x), N = weight.size(0), K = weight.size(1);
     Tensor dx, dw;
     if (ctx->needs_input_grad(0)) {
       dx = torch::empty(x.sizes(), x.options());
-      const bool round = element_of(x) == Element::kBf16;
       const auto holder = c10::static_intrusive_pointer_cast<CacheHolder>(ctx->saved_data["cache"].toCapsule());
-      const Panels* packed = holder->cache && linear_backward_input_uses_unit(element_of(dy), round)
-                                 ? &holder->cache->backward_panels(weight)
-                                 : nullptr;
-      linear_backward_input(
-          {M, N, K, matrix_of(dy), weight.data_ptr<float>(), round, dx.data_ptr(), element_of(dx), packed});
+      const Panels* packed = holder->cache && unit ? &holder->cache->backward_panels(weight) : nullptr;
+      linear_backward_input({M, N, K, matrix_of(dy), weight.data_ptr<float>(), /*round_weight=*/is_bf16(x),
+                             dx.data_ptr(), element_of(dx), packed});
     }
     if (ctx->needs_input_grad(1)) {
       dw = torch::empty(weight.sizes(), weight.options());
       linear_backward_weight({M, N, K, matrix_of(dy), matrix_of(x), dw.data_ptr<float>()});
     }
-    return {dx, dw, ctx->saved_data["has_residual"].toBool() ? grads[0] : Tensor(), Tensor()};
+    return {dx, dw, residual ? grads[0] : Tensor(), dgate, Tensor()};
   }
 };
 
-bool has_kernel(const Tensor& x, const Tensor& weight, const Tensor& residual) {
-  const bool type = x.scalar_type() == torch::kFloat32 || x.scalar_type() == torch::kBFloat16;
-  return type && x.is_cpu() && weight.is_cpu() && weight.scalar_type() == torch::kFloat32 &&
-         (!residual.defined() || residual.scalar_type() == torch::kFloat32);
+bool has_kernel(const Tensor& x, const Tensor& weight) {
+  return kernel_takes(x) && kernel_takes_fp32(weight) && x.numel() > 0 && weight.numel() > 0;
 }
 
-Tensor apply(const Tensor& x, const Tensor& weight, const Tensor& residual,
-             const std::shared_ptr<PackedWeight>& cache) {
+// Up to this many rows a call waits for memory and for the threads to start, not for arithmetic.
+constexpr int64_t kFewRows = 8;
+
+void check_operand(const char* name, const Tensor& operand, const Tensor& x, const Tensor& weight) {
+  LT2_CHECK(operand.sizes().vec() == with_last(x, weight.size(0)), "linear: {} must be [{}], found [{}]", name,
+            fmt::join(with_last(x, weight.size(0)), ", "), fmt::join(operand.sizes(), ", "));
+}
+
+Tensor apply(const Tensor& x, const Tensor& weight, const Finish& finish, const std::shared_ptr<PackedWeight>& cache) {
+  const auto& [residual, gate] = finish;
   LT2_CHECK(weight.dim() == 2, "linear: weight must be [out, in], found {} dimensions", weight.dim());
   LT2_CHECK(x.dim() >= 1 && x.size(-1) == weight.size(1),
             "linear: x must be [.., {}] for a weight [{}, {}], found [{}]", weight.size(1), weight.size(0),
             weight.size(1), fmt::join(x.sizes(), ", "));
-  if (residual.defined()) {
-    LT2_CHECK(residual.sizes().vec() == with_last(x, weight.size(0)), "linear: residual must be [{}], found [{}]",
-              fmt::join(with_last(x, weight.size(0)), ", "), fmt::join(residual.sizes(), ", "));
-  }
-  if (!has_kernel(x, weight, residual) || x.numel() == 0 || weight.numel() == 0) {
+  if (residual.defined()) check_operand("residual", residual, x, weight);
+  if (gate.defined()) check_operand("gate", gate, x, weight);
+  if (!has_kernel(x, weight) || (residual.defined() && residual.scalar_type() != torch::kFloat32) ||
+      (gate.defined() && gate.scalar_type() != x.scalar_type())) {
     const Tensor y = linear_reference(x, weight);
+    if (gate.defined()) return swiglu(gate, y);
     return residual.defined() ? residual + y.to(residual.scalar_type()) : y;
   }
-  const Tensor rows = x.contiguous(), added = residual.defined() ? residual.contiguous() : residual;
-  const bool differentiate = torch::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad() ||
-                                                               (residual.defined() && residual.requires_grad()));
-  if (!differentiate) return forward_cpu(rows, weight, added, cache.get());
-  return LinearFunction::apply(rows, weight, added.defined() ? c10::optional<Tensor>(added) : c10::nullopt, cache);
+  const auto contiguous = [](const Tensor& t) { return t.defined() ? t.contiguous() : t; };
+  const auto optional = [](const Tensor& t) { return t.defined() ? c10::optional<Tensor>(t) : c10::nullopt; };
+  const Finish rows{contiguous(residual), contiguous(gate)};
+  if (!needs_gradient({x, weight, residual, gate})) return forward_cpu(x.contiguous(), weight, rows, cache.get());
+  return LinearFunction::apply(x.contiguous(), weight, optional(rows.residual), optional(rows.gate), cache);
 }
 
 }  // namespace
 
-LinearImpl::LinearImpl(int64_t in, int64_t out) {
+LinearImpl::LinearImpl(int64_t in, int64_t out) : packed_(std::make_shared<PackedWeight>()) {
   weight = register_parameter("weight", torch::empty({out, in}, torch::kFloat32));
 }
 
-Tensor LinearImpl::apply(const Tensor& x, const std::optional<Tensor>& residual) {
-  if (!packed_) packed_ = std::make_shared<PackedWeight>();
-  return lt2::apply(x, weight, residual.value_or(Tensor()), packed_);
+Tensor LinearImpl::forward(const Tensor& x) { return lt2::apply(x, weight, {}, packed_); }
+
+Tensor LinearImpl::forward_add(const Tensor& x, const Tensor& residual) {
+  return lt2::apply(x, weight, {.residual = residual, .gate = {}}, packed_);
 }
 
-Tensor LinearImpl::forward(const Tensor& x) { return apply(x, std::nullopt); }
-
-Tensor LinearImpl::forward_add(const Tensor& x, const Tensor& residual) { return apply(x, residual); }
+Tensor LinearImpl::forward_gated(const Tensor& x, const Tensor& gate) {
+  return lt2::apply(x, weight, {.residual = {}, .gate = gate}, packed_);
+}
 
 Tensor linear(const Tensor& x, const Tensor& weight, std::shared_ptr<PackedWeight>* cache) {
   if (cache != nullptr && !*cache) *cache = std::make_shared<PackedWeight>();
-  return apply(x, weight, Tensor(), cache != nullptr ? *cache : nullptr);
+  return lt2::apply(x, weight, {}, cache != nullptr ? *cache : nullptr);
+}
+
+Tensor linear_swiglu(const Tensor& x, Linear& gate, Linear& up) {
+  if (rows_of(x) > kFewRows || torch::GradMode::is_enabled()) return up->forward_gated(x, gate->forward(x));
+  const auto both = linear_all(x, {&gate, &up});
+  return swiglu(both[0], both[1]);
 }
 
 std::vector<Tensor> linear_all(const Tensor& x, const std::vector<Linear*>& maps) {
   std::vector<Tensor> out;
   out.reserve(maps.size());
-  bool together = !torch::GradMode::is_enabled() && x.dim() >= 1 && x.numel() > 0;
+  bool together = !torch::GradMode::is_enabled() && x.dim() >= 1;
   for (const Linear* map : maps) {
     const Tensor& weight = (*map)->weight;
-    together = together && has_kernel(x, weight, Tensor()) && weight.numel() > 0 && weight.size(1) == x.size(-1);
+    together = together && has_kernel(x, weight) && weight.size(1) == x.size(-1);
   }
   if (!together) {
     for (Linear* map : maps) out.push_back((*map)->forward(x));
@@ -134,10 +175,9 @@ std::vector<Tensor> linear_all(const Tensor& x, const std::vector<Linear*>& maps
   products.reserve(maps.size());
   for (Linear* map : maps) {
     const Tensor& weight = (*map)->weight;
-    if (!(*map)->packed_) (*map)->packed_ = std::make_shared<PackedWeight>();
     const Panels& panels = (*map)->packed_->panels(weight.contiguous(), element_of(rows));
     out.push_back(torch::empty(with_last(rows, weight.size(0)), rows.options()));
-    products.push_back({rows_of(rows), matrix_of(rows), &panels, nullptr, out.back().data_ptr(), element_of(rows)});
+    products.push_back({rows_of(rows), matrix_of(rows), &panels, {out.back().data_ptr(), element_of(rows)}});
   }
   linear_forward_many(products.data(), static_cast<int64_t>(products.size()));
   return out;

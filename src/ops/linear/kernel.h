@@ -50,18 +50,25 @@ bool linear_panels_current(const Panels& panels, int64_t N, int64_t K);
 
 /// Packs the weight, rounded to bf16, for dx = dy W on the processor's bf16 unit. There must be one.
 Panels linear_pack_backward(const float* weight, int64_t N, int64_t K);
-/// Whether such a product runs on the unit, so that packing the weight once pays.
-bool linear_backward_input_uses_unit(Element dy, bool round_weight);
+/// Whether products of two `element` operands run on such a unit.
+bool linear_uses_unit(Element element);
+
+/// Where finished sums go, and what is done to them on the way. All matrices [M, N], contiguous.
+struct Epilogue {
+  void* y;
+  Element y_element;
+  const float* residual = nullptr;  // y = residual + sum; fp32 y only
+  const void* gate = nullptr;       // y = silu(gate) * sum, gate of y's type and not y itself
+  void* product = nullptr;          // with a gate: takes the sums themselves, in y's type; null: nobody wants them
+};
 
 struct LinearForward {
   int64_t M;
-  Matrix x;               // [M, K]
-  const Panels* weight;   // of the instruction set in use
-  const float* residual;  // [M, N], added to the finished sum; null: none. Only with fp32 y
-  void* y;                // [M, N], contiguous
-  Element y_element;
+  Matrix x;              // [M, K]
+  const Panels* weight;  // of the instruction set in use
+  Epilogue to;
 };
-/// y = x W^T (+ residual). x is bf16 where the panels are.
+/// to.y = x W^T, finished as `to` says. x is bf16 where the panels are.
 void linear_forward(const LinearForward& in);
 
 /// The same for several weights and one x (equal M and x, weights packed alike): for few rows one parallel region, in

@@ -9,11 +9,10 @@
 #define HWY_TARGET_INCLUDE "ops/linear/linear_kernel.cpp"
 #include <hwy/foreach_target.h>
 
-#include "ops/simd/gemm-inl.h"
+#include "ops/linear/finish-inl.h"
 
 // clang-format off: the order above is Highway's
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "base/threads.h"
@@ -23,10 +22,6 @@ HWY_BEFORE_NAMESPACE();
 namespace lt2 {
 namespace HWY_NAMESPACE {
 namespace {
-
-using U16 = hn::Rebind<uint16_t, F>;
-using U32 = hn::RebindToUnsigned<F>;
-using I32 = hn::RebindToSigned<F>;
 
 // Rows of A and depth of one block: its 256 KiB stay in L2 while all panels pass by.
 constexpr int64_t kBlockRows = 256;
@@ -56,55 +51,26 @@ float widen(uint16_t v) {
   std::memcpy(&out, &bits, sizeof(out));
   return out;
 }
-uint16_t narrow(float v) {
-  uint32_t bits;
-  std::memcpy(&bits, &v, sizeof(bits));
-  if (std::isnan(v)) return static_cast<uint16_t>((bits >> 16) | 0x40);
-  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
-HWY_INLINE VF load(const float* p) { return hn::LoadU(F(), p); }
-HWY_INLINE VF load(const uint16_t* p) {
-  return hn::BitCast(F(), hn::ShiftLeft<16>(hn::PromoteTo(U32(), hn::LoadU(U16(), p))));
-}
 // Rows of a matrix lie pages apart, where the hardware does not look ahead.
 template <typename T>
 void prefetch_row(const T* from, int64_t count) {
   for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(from + i);
 }
 
-// The upper half of each lane holds the rounded value.
-HWY_INLINE hn::Vec<U32> rounded_bits(VF v) {
-  const U32 d;
-  const auto bits = hn::BitCast(d, v);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1));
-  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(d, 0x7fff)));
-  const auto quiet = hn::Or(bits, hn::Set(d, 0x400000));
-  return hn::IfThenElse(hn::RebindMask(d, hn::IsNaN(v)), quiet, rounded);
-}
-HWY_INLINE void store_narrow(VF v, uint16_t* p) {
-  hn::StoreU(hn::DemoteTo(U16(), hn::BitCast(I32(), hn::ShiftRight<16>(rounded_bits(v)))), U16(), p);
-}
-HWY_INLINE VF round_to_bf16(VF v) { return hn::BitCast(F(), hn::And(rounded_bits(v), hn::Set(U32(), 0xffff0000u))); }
+HWY_INLINE VF round_to_bf16(VF v) { return hn::BitCast(F(), hn::ShiftLeft<16>(round_to_bf16_bits(v))); }
 
 // to [padded] = from [count] as fp32, then zeros.
 template <bool kRound, typename T>
 void widen_row(const T* from, int64_t count, int64_t padded, float* to) {
-  const int64_t step = lanes();
-  int64_t i = 0;
-  for (; i + step <= count; i += step) {
-    const VF v = load(from + i);
-    hn::StoreU(kRound ? round_to_bf16(v) : v, F(), to + i);
-  }
-  for (; i < count; ++i) to[i] = kRound ? widen(narrow(widen(from[i]))) : widen(from[i]);
-  for (; i < padded; ++i) to[i] = 0;
+  for_each_vector(count, [&](int64_t i, auto part) HWY_ATTR {
+    const VF v = load(from + i, part);
+    store(kRound ? round_to_bf16(v) : v, to + i, part);
+  });
+  std::fill(to + count, to + padded, 0.f);
 }
 
 void narrow_row(const float* from, int64_t count, uint16_t* to) {
-  const int64_t step = lanes();
-  int64_t i = 0;
-  for (; i + step <= count; i += step) store_narrow(load(from + i), to + i);
-  for (; i < count; ++i) to[i] = narrow(from[i]);
+  for_each_vector(count, [&](int64_t i, auto part) HWY_ATTR { store(load(from + i, part), to + i, part); });
 }
 
 // One tile of C: MR rows by NV vectors, the last of which has `last` valid lanes. a is [K, MR], b is [K, ldb].
@@ -141,7 +107,7 @@ HWY_INLINE void tile(int64_t K, const float* HWY_RESTRICT a, const T* HWY_RESTRI
   for (int64_t k = 0; k < K; ++k) {
     VF bv[NV];
 #pragma GCC unroll 3
-    for (int n = 0; n < NV; ++n) bv[n] = load(b + n * step);
+    for (int n = 0; n < NV; ++n) bv[n] = load(b + n * step, Whole());
     // Few rows wait for memory: reach further ahead than the hardware does. Many wait for L2.
     constexpr ptrdiff_t kAhead = (MR < kTileRows ? kPrefetchMemory : kPrefetchL2) / static_cast<ptrdiff_t>(sizeof(T));
 #pragma GCC unroll 3
@@ -329,37 +295,17 @@ void pack_b(const SourceB& source, int64_t K, int64_t n0, int64_t cols, int64_t 
                : pack_b<false, float>(source, K, n0, cols, k0, depth, to, panel_depth, row0);
 }
 
-// Where C [M, N] goes.
-struct Target {
-  void* data;
-  Element element;
-  const float* residual;
-  int64_t ld;
-};
-
 // Finishes C[m0 .. m0 + rows, n0 .. n0 + cols], whose sums lie at c.
-void finish(const Target& target, int64_t m0, int64_t rows, int64_t n0, int64_t cols, const float* c, ptrdiff_t ldc) {
-  for (int64_t m = 0; m < rows; ++m) {
-    const ptrdiff_t offset = (m0 + m) * target.ld + n0;
-    const float* sum = c + m * ldc;
-    if (target.element == Element::kBf16) {
-      narrow_row(sum, cols, static_cast<uint16_t*>(target.data) + offset);
-    } else if (target.residual != nullptr) {
-      const int64_t step = lanes();
-      const float* residual = target.residual + offset;
-      float* y = static_cast<float*>(target.data) + offset;
-      int64_t i = 0;
-      for (; i + step <= cols; i += step) hn::StoreU(hn::Add(load(residual + i), load(sum + i)), F(), y + i);
-      for (; i < cols; ++i) y[i] = residual[i] + sum[i];
-    }
-  }
+void finish(const Epilogue& to, int64_t N, int64_t m0, int64_t rows, int64_t n0, int64_t cols, const float* c,
+            ptrdiff_t ldc) {
+  for (int64_t m = 0; m < rows; ++m) finish_row(to, (m0 + m) * N + n0, cols, c + m * ldc);
 }
 
 struct Work {
   int64_t M, N, K;
   SourceA a;
   SourceB b;
-  Target c;
+  Epilogue c;
   // A slice of a longer sum: it starts from zero, it is finished.
   bool first = true, last = true;
 };
@@ -380,12 +326,12 @@ void product_task(const Work& w, int64_t m0, int64_t rows, int64_t p0, int64_t p
   float* a = scratch.a.floats(static_cast<size_t>(rows * depth));
   float* b_scratch = scratch.b.floats(static_cast<size_t>(depth * width * kPanelsAtOnce));
   const bool in_place = w.b.in_place();
-  const bool direct = w.c.element == Element::kF32;
+  const bool direct = w.c.y_element == Element::kF32;
   float* c = nullptr;
   ptrdiff_t ldc = 0;
   if (direct) {
-    c = static_cast<float*>(w.c.data) + m0 * w.c.ld + p0 * width;
-    ldc = w.c.ld;
+    c = static_cast<float*>(w.c.y) + m0 * w.N + p0 * width;
+    ldc = w.N;
   } else {
     ldc = (p1 - p0) * width;
     c = scratch.c.floats(static_cast<size_t>(rows * ldc));
@@ -406,7 +352,7 @@ void product_task(const Work& w, int64_t m0, int64_t rows, int64_t p0, int64_t p
         tile_any(std::min<int64_t>(kTileRows, rows - r), cols, k_count, a + r * k_count, b, padded, c_panel + r * ldc,
                  ldc, w.first && k0 == 0);
       }
-      if (w.last && k0 + k_count == w.K) finish(w.c, m0, rows, n0, cols, c_panel, ldc);
+      if (w.last && k0 + k_count == w.K) finish(w.c, w.N, m0, rows, n0, cols, c_panel, ldc);
     }
   }
 }
@@ -448,18 +394,13 @@ void pack_slice(const SourceB& source, int64_t K, int64_t N, int64_t k0, int64_t
 
 Work forward_work(const LinearForward& in) {
   const Panels& p = *in.weight;
-  return {in.M,
-          p.N,
-          p.K,
-          {in.x, false},
-          {{p.data.get(), p.element, 0}, true, false},
-          {in.y, in.y_element, in.residual, p.N}};
+  return {in.M, p.N, p.K, {in.x, false}, {{p.data.get(), p.element, 0}, true, false}, in.to};
 }
 
 void product(const Work& w) {
   // Each block of rows would pack a row-major B again; from three blocks on, packing once for all is cheaper. Sums kept
   // in fp32 C can go on from slice to slice.
-  const bool sliced = w.c.element == Element::kF32;
+  const bool sliced = w.c.y_element == Element::kF32;
   if (w.b.panels || w.M <= 2 * kBlockRows || (!sliced && w.K > 2 * kSliceDepth)) return product_tasks(w);
   const int64_t slice = sliced ? divide_up(w.K, divide_up(w.K, kSliceDepth)) : w.K;
   float* packed = thread_scratch().slice.floats(static_cast<size_t>(slice * round_up(w.N, panel_width())));
@@ -498,17 +439,17 @@ void product_few_rows(const LinearForward* products, int64_t product_count) {
     for (int64_t all = begin; all < end;) {
       while (all >= start + divide_up(products[i].weight->N, step)) start += divide_up(products[i++].weight->N, step);
       const Work w = forward_work(products[i]);
-      const bool direct = w.c.element == Element::kF32;
+      const bool direct = w.c.y_element == Element::kF32;
       const int64_t v = all - start, p = v / kTileVecs, n0 = p * width,
                     padded = round_up(std::min(width, w.N - n0), step);
       const int64_t skip = (v - p * kTileVecs) * step;
       const int64_t count = std::min({(p + 1) * kTileVecs, end - start, divide_up(w.N, step)}) - v;
       const int64_t cols = std::min(count * step, w.N - v * step);
       const T* b = static_cast<const T*>(w.b.from.data) + n0 * w.K + skip;
-      float* c = direct ? static_cast<float*>(w.c.data) + v * step : sums;
-      const ptrdiff_t ldc = direct ? w.c.ld : width;
+      float* c = direct ? static_cast<float*>(w.c.y) + v * step : sums;
+      const ptrdiff_t ldc = direct ? w.N : width;
       tile_any(w.M, cols, w.K, a, b, padded, c, ldc, true);
-      finish(w.c, 0, w.M, v * step, cols, c, ldc);
+      finish(w.c, w.N, 0, w.M, v * step, cols, c, ldc);
       all += count;
     }
   });
@@ -530,11 +471,11 @@ void backward_input(const LinearBackwardInput& in) {
            in.N,
            {in.dy, false},
            {{in.weight, Element::kF32, in.K}, false, in.round_weight},
-           {in.dx, in.dx_element, nullptr, in.K}});
+           {in.dx, in.dx_element}});
 }
 
 void backward_weight(const LinearBackwardWeight& in) {
-  Work w{in.N, in.K, in.M, {in.dy, true}, {in.x, false, false}, {in.dw, Element::kF32, nullptr, in.K}};
+  Work w{in.N, in.K, in.M, {in.dy, true}, {in.x, false, false}, {in.dw, Element::kF32}};
   w.first = !in.accumulate;
   product(w);
 }
@@ -611,7 +552,7 @@ void backward_weight_on(const TileUnit& unit, const LinearBackwardWeight& in) {
     };
     auto* b = reinterpret_cast<uint16_t*>(scratch.floats(tile_packed_bytes(in.K, rows) / sizeof(float)));
     tile_pack(slice(in.x), in.K, rows, b);
-    tile_product(unit, {in.N, in.K, rows, slice(in.dy), b, nullptr, in.dw, Element::kF32, m0 == 0 && !in.accumulate});
+    tile_product(unit, {in.N, in.K, rows, slice(in.dy), b, {in.dw, Element::kF32}, m0 == 0 && !in.accumulate});
   }
 }
 
@@ -630,9 +571,7 @@ Panels linear_pack_backward(const float* weight, int64_t N, int64_t K) {
   return out;
 }
 
-bool linear_backward_input_uses_unit(Element dy, bool round_weight) {
-  return dy == Element::kBf16 && round_weight && tile_unit() != nullptr;
-}
+bool linear_uses_unit(Element element) { return element == Element::kBf16 && tile_unit() != nullptr; }
 
 Panels linear_pack(const float* weight, int64_t N, int64_t K, Element element) {
   if (const TileUnit* unit = element == Element::kBf16 ? tile_unit() : nullptr; unit != nullptr) {
@@ -658,20 +597,20 @@ void linear_forward_many(const LinearForward* products, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     const LinearForward& in = products[i];
     const Panels& w = *in.weight;
-    tile_product(*w.unit, {in.M, w.N, w.K, {in.x, false}, packed_words(w), in.residual, in.y, in.y_element, true});
+    tile_product(*w.unit, {in.M, w.N, w.K, {in.x, false}, packed_words(w), in.to, true});
   }
 }
 
 void linear_forward(const LinearForward& in) { linear_forward_many(&in, 1); }
 
 void linear_backward_input(const LinearBackwardInput& in) {
-  if (!linear_backward_input_uses_unit(in.dy.element, in.round_weight)) {
+  if (!in.round_weight || !linear_uses_unit(in.dy.element)) {
     return HWY_DYNAMIC_DISPATCH(linear_backward_input_simd)(in);
   }
   Panels for_this_call;
   if (in.packed == nullptr) for_this_call = linear_pack_backward(in.weight, in.N, in.K);
   const Panels& w = in.packed != nullptr ? *in.packed : for_this_call;
-  tile_product(*w.unit, {in.M, in.K, in.N, {in.dy, false}, packed_words(w), nullptr, in.dx, in.dx_element, true});
+  tile_product(*w.unit, {in.M, in.K, in.N, {in.dy, false}, packed_words(w), {in.dx, in.dx_element}, true});
 }
 
 void linear_backward_weight(const LinearBackwardWeight& in) {

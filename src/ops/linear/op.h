@@ -40,11 +40,14 @@ class LinearImpl : public torch::nn::Module {
   /// new tensor. Differentiable in x, weight and residual.
   torch::Tensor forward_add(const torch::Tensor& x, const torch::Tensor& residual);
 
+  /// silu(gate) * x W^T, gated in the product's epilogue, bit for bit swiglu(gate, forward(x)). gate [.., out] of x's
+  /// type. Differentiable in x, weight and gate.
+  torch::Tensor forward_gated(const torch::Tensor& x, const torch::Tensor& gate);
+
   torch::Tensor weight;  // [out, in] fp32
 
  private:
   friend std::vector<torch::Tensor> linear_all(const torch::Tensor& x, const std::vector<Linear*>& maps);
-  torch::Tensor apply(const torch::Tensor& x, const std::optional<torch::Tensor>& residual);
   std::shared_ptr<PackedWeight> packed_;
 };
 TORCH_MODULE(Linear);
@@ -52,6 +55,10 @@ TORCH_MODULE(Linear);
 /// What each map makes of one x, bit for bit that of forward. Without gradients and for few rows (decode) it costs one
 /// parallel region and one reading of x instead of one a map. A map must not be named twice.
 std::vector<torch::Tensor> linear_all(const torch::Tensor& x, const std::vector<Linear*>& maps);
+
+/// silu(x Wg^T) * x Wu^T, the two maps of a gated feed-forward: for few rows both in one parallel region, else the
+/// product of `up` is gated in its epilogue. The same bits either way.
+torch::Tensor linear_swiglu(const torch::Tensor& x, Linear& gate, Linear& up);
 
 /// The same map for a weight that belongs to another module (tied embeddings): x [.., in], weight [out, in]. Packs for
 /// this call only unless `cache` is given, which the caller keeps beside the weight. Without a cache write lt2::linear:

@@ -25,12 +25,10 @@ void tile_pack(const TileOperand& b, int64_t N, int64_t K, uint16_t* to);
 
 struct TileProduct {
   int64_t M, N, K;
-  TileOperand a;          // bf16
-  const uint16_t* b;      // packed
-  const float* residual;  // [M, N] added to the finished sum; null: none. Only with fp32 c
-  void* c;                // [M, N], contiguous
-  Element c_element;
-  bool fresh;  // from zero, not from what c (fp32) holds
+  TileOperand a;      // bf16
+  const uint16_t* b;  // packed
+  Epilogue c;
+  bool fresh;  // from zero, not from what c.y (fp32) holds
 };
 void tile_product(const TileUnit& unit, const TileProduct& in);
 

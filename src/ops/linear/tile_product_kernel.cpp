@@ -9,7 +9,7 @@
 #define HWY_TARGET_INCLUDE "ops/linear/tile_product_kernel.cpp"
 #include <hwy/foreach_target.h>
 
-#include "ops/simd/io-inl.h"
+#include "ops/linear/finish-inl.h"
 
 // clang-format off: the order above is Highway's
 #include <algorithm>
@@ -163,24 +163,6 @@ void multiply(const TileUnit& unit, TileBlock block, int64_t rows, int64_t cols)
   copy_rows(rows, cols, edge, kTilePanel, c, ldc);
 }
 
-// Finishes C[m0 .. m0 + rows, n0 .. n0 + cols], whose sums lie at c.
-void finish(const TileProduct& in, int64_t m0, int64_t rows, int64_t n0, int64_t cols, const float* c, ptrdiff_t ldc) {
-  for (int64_t m = 0; m < rows; ++m) {
-    const ptrdiff_t offset = (m0 + m) * in.N + n0;
-    const float* sum = c + m * ldc;
-    if (in.c_element == Element::kBf16) {
-      uint16_t* y = static_cast<uint16_t*>(in.c) + offset;
-      for_each_vector(cols, [&](int64_t i, auto part) HWY_ATTR { store(load(sum + i, part), y + i, part); });
-    } else if (in.residual != nullptr) {
-      float* y = static_cast<float*>(in.c) + offset;
-      const float* residual = in.residual + offset;
-      for_each_vector(cols, [&](int64_t i, auto part) HWY_ATTR {
-        store(hn::Add(load(residual + i, part), load(sum + i, part)), y + i, part);
-      });
-    }
-  }
-}
-
 struct ThreadScratch {
   Scratch a, c;
 };
@@ -196,11 +178,11 @@ void product_task(const TileUnit& unit, const TileProduct& in, int64_t m0, int64
   const int64_t padded_rows = round_up(rows, unit.row_step);
   ThreadScratch& scratch = thread_scratch();
   auto* a = reinterpret_cast<uint16_t*>(scratch.a.floats(static_cast<size_t>(padded_rows * depth * kTileDepth / 2)));
-  const bool direct = in.c_element == Element::kF32;
+  const bool direct = in.c.y_element == Element::kF32;
   float* c = nullptr;
   ptrdiff_t ldc = 0;
   if (direct) {
-    c = static_cast<float*>(in.c) + m0 * in.N + p0 * kTilePanel;
+    c = static_cast<float*>(in.c.y) + m0 * in.N + p0 * kTilePanel;
     ldc = in.N;
   } else {
     ldc = (p1 - p0) * kTilePanel;
@@ -218,7 +200,8 @@ void product_task(const TileUnit& unit, const TileProduct& in, int64_t m0, int64
         multiply(unit, {steps, padded, a + r * steps * kTileDepth, b, panel + r * ldc, ldc, in.fresh && s0 == 0},
                  direct ? count : padded, direct ? cols : kTilePanel);
       }
-      if (s0 + steps == all_steps) finish(in, m0, rows, n0, cols, panel, ldc);
+      if (s0 + steps < all_steps) continue;
+      for (int64_t m = 0; m < rows; ++m) finish_row(in.c, (m0 + m) * in.N + n0, cols, panel + m * ldc);
     }
   }
 }
