@@ -127,6 +127,7 @@ function(lt2_install)
   endif()
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/src/ DESTINATION include/lt2 FILES_MATCHING PATTERN "*.h" PATTERN "cli" EXCLUDE)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/configs DESTINATION ${CMAKE_INSTALL_DATADIR}/lt2)
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/scripts/parquet DESTINATION ${CMAKE_INSTALL_DATADIR}/lt2 PATTERN .gitignore EXCLUDE)
   install(EXPORT lt2Targets NAMESPACE lt2:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/lt2)
   configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/lt2Config.cmake.in ${PROJECT_BINARY_DIR}/lt2Config.cmake
     INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/lt2)

@@ -53,9 +53,9 @@ std::string stamped(int rank, LogLevel level, const std::string& message) {
 
 void log_line(LogLevel level, const std::string& message) {
   const char* prefix = level == LogLevel::kInfo ? "" : level == LogLevel::kWarning ? "warning: " : "error: ";
-  print_above_progress_bar(prefix + message);
   LogFile& log = log_file();
   const std::lock_guard lock(log.mutex);
+  if (log.rank == 0 || level != LogLevel::kInfo) print_above_progress_bar(prefix + message);
   if (!log.file) return;
   const std::string line = stamped(log.rank, level, message);
   const bool written = std::fwrite(line.data(), 1, line.size(), log.file.get()) == line.size();

@@ -14,7 +14,7 @@ void log_line(LogLevel level, const std::string& message);
 /// Also append every message to `path` (created if missing). Empty: stop. Throws lt2::Error if it cannot be opened.
 /// A line there: "0: INFO    26-11-21 10:00:00.123456 - 0:00:12 - message": rank, level, local time, time since start.
 void set_log_file(const std::string& path);
-/// The process's number in a distributed run, for the log file. Starts at 0.
+/// The process's number in a distributed run, for the log file. Starts at 0; others show warnings and errors only.
 void set_log_rank(int rank);
 
 template <typename... Args>

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "check/judge.h"
+#include "tokenizer/vectors.h"
 
 namespace lt2 {
 namespace {
@@ -38,6 +39,15 @@ void check_json(const fs::path& path, Judge& judge) {
   throw check::Unsupported{"a table of unknown kind"};
 }
 
+// Counts of unequal texts and lists of ids, vocabulary by vocabulary.
+void check_tokenizers(const fs::path& folder, Judge& judge, std::string& note) {
+  for (const auto& row : check_tokenizer_vectors(folder)) {
+    judge.add(fmt::format("{} {} ({})", row.vocabulary, row.what, row.compared), static_cast<double>(row.wrong), 0,
+              /*absolute=*/true);
+    if (row.wrong > 0 && note.empty()) note = row.first;
+  }
+}
+
 bool is_vector_file(const fs::path& path) { return path.extension() == ".safetensors" || path.extension() == ".json"; }
 
 }  // namespace
@@ -46,7 +56,11 @@ CheckedFile check_file(const fs::path& path, const CheckOptions& options) {
   CheckedFile result{.path = path, .status = CheckedFile::Status::kPassed, .note = {}, .tensors = {}};
   Judge judge(options);
   try {
-    path.extension() == ".json" ? check_json(path, judge) : check_safetensors(path, judge);
+    if (fs::is_directory(path)) {
+      check_tokenizers(path, judge, result.note);
+    } else {
+      path.extension() == ".json" ? check_json(path, judge) : check_safetensors(path, judge);
+    }
     result.tensors = judge.tensors;
     LT2_CHECK(!result.tensors.empty(), "{}: nothing in it could be compared", path.string());
     const bool ok = std::all_of(result.tensors.begin(), result.tensors.end(), [](const auto& t) { return t.ok(); });
@@ -70,11 +84,16 @@ std::vector<fs::path> vector_files(const std::vector<fs::path>& paths) {
       files.push_back(path);
       continue;
     }
-    for (const auto& entry : fs::recursive_directory_iterator(path)) {
-      // Inside tokenizer folders the .json files are vocabularies and notes, not tables of results.
-      if (entry.is_regular_file() && is_vector_file(entry.path()) &&
-          fs::relative(entry.path(), path).string().find("tokenizer/") == std::string::npos) {
-        files.push_back(entry.path());
+    if (has_tokenizer_vectors(path)) {
+      files.push_back(path);
+      continue;
+    }
+    for (auto entry = fs::recursive_directory_iterator(path); entry != fs::recursive_directory_iterator(); ++entry) {
+      if (entry->is_directory() && has_tokenizer_vectors(entry->path())) {
+        files.push_back(entry->path());
+        entry.disable_recursion_pending();
+      } else if (entry->is_regular_file() && is_vector_file(entry->path())) {
+        files.push_back(entry->path());
       }
     }
   }

@@ -28,13 +28,13 @@ void check_training(const SafetensorsFile& file, Judge& judge) {
   const auto optim_json = metadata_json(file, "optim");
   const auto optim = optim_config(optim_json);
   const auto total_steps = optim_json.at("steps").get<int64_t>();
-  AdamW optimizer(model->official_parameters(), optim);
+  Replica replica(*model, optim);
   const auto tokens = file.tensor("tokens").to(judge.options.device);  // [steps, micro-steps, B, L + 1]
   const int64_t L = tokens.size(3) - 1;
   std::vector<double> losses, norms, rates, micro_losses;
   int64_t draw = 0;
   for (int64_t step = 0; step < tokens.size(0); ++step) {
-    StepResult result = train_step(*model, optimizer, optim, step, total_steps, tokens.size(1), [&](int64_t micro) {
+    StepResult result = train_step(replica, optim, step, total_steps, tokens.size(1), [&](int64_t micro) {
       const auto batch = tokens[step][micro];
       return MicroBatch{.inputs = batch.narrow(1, 0, L), .targets = batch.narrow(1, 1, L), .draw = draw++};
     });

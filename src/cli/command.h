@@ -12,6 +12,11 @@ struct Arguments {
   bool strict = false;             // --strict
   std::string dtype;               // --dtype VALUE
   std::string device;              // --device VALUE
+  std::string memory;              // --memory VALUE
+  std::string nproc;               // --nproc VALUE
+  std::string max_restarts;        // --max-restarts VALUE
+  bool slurm = false;              // --slurm
+  std::vector<std::string> rest;   // what follows a bare --, as it stands
 };
 
 struct Command {
@@ -28,5 +33,9 @@ Command inspect_command();
 Command check_command();
 Command bench_command();
 Command report_command();
+Command data_command();
+Command tokenize_command();
+Command convert_command();
+Command launch_command();
 
 }  // namespace lt2

@@ -48,7 +48,7 @@ int run(const Arguments& arguments) {
   LT2_CHECK(config.device != "cuda", "generate: device=cuda is not in this version; leave device out for the CPU");
   const auto source = open_model(config.ckpt, "", {}, config.dtype);
   const auto& tokenizer_config = source.config.data.tokenizer;
-  const auto tokenizer = make_tokenizer(tokenizer_config.name, tokenizer_config.path);
+  const auto tokenizer = make_tokenizer(tokenizer_config.name, tokenizer_config.path, tokenizer_config.specials);
 
   GenerateRequest request;
   request.prompt = tokenizer->encode(read_prompt(config), source.config.data.add_bos, /*add_eos=*/false);

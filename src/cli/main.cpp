@@ -18,7 +18,8 @@ namespace lt2 {
 namespace {
 
 std::vector<Command> commands() {
-  return {train_command(), generate_command(), inspect_command(), check_command(), bench_command(), report_command()};
+  return {train_command(),  generate_command(), inspect_command(),  check_command(),   bench_command(),
+          report_command(), data_command(),     tokenize_command(), convert_command(), launch_command()};
 }
 
 std::string overview() {
@@ -36,6 +37,10 @@ Arguments parse(const Command& command, int argc, char** argv) {
   Arguments out;
   for (int i = 2; i < argc; ++i) {
     std::string word = argv[i];
+    if (word == "--") {
+      out.rest.assign(argv + i + 1, argv + argc);
+      break;
+    }
     if (word.rfind("--", 0) != 0) {
       out.words.push_back(word);
       continue;
@@ -54,6 +59,10 @@ Arguments parse(const Command& command, int argc, char** argv) {
     if (name == "--strict") out.strict = true;
     if (name == "--dtype") out.dtype = value();
     if (name == "--device") out.device = value();
+    if (name == "--memory") out.memory = value();
+    if (name == "--nproc") out.nproc = value();
+    if (name == "--max-restarts") out.max_restarts = value();
+    if (name == "--slurm") out.slurm = true;
   }
   return out;
 }
@@ -62,13 +71,16 @@ int run(int argc, char** argv) {
   const std::string first = argc > 1 ? argv[1] : "--help";
   if (first == "--version") return fmt::print("lt2 {}\n", LT2_VERSION), 0;
   if (first == "--help" || first == "-h" || first == "help") return fmt::print("{}", overview()), argc > 1 ? 0 : 1;
-  const std::string name = first == "benchmark_prefill" ? "bench" : first;  // the official spelling
+  // The official spellings.
+  const std::string name = first == "benchmark_prefill" ? "bench" : first == "stool" ? "launch" : first;
   for (const auto& command : commands()) {
     if (name != command.name) continue;
-    const bool help = std::any_of(argv + 2, argv + argc,
-                                  [](const std::string_view word) { return word == "--help" || word == "-h"; });
+    char** const end = std::find(argv + 2, argv + argc, std::string_view("--"));
+    const bool help =
+        std::any_of(argv + 2, end, [](const std::string_view word) { return word == "--help" || word == "-h"; });
     if (help) return fmt::print("{}", command.help()), 0;
-    const auto arguments = parse(command, argc, argv);
+    auto arguments = parse(command, argc, argv);
+    if (first == "stool") arguments.slurm = true;
     const char* threads = std::getenv("OMP_NUM_THREADS");
     init_runtime(threads ? std::atoi(threads) : 0);
     return command.run(arguments);

@@ -31,8 +31,9 @@ ModelSource open_model(const std::string& ckpt, const std::string& config_file,
                   .trained = false};
   for (const auto& line : notes.warnings) log_warning("{}", line);
   if (out.config.model.vocab_size < 0) {
-    out.config.model.vocab_size =
-        make_tokenizer(out.config.data.tokenizer.name, out.config.data.tokenizer.path)->n_words();
+    out.config.model.vocab_size = make_tokenizer(out.config.data.tokenizer.name, out.config.data.tokenizer.path,
+                                                 out.config.data.tokenizer.specials)
+                                      ->n_words();
   }
   validate_model(out.config.model, notes.where);
   out.model = std::make_shared<LoopedTransformer>(out.config.model);

@@ -2,12 +2,15 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <csignal>
+#include <cstdlib>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "cli/command.h"
 #include "config/train_config.h"
+#include "distributed/layout.h"
 #include "ops/runtime.h"
 #include "train/trainer.h"
 
@@ -31,6 +34,13 @@ void limit_threads(const std::string& text) {
   init_runtime(threads);
 }
 
+// SLURM's warning before the end of its time: the job goes on in another one.
+void requeue(const std::string& job) {
+  const int status = std::system(("scontrol requeue " + job).c_str());
+  if (status == 0) log_info("job {} goes on later", job);
+  if (status != 0) log_warning("scontrol could not requeue job {}; submit it again to go on", job);
+}
+
 int run(const Arguments& arguments) {
   // Before anything slow: a signal while the run is being built must save and say how to resume, too.
   if (!arguments.dry_run) catch_stop_signals();
@@ -46,16 +56,21 @@ int run(const Arguments& arguments) {
   LT2_CHECK(!file.empty(), "lt2 train: config=FILE is required, for example config=configs/tiny/hybrid.yaml");
   Notes notes;
   auto config = load_train_config(file, overrides, &notes);
-  validate(config, &notes, {.world_size = 1, .cuda = torch::cuda::is_available()});
+  const ProcessLayout layout = process_layout();
+  validate(config, &notes, {.world_size = layout.world, .cuda = torch::cuda::is_available()});
+  set_log_rank(layout.rank);
   for (const auto& line : notes.ignored) log_info("{}", line);
-  for (const auto& line : notes.warnings) log_warning("{}", line);
+  for (const auto& line : notes.warnings) {
+    if (layout.rank == 0) log_warning("{}", line);
+  }
   if (notes.where.on_command_line("env.OMP_NUM_THREADS")) limit_threads(config.env.OMP_NUM_THREADS);
   if (arguments.dry_run) {
     fmt::print("{}", Trainer::plan(config));
     return 0;
   }
-  Trainer trainer(config);
+  Trainer trainer(config, Group::start(layout, torch::kCPU, config.distributed.timeout_s));
   trainer.run();
+  if (stop_signal() == SIGUSR2 && layout.rank == 0 && !layout.job.empty()) requeue(layout.job);
   return 0;
 }
 

@@ -219,10 +219,23 @@ class LayerParser {
 
 }  // namespace
 
-const std::vector<std::string>& layer_type_names() {
-  static const std::vector<std::string> names = {"full",  "gdn", "kda", "deltanet", "mamba2", "retnet",
-                                                 "hgrn2", "gla", "la",  "nsa",      "dsa",    "mla"};
+const std::vector<std::string>& linear_layer_type_names() {
+  static const std::vector<std::string> names = {"gdn", "kda", "deltanet", "mamba2", "retnet", "hgrn2", "gla", "la"};
   return names;
+}
+
+const std::vector<std::string>& layer_type_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all = {"full", "nsa", "dsa", "mla"};
+    all.insert(all.begin() + 1, linear_layer_type_names().begin(), linear_layer_type_names().end());
+    return all;
+  }();
+  return names;
+}
+
+bool is_linear_layer_type(const std::string& name) {
+  const auto& names = linear_layer_type_names();
+  return std::find(names.begin(), names.end(), name) != names.end();
 }
 
 std::vector<std::string> layer_types(const std::string& layer_pattern, int64_t n_layers) {

@@ -12,6 +12,9 @@ struct ModelConfig;
 
 /// The names a layer_pattern may use.
 const std::vector<std::string>& layer_type_names();
+/// Those of them that keep a state of fixed size: built on the linear recurrence.
+const std::vector<std::string>& linear_layer_type_names();
+bool is_linear_layer_type(const std::string& name);
 
 /// The mixer of every layer: one name for all, interleaved:N:M:A:B (a cycle of N layers of A, then M of B), or
 /// bookend:K:OUTER:INNER (first and last K layers OUTER). Case and surrounding space do not matter. Throws lt2::Error

@@ -11,8 +11,6 @@
 
 namespace lt2 {
 
-inline constexpr const char* kNotYet = "no effect in this version";
-
 struct ModelConfig {
   int64_t dim = 512, n_layers = 8;
   std::optional<int64_t> head_dim, n_heads, n_kv_heads;  // all three hold values after validate_model
@@ -140,7 +138,7 @@ struct TokenizerConfig {
   void fields(Visit&& visit) {
     visit("name", name, one_of({"bytes", "mock", "sp", "tiktoken", "hf"}), "kind of tokenizer");
     visit("path", path, any(), "its vocabulary file");
-    visit("specials", specials, ignored(one_of({"lingua", "llama3"}), "no tiktoken in this version"),
+    visit("specials", specials, one_of({"lingua", "llama3", "cl100k", "gpt2"}),
           "ours: names of tiktoken's special tokens");
   }
 };
@@ -225,11 +223,11 @@ struct DistributedConfig {
     visit("dp_shard", dp_shard, at_least(1), "ranks that share weights and optimizer state");
     visit("dp_replicate", dp_replicate, at_least(1), "replicas; corrected to fit the number of ranks");
     visit("tp_size", tp_size, at_least(1), "tensor parallel ranks");
-    visit("selective_activation_checkpointing", selective_activation_checkpointing, ignored(kNotYet),
-          "recompute activations: activation_checkpointing layer");
+    visit("selective_activation_checkpointing", selective_activation_checkpointing, any(),
+          "recompute activations; here: activation_checkpointing layer");
     visit("compile", compile, ignored(), "torch.compile");
-    visit("fsdp_type", fsdp_type, ignored(one_of({"no_shard", "full_shard", "zero1", "zero2"}), "one process trains"),
-          "what is sharded; zero1, zero2 are ours");
+    visit("fsdp_type", fsdp_type, one_of({"no_shard", "full_shard", "zero1", "zero2"}),
+          "what the ranks share out: nothing, weights and all, (ours) moments, moments and gradients");
     visit("model_dtype", model_dtype, one_of({"fp32", "fp16", "bf16"}),
           "type of the products; master weights are fp32");
     visit("float8_recipe", float8_recipe, ignored(one_of({"rowwise"})), "float8 products");
@@ -238,10 +236,9 @@ struct DistributedConfig {
     visit("detect_anomaly", detect_anomaly, ignored(), "autograd debugging");
     visit("compile_cache_size_limit", compile_cache_size_limit, ignored(), "torch.compile");
     visit("spawn_method", spawn_method, ignored(), "how Python starts processes");
-    visit("activation_checkpointing", activation_checkpointing,
-          ignored(one_of({"none", "loop", "block", "layer"}), kNotYet),
+    visit("activation_checkpointing", activation_checkpointing, one_of({"none", "loop", "block", "layer"}),
           "ours: what is recomputed in the backward pass");
-    visit("timeout_s", timeout_s, ignored(above(0), "one process trains"), "ours: seconds a rank waits for the others");
+    visit("timeout_s", timeout_s, within(1, 1e6), "ours: seconds a rank waits for the others");
   }
 };
 
@@ -309,12 +306,12 @@ struct ProfilingConfig {
 
   template <class Visit>
   void fields(Visit&& visit) {
-    visit("run", run, ignored(), "write traces");
-    visit("trace_folder", trace_folder, ignored(), "where to");
-    visit("mem_warmup", mem_warmup, ignored(), "first step of the memory trace");
-    visit("mem_steps", mem_steps, ignored(), "its steps");
-    visit("profile_warmup", profile_warmup, ignored(), "first step of the time trace");
-    visit("profile_steps", profile_steps, ignored(), "its steps");
+    visit("run", run, any(), "write a Chrome trace of some steps");
+    visit("trace_folder", trace_folder, any(), "where to, under dump_dir");
+    visit("mem_warmup", mem_warmup, ignored("the trace holds memory, too"), "first step of the memory trace");
+    visit("mem_steps", mem_steps, ignored("the trace holds memory, too"), "its steps");
+    visit("profile_warmup", profile_warmup, at_least(0), "first step of the trace, from 0");
+    visit("profile_steps", profile_steps, at_least(1), "its steps");
   }
 };
 
@@ -328,7 +325,8 @@ struct LoggingConfig {
   template <class Visit>
   void fields(Visit&& visit) {
     visit("freq", freq, at_least(1), "log every n steps");
-    visit("acc_freq", acc_freq, ignored(at_least(1), kNotYet), "also log every n micro-steps of those steps");
+    visit("acc_freq", acc_freq, ignored(at_least(1), "a line a step, after the optimizer"),
+          "also log every n micro-steps of those steps");
     visit("wandb", wandb,
           ignored(keys_of({"job_type",
                            "dir",
@@ -448,6 +446,7 @@ ModelConfig model_config_from_json(const std::string& json_text, const std::stri
 struct ValidateOptions {
   int64_t world_size = 1;
   bool cuda = false;
+  bool dry_run = false;  // nothing will be read: files of data and vocabulary that are missing are warnings
 };
 
 /// Everything that can be known before the first allocation; throws lt2::Error. Fills what follows from other fields:

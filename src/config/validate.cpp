@@ -46,8 +46,6 @@ void resolve_heads(ModelConfig& c, const Where& where) {
             where.prefix({"model.n_kv_heads", "model.n_heads"}), *c.n_kv_heads, *c.n_heads, divisors(*c.n_heads));
 }
 
-bool is_linear(const std::string& type) { return type != "full" && type != "nsa" && type != "dsa" && type != "mla"; }
-
 class MixerCheck {
  public:
   MixerCheck(const ModelConfig& config, const Where& where) : c_(config), where_(where) {}
@@ -98,7 +96,8 @@ class MixerCheck {
   void whole(const char* field, int64_t key_dim, double expand) const {
     const double value_dim = static_cast<double>(key_dim) * expand;
     const std::string key = std::string("model.") + field;
-    LT2_CHECK(value_dim >= 1 && value_dim == std::floor(value_dim),
+    // 0.6 * 5 is a whole number to everyone but a double.
+    LT2_CHECK(value_dim >= 0.5 && std::abs(value_dim - std::round(value_dim)) <= 1e-5 * value_dim,
               "{}{} must give a whole number of value channels; found {} * {} = {} per head", where_.prefix({key}), key,
               key_dim, expand, value_dim);
   }
@@ -168,27 +167,37 @@ void check_source(const DataConfig& data, const std::string& source, const std::
   LT2_CHECK(fs::file_size(path) > 0, "{}data source {} is empty", place, path.string());
 }
 
-void check_data(const TrainConfig& c, const Where& where) {
+void check_tokenizer(const TrainConfig& c, const Where& where) {
+  const auto& tokenizer = c.data.tokenizer;
+  const auto place = where.prefix({"data.tokenizer.path", "data.tokenizer.name"});
+  const bool needs_file = tokenizer.name != "bytes" && tokenizer.name != "mock";
+  LT2_CHECK(!needs_file || tokenizer.path,
+            "{}data.tokenizer.path must name the vocabulary of tokenizer \"{}\"; found null", place, tokenizer.name);
+  LT2_CHECK(!needs_file || fs::exists(*tokenizer.path), "{}data.tokenizer.path {} does not exist", place,
+            *tokenizer.path);
+}
+
+void check_data(const TrainConfig& c, Notes* notes, const ValidateOptions& options, const Where& where) {
   const auto place = where.prefix({"data.sources"});
   LT2_CHECK(!c.data.sources.empty(), "{}data.sources is empty; name at least one, as data.sources={{NAME: 1.0}}",
             place);
   double total = 0;
-  for (const auto& [source, weight] : c.data.sources) {
-    check_source(c.data, source, where.prefix({"data.sources." + source, "data.sources"}));
-    total += weight;
-  }
+  for (const auto& [source, weight] : c.data.sources) total += weight;
   LT2_CHECK(total > 0 && std::isfinite(total), "{}the weights of data.sources must add up to more than 0; found {}",
             place, total);
-  if (c.val.source) check_source(c.data, *c.val.source, where.prefix({"val.source"}));
-
-  const auto& tokenizer = c.data.tokenizer;
-  const auto tokenizer_place = where.prefix({"data.tokenizer.path", "data.tokenizer.name"});
-  const bool needs_file = tokenizer.name != "bytes" && tokenizer.name != "mock";
-  LT2_CHECK(!needs_file || tokenizer.path,
-            "{}data.tokenizer.path must name the vocabulary of tokenizer \"{}\"; found null", tokenizer_place,
-            tokenizer.name);
-  LT2_CHECK(!needs_file || fs::exists(*tokenizer.path), "{}data.tokenizer.path {} does not exist", tokenizer_place,
-            *tokenizer.path);
+  // A plan of the run needs no files.
+  const auto files = [&](const auto& check) {
+    if (!options.dry_run) return check();
+    try {
+      check();
+    } catch (const Error& e) {
+      if (notes) notes->warnings.push_back(fmt::format("{} (needed for training, not for this plan)", e.what()));
+    }
+  };
+  for (const auto& [source, weight] : c.data.sources)
+    files([&, &name = source] { check_source(c.data, name, where.prefix({"data.sources." + name, "data.sources"})); });
+  if (c.val.source) files([&] { check_source(c.data, *c.val.source, where.prefix({"val.source"})); });
+  files([&] { check_tokenizer(c, where); });
 }
 
 // ---- Schedule ----
@@ -266,6 +275,24 @@ void check_distributed(TrainConfig& c, Notes* notes, const ValidateOptions& opti
   }
   if (d.selective_activation_checkpointing && d.activation_checkpointing == "none")
     d.activation_checkpointing = "layer";
+  if (d.fsdp_type == "full_shard" && world > 1 && d.activation_checkpointing != "layer") {
+    warn(fmt::format(
+        "distributed.activation_checkpointing = {}: full_shard lets a layer's weights go after each call, so "
+        "layers are recomputed; training with layer, which gives the same result",
+        d.activation_checkpointing));
+    d.activation_checkpointing = "layer";
+  }
+  if (d.fsdp_type != "no_shard" && world == 1) {
+    warn(fmt::format(
+        "distributed.fsdp_type = {}: one rank has nothing to share out; training unsharded, which gives the "
+        "same result",
+        d.fsdp_type));
+  } else if (d.fsdp_type != "no_shard" && d.dp_replicate > 1 && d.dp_shard > 1) {
+    warn(
+        fmt::format("distributed.dp_replicate = {}, dp_shard = {}: shared out over all {} ranks, which gives the same "
+                    "result",
+                    d.dp_replicate, d.dp_shard, world));
+  }
 }
 
 }  // namespace
@@ -291,7 +318,7 @@ void validate_model(ModelConfig& config, const Where& where) {
   std::sort(types.begin(), types.end());
   types.erase(std::unique(types.begin(), types.end()), types.end());
   for (const auto& type : types) MixerCheck(config, where).check(type);
-  const bool linear = std::any_of(types.begin(), types.end(), is_linear);
+  const bool linear = std::any_of(types.begin(), types.end(), is_linear_layer_type);
   LT2_CHECK(config.state_carry == "none" || linear,
             "{}model.state_carry = {} needs linear mixers, which hold a state; model.layer_pattern \"{}\" has none",
             where.prefix({"model.state_carry"}), config.state_carry, config.layer_pattern);
@@ -313,7 +340,7 @@ void validate(TrainConfig& config, Notes* notes, const ValidateOptions& options)
   check_schedule(config, notes, where);
   check_decay_exempt(config.optim, where);
   check_distributed(config, notes, options, where);
-  check_data(config, where);
+  check_data(config, notes, options, where);
 }
 
 }  // namespace lt2

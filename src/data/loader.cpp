@@ -111,12 +111,17 @@ bool Loader::restore(const std::string& json, int64_t step) {
     impl_->position = *position;
     return true;
   }
-  impl_->position = impl_->buffer.start(impl_->seed + step);
-  if (impl_->speaks)
-    log_warning(
-        "the position in the data cannot be kept: {}. The data starts from the beginning, in another order (seed {}).",
-        fmt::join(reasons, "; "), impl_->seed + step);
+  restart(step, fmt::format("{}", fmt::join(reasons, "; ")));
   return false;
+}
+
+void Loader::restart(int64_t step, const std::string& reason) {
+  impl_->ahead.reset();
+  impl_->position = impl_->buffer.start(impl_->seed + step);
+  if (!impl_->speaks) return;
+  log_warning(
+      "the position in the data cannot be kept: {}. The data starts from the beginning, in another order (seed {}).",
+      reason, impl_->seed + step);
 }
 
 }  // namespace lt2

@@ -25,6 +25,7 @@ struct LoaderConfig {
   int64_t prefetch_size = 64;  // batches in the shuffle buffer
   std::string tokenizer_name = "bytes";
   std::optional<std::string> tokenizer_path;
+  std::string tokenizer_specials = "lingua";
   double held_back = 0;  // share at the end of every single-file source that is left to ValidationSet
 };
 
@@ -52,6 +53,9 @@ class Loader {
   /// files) says so and starts the data from the beginning, with seed + `step` so that the order is another; returns
   /// false then. Throws lt2::Error if `json` is no state.
   bool restore(const std::string& json, int64_t step);
+
+  /// Begins anew, with seed + `step`, and says that it is because of `reason`.
+  void restart(int64_t step, const std::string& reason);
 
  private:
   struct Impl;

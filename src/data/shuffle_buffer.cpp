@@ -52,7 +52,7 @@ ShuffleBuffer::ShuffleBuffer(const LoaderConfig& config, int64_t rank, int64_t w
       world_(world),
       length_(config.seq_len + config.n_views - 1),
       seed_(config.seed),
-      tokenizer_(make_tokenizer(config.tokenizer_name, config.tokenizer_path)),
+      tokenizer_(make_tokenizer(config.tokenizer_name, config.tokenizer_path, config.tokenizer_specials)),
       packer_(length_, config.seq_len),
       rng_(generator(config.seed + 1, rank, world)) {
   std::vector<Mixture::Source> sources;

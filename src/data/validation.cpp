@@ -57,7 +57,7 @@ ValidationSet::ValidationSet(const LoaderConfig& config, const std::optional<std
                              int64_t max_batches) {
   LT2_CHECK(config.batch_size >= 1 && config.seq_len >= 1,
             "data: expected batch_size and seq_len of at least 1, found {} and {}", config.batch_size, config.seq_len);
-  const auto tokenizer = make_tokenizer(config.tokenizer_name, config.tokenizer_path);
+  const auto tokenizer = make_tokenizer(config.tokenizer_name, config.tokenizer_path, config.tokenizer_specials);
   const Encoding encoding{tokenizer.get(), config.add_bos, config.add_eos};
   std::deque<Pass> passes;
   if (source) {

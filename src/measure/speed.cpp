@@ -115,10 +115,10 @@ SpeedRow train_speed(LoopedTransformer& model, const std::string& label, int64_t
   OptimConfig optim;
   optim.lr = 1e-5;
   optim.scheduler = "constant";
-  AdamW optimizer(model.official_parameters(), optim);
+  Replica replica(model, optim);
   const auto tokens = random_tokens(model, batch, seq_len + 1);
   const double seconds = time_runs(repeats, [&] {
-    train_step(model, optimizer, optim, 1, 1000, 1, [&](int64_t) {
+    train_step(replica, optim, 1, 1000, 1, [&](int64_t) {
       return MicroBatch{.inputs = tokens.narrow(1, 0, seq_len), .targets = tokens.narrow(1, 1, seq_len), .draw = 0};
     });
   });

@@ -94,11 +94,11 @@ IndexTopkInput DeepseekSparseAttention::index_input(const torch::Tensor& x, int6
 torch::Tensor DeepseekSparseAttention::forward(const torch::Tensor& x, const MixerCall& call) {
   const int64_t B = x.size(0), L = x.size(1);
   auto* state = static_cast<DsaState*>(call.state);
-  const bool with_loss = indexer && call.losses && !state && torch::GradMode::is_enabled();
+  const bool with_loss = indexer && call.losses && !state;
   const auto q = q_proj->forward(x).view({B, L, heads_, kv_dim_});
   auto kv = kv_proj->forward(x);  // [B, L, E]
   auto index = [&] {
-    torch::AutoGradMode only_for_the_loss(with_loss);
+    torch::AutoGradMode only_for_the_loss(with_loss && torch::GradMode::is_enabled());
     return index_input(x, state ? state->position : 0);
   }();
   if (state) {

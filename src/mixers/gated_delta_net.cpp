@@ -1,5 +1,7 @@
 #include "mixers/gated_delta_net.h"
 
+#include <cmath>
+
 #include "ops/gates/op.h"
 #include "ops/rms_norm/op.h"
 
@@ -11,7 +13,7 @@ constexpr double kOutputNormEps = 1e-5;  // the official block never passes norm
 LinearMixerShape shape_of(const ModelConfig& c) {
   const int64_t H = *c.n_heads;
   const int64_t K = c.gdn_head_dim ? *c.gdn_head_dim : static_cast<int64_t>(0.75 * static_cast<double>(c.dim)) / H;
-  const auto V = static_cast<int64_t>(c.gdn_expand_v.value_or(2.0) * static_cast<double>(K));
+  const auto V = std::llround(c.gdn_expand_v.value_or(2.0) * static_cast<double>(K));
   return {.heads = H,
           .key_dim = K,
           .value_dim = V,

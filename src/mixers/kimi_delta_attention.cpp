@@ -1,5 +1,7 @@
 #include "mixers/kimi_delta_attention.h"
 
+#include <cmath>
+
 #include "ops/gates/op.h"
 #include "ops/rms_norm/op.h"
 #include "ops/swiglu/op.h"
@@ -9,7 +11,7 @@ namespace {
 
 LinearMixerShape shape_of(const ModelConfig& c) {
   const int64_t H = *c.n_heads, K = c.dim / H;
-  const auto V = static_cast<int64_t>(static_cast<double>(K) * c.kda_expand_v);
+  const auto V = std::llround(static_cast<double>(K) * c.kda_expand_v);
   return {.heads = H,
           .key_dim = K,
           .value_dim = V,

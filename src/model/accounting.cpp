@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ops/simd/tile_unit.h"
+
 namespace lt2 {
 namespace {
 
@@ -68,10 +70,17 @@ double forward_flops_per_token(const LoopedTransformer& model, int64_t context) 
   return sum;
 }
 
+double mean_forward_flops_per_token(const LoopedTransformer& model, int64_t seq_len) {
+  // Windows and selections bend the cost over the positions: some evenly spread ones stand for all.
+  const int64_t samples = std::min<int64_t>(seq_len, 64);
+  double sum = 0;
+  for (int64_t i = 0; i < samples; ++i)
+    sum += forward_flops_per_token(model, 1 + (2 * i + 1) * seq_len / (2 * samples));
+  return sum / static_cast<double>(samples);
+}
+
 double training_flops_per_token(const LoopedTransformer& model, int64_t seq_len) {
-  // A causal token sees half the sequence on average. Windows are cut per token, so this is exact only where the window
-  // exceeds the sequence or is far below it.
-  return 3 * forward_flops_per_token(model, (seq_len + 1) / 2);
+  return 3 * mean_forward_flops_per_token(model, seq_len);
 }
 
 int64_t state_bytes(const LoopedTransformer& model, int64_t tokens, torch::ScalarType dtype) {
@@ -97,20 +106,53 @@ double weight_bytes_per_token(const LoopedTransformer& model, torch::ScalarType 
   return elements * static_cast<double>(draws(model)) * static_cast<double>(c10::elementSize(dtype));
 }
 
-TrainingMemory training_memory(const LoopedTransformer& model, int64_t batch, int64_t seq_len,
-                               torch::ScalarType dtype) {
-  const int64_t parameters = parameter_count(model), width = static_cast<int64_t>(c10::elementSize(dtype)),
-                D = model.config().dim;
-  int64_t kept = 0;  // bytes per token
-  for_each_call(model, [&](const LayerImpl& layer, std::optional<int64_t>) {
-    const int64_t F = ffn_hidden_dim(model.config());
-    kept += 2 * D * 4 + width * (2 * D + 3 * F + layer.mixer->saved_elements_per_token());
-  });
+int64_t packed_bytes(const LayerImpl& layer, torch::ScalarType dtype) {
+  int64_t elements = 0;
+  for (const auto& parameter : layer.parameters()) elements += parameter.dim() == 2 ? parameter.numel() : 0;
+  const int64_t copies = dtype == torch::kBFloat16 && tile_unit() ? 2 : 1;
+  return copies * static_cast<int64_t>(c10::elementSize(dtype)) * elements;
+}
+
+int64_t activation_bytes(const LoopedTransformer& model, int64_t batch, int64_t seq_len, torch::ScalarType dtype,
+                         Recompute recompute) {
+  const auto& config = model.config();
+  const int64_t width = static_cast<int64_t>(c10::elementSize(dtype)), D = config.dim, F = ffn_hidden_dim(config),
+                T = config.loop_count, N = config.n_layers, block = attention_plan(config).block_size;
+  // Bytes a token of one call: the residual stream behind mixer and feed-forward in fp32, both norms, the gate, the
+  // product and their combination of the feed-forward, and what the mixer keeps.
+  const auto layers_from = [&](int64_t first, int64_t last) {
+    int64_t kept = 0;
+    for (int64_t i = first; i < std::min(last, N); ++i) {
+      const auto& mixer = *model.layers[static_cast<size_t>(i)]->mixer;
+      kept += 2 * D * 4 + width * (2 * D + 3 * F + mixer.saved_elements_per_token());
+    }
+    return kept;
+  };
+  // Parts of `size` layers: the largest one whole, of the others the residual stream that enters them.
+  const auto in_parts = [&](int64_t size) {
+    int64_t largest = 0;
+    for (int64_t first = 0; first < N; first += size) largest = std::max(largest, layers_from(first, first + size));
+    return T * ((N + size - 1) / size) * D * 4 + largest;
+  };
+  const int64_t head = 2 * width * D;  // the normed stream and its gradient
+  const int64_t per_token = recompute == Recompute::kNone    ? T * layers_from(0, N)
+                            : recompute == Recompute::kLoop  ? in_parts(N)
+                            : recompute == Recompute::kBlock ? in_parts(std::min(block, N))
+                                                             : in_parts(1);
+  return (per_token + head) * batch * seq_len;
+}
+
+TrainingMemory training_memory(const LoopedTransformer& model, int64_t batch, int64_t seq_len, torch::ScalarType dtype,
+                               Recompute recompute) {
+  const int64_t parameters = parameter_count(model);
+  // The output's copy lives as long as the loss is computed.
+  int64_t packed = static_cast<int64_t>(c10::elementSize(dtype)) * model.tok_embeddings.numel();
+  for (const auto& layer : model.layers) packed += packed_bytes(*layer, dtype);
   return {.weights = 4 * parameters,
-          .packed = width * parameters,
+          .packed = packed,
           .gradients = 4 * parameters,
           .moments = 8 * parameters,
-          .activations = kept * batch * seq_len};
+          .activations = activation_bytes(model, batch, seq_len, dtype, recompute)};
 }
 
 }  // namespace lt2

@@ -18,6 +18,8 @@ int64_t effective_depth(const LoopedTransformer& model);
 /// Floating-point operations of one token's forward pass that sees `context` tokens: every loop, output projection
 /// included.
 double forward_flops_per_token(const LoopedTransformer& model, int64_t context);
+/// The same for the mean token of a sequence of `seq_len`.
+double mean_forward_flops_per_token(const LoopedTransformer& model, int64_t seq_len);
 /// Of training on sequences of `seq_len`: forward plus twice as much backward, the mean over the sequence's positions.
 double training_flops_per_token(const LoopedTransformer& model, int64_t seq_len);
 
@@ -28,11 +30,20 @@ int64_t state_traffic_bytes(const LoopedTransformer& model, int64_t tokens, torc
 /// Bytes of weights that decoding one token reads: every layer once per loop, the output once.
 double weight_bytes_per_token(const LoopedTransformer& model, torch::ScalarType dtype);
 
-/// What training holds in memory, in bytes. `activations` counts what all loops keep for the backward pass.
+/// Bytes of packed copies of the layers' weights in training: one for the forward pass, and one for the backward pass
+/// where the processor has a unit for bf16 products.
+int64_t packed_bytes(const LayerImpl& layer, torch::ScalarType dtype);
+/// Bytes that a micro-step keeps for its backward pass, all loops: everything, or the inputs of the parts that are
+/// recomputed and everything of one part.
+int64_t activation_bytes(const LoopedTransformer& model, int64_t batch, int64_t seq_len, torch::ScalarType dtype,
+                         Recompute recompute);
+
+/// What training holds in memory, in bytes, on one rank with weights of its own.
 struct TrainingMemory {
   int64_t weights, packed, gradients, moments, activations;
   int64_t total() const { return weights + packed + gradients + moments + activations; }
 };
-TrainingMemory training_memory(const LoopedTransformer& model, int64_t batch, int64_t seq_len, torch::ScalarType dtype);
+TrainingMemory training_memory(const LoopedTransformer& model, int64_t batch, int64_t seq_len, torch::ScalarType dtype,
+                               Recompute recompute = Recompute::kNone);
 
 }  // namespace lt2

@@ -50,26 +50,106 @@ void LoopedTransformer::initialise() {
     Initialiser::constant(iteration_weights, 1.0 / static_cast<double>(config_.loop_count));
 }
 
-torch::Tensor LoopedTransformer::run(const torch::Tensor& tokens, const Pass& pass) {
-  const auto N = static_cast<int64_t>(layers.size()), block = pass.plan.block_size;
+torch::Tensor LoopedTransformer::run_layer(const torch::Tensor& h, const Place& place, const Pass& pass) {
+  const auto i = static_cast<size_t>(place.first), t = static_cast<size_t>(place.t);
+  const MixerCall call{.window = pass.plan.windows[t][i],
+                       .state = pass.slots ? (*pass.slots)[t * layers.size() + i].get() : nullptr,
+                       .carry = pass.carries ? &(*pass.carries)[i] : nullptr,
+                       .losses = pass.mixer_losses};
+  if (watch) watch->enter(i);
+  const auto out = layers[i]->forward(h, call, compute_type);
+  if (watch && !torch::GradMode::is_enabled()) watch->leave(i);
+  return out;
+}
+
+torch::Tensor LoopedTransformer::run_block(const torch::Tensor& h_block, const Place& place, const Pass& pass) {
+  auto h = h_block;
+  for (int64_t i = place.first; i < place.last; ++i)
+    h = run_part(Recompute::kLayer, &LoopedTransformer::run_layer, h, {place.t, i, i + 1}, pass);
+  if (!block_residual_weight.defined()) return h;
+  return torch::addcmul(h, block_residual_weight[place.first / pass.plan.block_size], h_block);
+}
+
+torch::Tensor LoopedTransformer::run_loop(const torch::Tensor& h_loop, const Place& place, const Pass& pass) {
+  auto h = h_loop;
+  for (int64_t first = 0; first < place.last; first += pass.plan.block_size) {
+    const Place block{place.t, first, std::min(first + pass.plan.block_size, place.last)};
+    h = run_part(Recompute::kBlock, &LoopedTransformer::run_block, h, block, pass);
+  }
+  return residual_weight.defined() ? torch::addcmul(h, residual_weight[place.t], h_loop) : h;
+}
+
+// `part`, recomputed in the backward pass if that is the level: the carries of its layers and the losses of its mixers
+// go in and out beside h.
+torch::Tensor LoopedTransformer::run_part(Recompute level, Run part, const torch::Tensor& h, const Place& place,
+                                          const Pass& pass) {
+  if (!torch::GradMode::is_enabled() || !h.requires_grad()) return (this->*part)(h, place, pass);
+  // A node of its own for the part's input: its gradients are summed inside the part first, recomputed or not.
+  if (level != recompute) return (this->*part)(h.view_as(h), place, pass);
+  const auto each_carried = [place](std::vector<LoopCarry>& carries, const auto& visit) {
+    for (int64_t i = place.first; i < place.last; ++i) {
+      LoopCarry& carry = carries[static_cast<size_t>(i)];
+      for (auto* tensor : {&carry.k, &carry.v, &carry.g, &carry.beta}) visit(*tensor);
+    }
+  };
+  Tensors inputs{h};
+  std::vector<bool> given;
+  if (pass.carries) {
+    each_carried(*pass.carries, [&](const torch::Tensor& tensor) {
+      given.push_back(tensor.defined());
+      if (tensor.defined()) inputs.push_back(tensor);
+    });
+  }
+  // Which carried tensors come back, in their order, and whether a loss does; the second run gives the same.
+  auto returned = std::make_shared<std::vector<bool>>();
+  auto has_loss = std::make_shared<bool>(false);
+  const AttentionPlan plan = pass.plan;
+  const bool with_carries = pass.carries != nullptr, with_losses = pass.mixer_losses != nullptr;
+  const auto again = [=, this](const Tensors& in) {
+    std::vector<LoopCarry> carries(with_carries ? layers.size() : 0);
+    size_t next = 1, at = 0;
+    if (with_carries)
+      each_carried(carries, [&](torch::Tensor& tensor) {
+        if (given[at++]) tensor = in[next++];
+      });
+    Tensors losses;
+    Tensors out{(this->*part)(
+        in[0], place,
+        {.plan = plan, .mixer_losses = with_losses ? &losses : nullptr, .carries = with_carries ? &carries : nullptr})};
+    returned->clear();
+    if (with_carries) {
+      each_carried(carries, [&](const torch::Tensor& tensor) {
+        returned->push_back(tensor.defined());
+        if (tensor.defined()) out.push_back(tensor);
+      });
+    }
+    *has_loss = !losses.empty();
+    if (*has_loss) out.push_back(losses.size() == 1 ? losses[0] : torch::stack(losses).sum());
+    return out;
+  };
+  std::function<void()> after;
+  if (watch) after = [this, layer = static_cast<size_t>(place.first)] { watch->backward_done(layer); };
+  const Tensors out = recomputed(again, inputs, after);
+  if (with_carries) {
+    size_t next = 1, at = 0;
+    each_carried(*pass.carries,
+                 [&](torch::Tensor& tensor) { tensor = (*returned)[at++] ? out[next++] : torch::Tensor(); });
+  }
+  if (*has_loss) pass.mixer_losses->push_back(out.back());
+  return out[0];
+}
+
+torch::Tensor LoopedTransformer::run(const torch::Tensor& tokens, const Pass& given) {
+  LT2_CHECK(!watch || !torch::GradMode::is_enabled() || recompute == Recompute::kLayer,
+            "training with sharded layers must recompute them: distributed.activation_checkpointing layer");
+  const auto N = static_cast<int64_t>(layers.size());
+  std::vector<LoopCarry> carries(config_.state_carry == "token" ? layers.size() : 0);
+  Pass pass = given;
+  if (!carries.empty()) pass.carries = &carries;
   auto h = torch::embedding(tok_embeddings, tokens);
   torch::Tensor weighted;
-  std::vector<LoopCarry> carries(config_.state_carry == "token" ? layers.size() : 0);
   for (int64_t t = 0; t < config_.loop_count; ++t) {
-    const auto h_loop = h;
-    for (int64_t first = 0; first < N; first += block) {
-      const auto h_block = h;
-      for (int64_t i = first; i < std::min(first + block, N); ++i) {
-        const auto layer = static_cast<size_t>(i);
-        const MixerCall call{.window = pass.plan.windows[static_cast<size_t>(t)][layer],
-                             .state = pass.slots ? (*pass.slots)[static_cast<size_t>(t * N + i)].get() : nullptr,
-                             .carry = carries.empty() ? nullptr : &carries[layer],
-                             .losses = pass.mixer_losses};
-        h = layers[layer]->forward(h, call, compute_type);
-      }
-      if (block_residual_weight.defined()) h = torch::addcmul(h, block_residual_weight[first / block], h_block);
-    }
-    if (residual_weight.defined()) h = torch::addcmul(h, residual_weight[t], h_loop);
+    h = run_part(Recompute::kLoop, &LoopedTransformer::run_loop, h, {t, 0, N}, pass);
     if (pass.hook) pass.hook(t, h);
     if (iteration_weights.defined()) {
       const auto part = iteration_weights[t] * h;
@@ -98,7 +178,7 @@ LoopedTransformer::Losses LoopedTransformer::losses(const torch::Tensor& tokens,
                                                     int64_t draw) {
   std::vector<torch::Tensor> of_mixers;
   const auto plan = plan_of(draw);
-  const auto h = run(tokens, {.plan = plan, .mixer_losses = &of_mixers});
+  const auto h = run(tokens, {.plan = plan, .mixer_losses = torch::GradMode::is_enabled() ? &of_mixers : nullptr});
   const auto x = rms_norm(h, norm->weight, config_.norm_eps, compute_type);
   Losses out;
   out.cross_entropy = linear_cross_entropy(x, output ? output->weight : tok_embeddings, targets);

@@ -16,9 +16,22 @@
 #include "config/patterns.h"
 #include "config/train_config.h"
 #include "model/layer.h"
+#include "model/recompute.h"
 #include "model/sequence_state.h"
 
 namespace lt2 {
+
+/// Told around every call of a layer, so that its weights need to be there only then (full_shard).
+class LayerWatch {
+ public:
+  virtual ~LayerWatch() = default;
+  /// Before the layer runs: in the forward pass, and again when it is recomputed.
+  virtual void enter(size_t layer) = 0;
+  /// After it ran without gradients.
+  virtual void leave(size_t layer) = 0;
+  /// After the backward pass of one of its calls; its parameters' .grad hold that call's gradients.
+  virtual void backward_done(size_t layer) = 0;
+};
 
 class LoopedTransformer : public torch::nn::Module {
  public:
@@ -60,6 +73,10 @@ class LoopedTransformer : public torch::nn::Module {
   const ModelConfig& config() const { return config_; }
   /// Type of the products: fp32 or bf16. Master weights and the residual stream stay fp32.
   torch::ScalarType compute_type = torch::kFloat32;
+  /// What training recomputes in its backward pass instead of keeping it. The same gradients, bit for bit.
+  Recompute recompute = Recompute::kNone;
+  /// Null: nobody watches. With a watch, training needs Recompute::kLayer.
+  LayerWatch* watch = nullptr;
 
   torch::Tensor tok_embeddings;  // [V, D]       official name tok_embeddings.weight
   std::vector<Layer> layers;
@@ -75,8 +92,17 @@ class LoopedTransformer : public torch::nn::Module {
     std::vector<std::unique_ptr<MixerState>>* slots = nullptr;
     LoopHook hook = {};
     std::vector<torch::Tensor>* mixer_losses = nullptr;
+    std::vector<LoopCarry>* carries = nullptr;  // one a layer, with state_carry
   };
+  struct Place {  // layers [first, last) of loop t
+    int64_t t, first, last;
+  };
+  using Run = torch::Tensor (LoopedTransformer::*)(const torch::Tensor& h, const Place& place, const Pass& pass);
   torch::Tensor run(const torch::Tensor& tokens, const Pass& pass);
+  torch::Tensor run_loop(const torch::Tensor& h, const Place& place, const Pass& pass);
+  torch::Tensor run_block(const torch::Tensor& h, const Place& place, const Pass& pass);
+  torch::Tensor run_layer(const torch::Tensor& h, const Place& place, const Pass& pass);
+  torch::Tensor run_part(Recompute level, Run part, const torch::Tensor& h, const Place& place, const Pass& pass);
   AttentionPlan plan_of(int64_t draw) const;
 
   ModelConfig config_;

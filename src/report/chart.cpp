@@ -151,6 +151,7 @@ class Drawing {
       }
       for (const auto& band : series.band) ys.insert(ys.end(), {band.low, band.high});
     }
+    for (const auto& mark : chart.marks) ys.push_back(mark.y);
     top_ = chart.y.title.empty() ? 14 : 34;
     bottom_ = height - (chart.x.title.empty() ? 26 : 48);
     const int most_y_ticks = std::max(3, (bottom_ - top_) / 36);
@@ -171,6 +172,7 @@ class Drawing {
                                   escape_html(chart_.description));
     out += axes();
     for (size_t i = 0; i < chart_.series.size(); ++i) out += series(i);
+    out += marks();
     if (direct_labels_) out += labels();
     return out + "</svg>";
   }
@@ -255,6 +257,16 @@ class Drawing {
                        colour_class(index), escape_html(series.name),
                        escape_html(values.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)), band(series),
                        line, marks);
+  }
+
+  std::string marks() const {
+    std::string out;
+    for (const auto& mark : chart_.marks) {
+      if (!shown(chart_.x, mark.x) || !shown(chart_.y, mark.y)) continue;
+      out += fmt::format(R"(<path class="mark" d="M{:.1f} {:.1f}l-4.5 -8h9z"><title>{}</title></path>)", px(mark.x),
+                         py(mark.y) - 4, escape_html(mark.label));
+    }
+    return out;
   }
 
   /// Names beside the last points, pushed apart where lines end close together.
@@ -352,6 +364,7 @@ std::string_view chart_style() {
 .chart .cursor { stroke-dasharray: 3 3; }
 .chart .line { fill: none; stroke: var(--colour); stroke-width: 2.2; stroke-linejoin: round; stroke-linecap: round; }
 .chart .series { fill: var(--colour); }
+.chart .mark { fill: var(--alert); stroke: var(--ground); stroke-width: 1; }
 .chart .band { stroke: none; opacity: .18; }
 .chart .again .line { stroke-dasharray: 7 5; }
 .chart .s1 { --colour: var(--series-1); } .chart .s2 { --colour: var(--series-2); }
@@ -374,7 +387,8 @@ std::string_view chart_style() {
 }
 
 std::string_view chart_script() {
-  return R"JS(for (const chart of document.querySelectorAll('.chart')) {
+  return R"JS(function watchCharts(root) {
+for (const chart of root.querySelectorAll('.chart:not(.heat)')) {
   const tip = chart.querySelector('.tip');
   for (const svg of chart.querySelectorAll('div > svg')) {
     const box = svg.viewBox.baseVal;
@@ -411,6 +425,8 @@ std::string_view chart_script() {
     });
   }
 }
+}
+watchCharts(document);
 )JS";
 }
 

@@ -34,10 +34,16 @@ struct ChartSeries {
   bool markers = false;              // few measured points: show each
 };
 
+struct ChartMark {
+  double x = 0, y = 0;
+  std::string label;  // under a resting pointer
+};
+
 struct Chart {
   std::string description;  // one sentence for readers who cannot see the picture
   ChartAxis x, y;
   std::vector<ChartSeries> series;
+  std::vector<ChartMark> marks = {};  // points to look at: a small triangle above each
 };
 
 /// At most `at_most` (>= 2) round values inside [low, high], in order: 1, 2, 5 times a power of ten on linear and log10
@@ -53,10 +59,12 @@ std::string render_svg(const Chart& chart, int width, int height, bool direct_la
 std::string render_chart(const Chart& chart);
 
 /// Rules that render_chart's output needs once a page. Colours come from custom properties, to be set by the page:
-/// --ink, --ink-soft, --line, --ground, --series-1 to --series-6 (further series repeat the colours, dashed).
+/// --ink, --ink-soft, --line, --ground, --alert (marks), --series-1 to --series-6 (further series repeat the colours,
+/// dashed).
 std::string_view chart_style();
 
-/// Script that shows values under the pointer; the page is complete without it.
+/// Script that shows values under the pointer; the page is complete without it. Charts that come later are to be given
+/// to its function watchCharts(element).
 std::string_view chart_script();
 
 }  // namespace lt2

@@ -10,13 +10,13 @@ inline constexpr std::string_view kPageStyle = R"CSS(:root {
   color-scheme: light dark;
   --ground: #fff; --panel: #f5f6f8; --ink: #1b2027; --ink-soft: #596270; --line: #dfe3e8;
   --series-1: #0a63b5; --series-2: #bd4a00; --series-3: #00745a; --series-4: #a03a7c; --series-5: #6d5f00;
-  --series-6: #535c69;
+  --series-6: #535c69; --alert: #c2183c;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --ground: #14171c; --panel: #1d2128; --ink: #e7eaee; --ink-soft: #a2abb8; --line: #333a44;
     --series-1: #69b1ff; --series-2: #ff9b52; --series-3: #3ccfa4; --series-4: #ee8cc4; --series-5: #dcc94b;
-    --series-6: #a9b4c2;
+    --series-6: #a9b4c2; --alert: #ff7d8c;
   }
 }
 * { box-sizing: border-box; }
@@ -27,6 +27,7 @@ h1 { font-size: 1.8rem; line-height: 1.2; letter-spacing: -.015em; margin: 0; ov
 h2 { font-size: 1.25rem; line-height: 1.3; margin: 3.2rem 0 .3rem; }
 p { margin: .4rem 0 .8rem; max-width: 44rem; overflow-wrap: anywhere; }
 .soft, .missing { color: var(--ink-soft); font-size: .93rem; }
+.spike { color: var(--alert); }
 .lead { font-size: 1.13rem; line-height: 1.55; margin: 1rem 0 1.4rem; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: .8rem; margin: 1.4rem 0; }
 .tile { background: var(--panel); border-radius: 10px; padding: .8rem 1rem; min-width: 0; }

@@ -11,22 +11,19 @@
 #include "base/files.h"
 #include "base/units.h"
 #include "report/chart.h"
+#include "report/heat_map.h"
 #include "report/html.h"
+#include "report/page_parts.h"
 #include "report/page_style.h"
+#include "report/training_section.h"
 
 namespace lt2 {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-// More log lines than kMostPoints are drawn as about kBins means of neighbours with a band for their range: where
-// several share a pixel, a line of noise hides its trend.
-constexpr size_t kMostPoints = 400, kBins = 200;
-
 /// "full" -> "full attention": the benchmark's names are short, the page's are words.
 std::string display_name(const std::string& model) { return model == "full" ? "full attention" : model; }
-
-std::string integer(double value) { return std::isfinite(value) ? format_tick(std::round(value)) : "–"; }
 
 /// human_bytes without the idle decimal: "256 MiB".
 std::string bytes(double value) {
@@ -34,181 +31,6 @@ std::string bytes(double value) {
   std::string text = human_bytes(value);
   if (const size_t idle = text.find(".0 "); idle != std::string::npos) text.erase(idle, 2);
   return text;
-}
-
-std::string section(const std::string& title, const std::string& body) {
-  return fmt::format("<section>\n<h2>{}</h2>\n{}</section>\n", escape_html(title), body);
-}
-
-std::string paragraph(const std::string& text) { return fmt::format("<p>{}</p>\n", escape_html(text)); }
-std::string soft_paragraph(const std::string& text) {
-  return fmt::format("<p class=\"soft\">{}</p>\n", escape_html(text));
-}
-std::string missing(const std::string& text) {
-  return fmt::format("<p class=\"missing\">Left out: {}</p>\n", escape_html(text));
-}
-
-std::string tile(const std::string& number, const std::string& unit, const std::string& text) {
-  return fmt::format("<div class=\"tile\"><b>{} <small>{}</small></b><span>{}</span></div>\n", escape_html(number),
-                     escape_html(unit), escape_html(text));
-}
-
-using Facts = std::vector<std::pair<std::string, std::string>>;
-std::string facts_list(const Facts& facts) {
-  std::string out = "<dl class=\"facts\">\n";
-  for (const auto& [name, value] : facts) {
-    out += fmt::format("<dt>{}</dt><dd>{}</dd>\n", escape_html(name), escape_html(value));
-  }
-  return out + "</dl>\n";
-}
-
-// --- training ---
-
-struct Losses {
-  double first_step = kAbsent, first = kAbsent, last_step = kAbsent, last = kAbsent;
-  int64_t not_finite = 0, count = 0;
-  double first_not_finite = kAbsent;
-};
-
-Losses summarise_losses(const RunRecord& run) {
-  Losses losses;
-  for (const auto& [step, point] : run.train) {
-    ++losses.count;
-    if (!std::isfinite(point.loss)) {
-      if (losses.not_finite++ == 0) losses.first_not_finite = step;
-      continue;
-    }
-    if (std::isnan(losses.first)) std::tie(losses.first_step, losses.first) = std::pair(step, point.loss);
-    std::tie(losses.last_step, losses.last) = std::pair(step, point.loss);
-  }
-  return losses;
-}
-
-/// The last value of every source, averaged over sources: one number for a run of any number of them.
-ValidationPoint last_validation(const RunRecord& run) {
-  ValidationPoint mean{0, 0};
-  for (const auto& [source, points] : run.validation) {
-    mean.loss_per_token += points.rbegin()->second.loss_per_token / static_cast<double>(run.validation.size());
-    mean.bits_per_byte += points.rbegin()->second.bits_per_byte / static_cast<double>(run.validation.size());
-  }
-  return run.validation.empty() ? ValidationPoint{} : mean;
-}
-
-double median(const RunRecord& run, double TrainPoint::*field) {
-  std::vector<double> values;
-  for (const auto& [step, point] : run.train) {
-    if (std::isfinite(point.*field)) values.push_back(point.*field);
-  }
-  if (values.empty()) return kAbsent;
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
-}
-
-/// The training line, thinned by averaging neighbours where it has too many points; returns how many steps make one
-/// point.
-size_t fill_train_series(const RunRecord& run, ChartSeries& series) {
-  std::vector<ChartPoint> points;
-  for (const auto& [step, point] : run.train) points.push_back({step, point.loss});
-  const size_t bin = points.size() <= kMostPoints ? 1 : (points.size() + kBins - 1) / kBins;
-  if (bin <= 1) {
-    series.points = std::move(points);
-    return 1;
-  }
-  for (size_t begin = 0; begin < points.size(); begin += bin) {
-    const size_t end = std::min(points.size(), begin + bin);
-    double x = 0, y = 0, low = INFINITY, high = -INFINITY;
-    for (size_t i = begin; i < end; ++i) {
-      x += points[i].x / static_cast<double>(end - begin);
-      y += points[i].y / static_cast<double>(end - begin);
-      low = std::min(low, points[i].y);
-      high = std::max(high, points[i].y);
-    }
-    series.points.push_back({x, y});
-    if (std::isfinite(y)) series.band.push_back({x, low, high});
-  }
-  return bin;
-}
-
-std::string validation_table(const RunRecord& run) {
-  std::string out =
-      "<div class=\"scroll\"><table><thead><tr><th>Validation text</th><th>Step</th><th>Loss (nats/token)</th>"
-      "<th>Bits per byte</th></tr></thead><tbody>\n";
-  for (const auto& [source, points] : run.validation) {
-    const auto& [step, point] = *points.rbegin();
-    out += fmt::format("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", escape_html(source), integer(step),
-                       format_number(point.loss_per_token), format_number(point.bits_per_byte));
-  }
-  return out + "</tbody></table></div>\n";
-}
-
-std::string training_facts(const RunRecord& run) {
-  Facts facts;
-  const auto& last = run.train.rbegin()->second;
-  if (std::isfinite(last.total_tokens)) facts.emplace_back("Tokens read", integer(last.total_tokens));
-  if (const double speed = median(run, &TrainPoint::tokens_per_s); std::isfinite(speed)) {
-    facts.emplace_back("Training speed", format_number(speed) + " tokens/s (median)");
-  }
-  if (const double flops = median(run, &TrainPoint::flops_per_s); std::isfinite(flops)) {
-    facts.emplace_back("Arithmetic", format_number(flops / 1e9) + " GFLOP/s (median, model operations only)");
-  }
-  if (std::isfinite(last.loops)) facts.emplace_back("Loops", integer(last.loops) + " passes through the layers");
-  if (std::isfinite(last.learning_rate)) facts.emplace_back("Last learning rate", format_tick(last.learning_rate));
-  if (std::isfinite(last.grad_norm) && last.grad_norm >= 0) {
-    facts.emplace_back("Last gradient norm", format_number(last.grad_norm) + " (before clipping)");
-  }
-  return facts.empty() ? "" : facts_list(facts);
-}
-
-std::string loss_section(const RunRecord& run) {
-  const char* title = "Loss while training";
-  if (run.train.empty() && run.validation.empty()) {
-    return section(title, missing("metrics.jsonl has no complete line; training writes it."));
-  }
-  Chart chart;
-  chart.description = "Loss in nats per token against training step. " + training_summary(run);
-  chart.x = {
-      .title = "training step", .snug = true, .value_label = [](double step) { return "step " + integer(step); }};
-  chart.y = {.title = "loss (nats per token)"};
-  size_t bin = 1;
-  if (!run.train.empty()) {
-    chart.series.push_back({.name = "training"});
-    bin = fill_train_series(run, chart.series.back());
-  }
-  for (const auto& [source, points] : run.validation) {
-    ChartSeries series{.name = run.validation.size() == 1 ? "validation" : "validation: " + source, .markers = true};
-    for (const auto& [step, point] : points) series.points.push_back({step, point.loss_per_token});
-    series.markers = points.size() <= 30;
-    chart.series.push_back(std::move(series));
-  }
-  double low = INFINITY, high = -INFINITY;
-  for (const auto& series : chart.series) {
-    for (const auto& point : series.points) {
-      if (!std::isfinite(point.y)) continue;
-      low = std::min(low, point.y);
-      high = std::max(high, point.y);
-    }
-  }
-  // A loss that once exploded would press everything else flat.
-  if (low > 0 && high / low > 50) chart.y.scale = AxisScale::kLog10;
-
-  std::string body = paragraph(
-      "How surprised the model is by the next token of the text, on average; lower is better. Training loss is "
-      "measured "
-      "on the text it learns from, validation loss on text it never trains on.");
-  body += render_chart(chart);
-  if (bin > 1) {
-    body += soft_paragraph(
-        fmt::format("The training line is the mean of {} neighbouring log lines, the pale area their range.", bin));
-  }
-  if (const auto losses = summarise_losses(run); losses.not_finite > 0) {
-    body += soft_paragraph(fmt::format("No finite loss in {} of {} log lines, first at step {}: gaps in the line.",
-                                       losses.not_finite, losses.count, integer(losses.first_not_finite)));
-  }
-  if (run.train.empty()) body += missing("the training line; metrics.jsonl is missing or empty.");
-  if (run.validation.empty()) body += missing("the validation line; there is no metrics.validation.jsonl.");
-  if (run.validation.size() > 1) body += validation_table(run);
-  if (!run.train.empty()) body += training_facts(run);
-  return section(title, body);
 }
 
 // --- decoding ---
@@ -481,9 +303,10 @@ std::string config_section(const RunRecord& run) {
 std::string key_numbers(const RunRecord& run) {
   std::string out;
   if (const auto losses = summarise_losses(run); std::isfinite(losses.last)) {
-    out += tile(format_number(losses.last), "nats/token",
-                fmt::format("final training loss (step {}; {} at step {})", integer(losses.last_step),
-                            format_number(losses.first), integer(losses.first_step)));
+    out += tile(
+        format_number(losses.last), "nats/token",
+        fmt::format("{}training loss (step {}; {} at step {})", run.train.rbegin()->first < run.steps ? "" : "final ",
+                    integer(losses.last_step), format_number(losses.first), integer(losses.first_step)));
   }
   if (const auto last = last_validation(run); std::isfinite(last.bits_per_byte)) {
     out += tile(
@@ -491,6 +314,9 @@ std::string key_numbers(const RunRecord& run) {
         run.validation.size() == 1
             ? "for text it never saw; 8 is knowing nothing"
             : fmt::format("for text it never saw, mean of {} sources; 8 is knowing nothing", run.validation.size()));
+  }
+  if (const double mfu = median_of(run, &TrainPoint::mfu); std::isfinite(mfu)) {
+    out += tile(format_share(mfu), "of the peak", "arithmetic rate while training (MFU, every loop counted; median)");
   }
   if (const auto pair = compare_decode(run.bench)) {
     const std::string context = format_context(pair->context);
@@ -583,28 +409,35 @@ std::string training_summary(const RunRecord& run) {
   return out + ".";
 }
 
-std::string render_report(const RunRecord& run) {
+std::string render_changing_part(const RunRecord& run) {
+  return head(run) + loss_section(run) + gradient_section(run) + training_speed_section(run);
+}
+
+std::string render_report(const RunRecord& run, const LivePart* live) {
   const auto decode = decode_rows(run.bench);
-  std::string out =
+  std::string out = fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-      // The page asks for nothing from anywhere, whatever text it shows.
+      // The page asks for nothing from elsewhere, whatever text it shows.
       "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-      "script-src "
-      "'unsafe-inline'; img-src data:\">\n<link rel=\"icon\" href=\"data:,\">\n";
-  out += fmt::format("<title>{} – LT2 run report</title>\n<style>\n{}{}</style>\n</head>\n<body>\n<main>\n",
-                     escape_html(run.name), kPageStyle, chart_style());
-  out += head(run);
-  out += loss_section(run);
-  out += speed_section(decode);
-  out += state_section(decode);
-  out += numbers_section(run.bench);
-  out += samples_section(run);
-  out += model_section(run);
-  out += machine_section(run);
-  out += commands_section(run);
-  out += config_section(run);
-  out += fmt::format("</main>\n<script>\n{}</script>\n</body>\n</html>\n", chart_script());
+      "script-src 'unsafe-inline'; img-src data:{}\">\n<link rel=\"icon\" href=\"data:,\">\n",
+      live ? "; connect-src 'self'" : "");
+  out += fmt::format("<title>{} – LT2 run report</title>\n<style>\n{}{}{}{}</style>\n</head>\n<body>\n<main>\n",
+                     escape_html(run.name), kPageStyle, chart_style(), heat_map_style(), live ? live->style : "");
+  if (live) out += live->status;
+  out += fmt::format("<div id=\"changing\">\n{}</div>\n", render_changing_part(run));
+  // What a run that goes on has not written yet is not missing.
+  const auto add = [&](bool there, const std::string& part) {
+    if (there || !live) out += part;
+  };
+  add(!decode.empty(), speed_section(decode) + state_section(decode));
+  add(!run.bench.empty(), numbers_section(run.bench));
+  add(!run.samples.empty(), samples_section(run));
+  add(!run.model.empty(), model_section(run));
+  add(!run.machine.empty(), machine_section(run));
+  add(run.commands.has_value(), commands_section(run));
+  add(run.config.has_value(), config_section(run));
+  out += fmt::format("</main>\n<script>\n{}{}</script>\n</body>\n</html>\n", chart_script(), live ? live->script : "");
   return out;
 }
 

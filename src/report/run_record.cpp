@@ -1,10 +1,20 @@
 #include "report/run_record.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <chrono>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <functional>
+#include <memory>
 #include <string_view>
 #include <utility>
 
@@ -80,6 +90,18 @@ std::optional<std::string> read_if_there(const fs::path& path) {
   return read_file(path);
 }
 
+/// The JSON object on a line.
+Json parse_line(std::string_view line, const std::string& where) {
+  Json json;
+  try {
+    json = parse_json(line);
+  } catch (const Json::exception& error) {
+    fail("{}: not a JSON object on one line ({}). Repair or delete this line", where, error.what());
+  }
+  LT2_CHECK(json.is_object(), "{}: expected a JSON object, found {}", where, Record::shorten(json));
+  return json;
+}
+
 void read_lines(const fs::path& path, RunRecord& run, const std::function<void(const Record&)>& take) {
   const auto content = read_if_there(path);
   if (!content) return;
@@ -91,18 +113,12 @@ void read_lines(const fs::path& path, RunRecord& run, const std::function<void(c
     rest = cut_off ? std::string_view{} : rest.substr(end + 1);
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
     const std::string where = fmt::format("{}:{}", path.string(), number);
-    Json json;
-    try {
-      json = parse_json(line);
-    } catch (const Json::exception& error) {
-      if (cut_off) {
-        run.notes.push_back(fmt::format("{}:{}: the last line is cut off (the writer was stopped) and was skipped.",
-                                        path.filename().string(), number));
-        return;
-      }
-      fail("{}: not a JSON object on one line ({}). Repair or delete this line", where, error.what());
+    if (cut_off && !Json::accept(without_nan(valid_utf8(line)))) {
+      run.notes.push_back(fmt::format("{}:{}: the last line is cut off (the writer was stopped) and was skipped.",
+                                      path.filename().string(), number));
+      return;
     }
-    LT2_CHECK(json.is_object(), "{}: expected a JSON object, found {}", where, Record::shorten(json));
+    const Json json = parse_line(line, where);
     take(Record{json, where});
   }
 }
@@ -128,30 +144,63 @@ Json read_object(const fs::path& path) {
   return json;
 }
 
-void read_train(const fs::path& path, RunRecord& run) {
-  int64_t resumed = 0;
-  read_lines(path, run, [&](const Record& line) {
-    const double step = line.required_number("global_step");
-    auto& train = run.train;
-    if (!train.empty() && step < train.rbegin()->first) {
-      // The run went on from a checkpoint: what was logged after that checkpoint did not happen any more.
-      train.erase(train.lower_bound(step), train.end());
-      ++resumed;
-    }
-    auto& point = train[step];
-    point.loss = line.number("loss/out");
-    point.learning_rate = line.number("optim/lr");
-    point.grad_norm = line.number("optim/grad_norm");
-    point.tokens_per_s = line.number("speed/wps");
-    point.flops_per_s = line.number("speed/FLOPS");
-    point.loops = line.number("speed/loops");
-    point.total_tokens = line.number("optim/total_tokens");
-  });
-  if (resumed > 0) {
-    run.notes.push_back(fmt::format(
-        "metrics.jsonl: the run was resumed {} from an earlier step; the repeated steps count once, as last logged.",
-        resumed == 1 ? "once" : fmt::format("{} times", resumed)));
+/// 2026-05-20T12:34:56.789012+00:00 in seconds since 1970; NaN for anything else.
+double parse_time(const std::string& text) {
+  tm utc{};
+  double seconds = 0;
+  if (std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%lf", &utc.tm_year, &utc.tm_mon, &utc.tm_mday, &utc.tm_hour,
+                  &utc.tm_min, &seconds) != 6 ||
+      !text.ends_with("+00:00") || !(seconds >= 0 && seconds < 61)) {
+    return kAbsent;
   }
+  utc.tm_year -= 1900;
+  --utc.tm_mon;
+  return static_cast<double>(timegm(&utc)) + seconds;
+}
+
+constexpr std::string_view kUnitPrefix = "optim/grad_norm/";
+constexpr size_t kMostUnits = 4096;
+
+/// True if steps logged before are gone.
+bool take_train_line(const Record& line, RunRecord& run) {
+  const double step = line.required_number("global_step");
+  TrainPoint point;
+  point.loss = line.number("loss/out");
+  point.learning_rate = line.number("optim/lr");
+  point.grad_norm = line.number("optim/grad_norm");
+  point.tokens_per_s = line.number("speed/wps");
+  point.flops_per_s = line.number("speed/FLOPS");
+  point.mfu = line.number("speed/mfu");
+  point.loops = line.number("speed/loops");
+  point.total_tokens = line.number("optim/total_tokens");
+  point.time = parse_time(line.text("created_at", ""));
+  size_t next = 0;  // lines name the units in one order: the search mostly ends at once
+  for (const auto& [key, value] : line.json.items()) {
+    if (!std::string_view(key).starts_with(kUnitPrefix)) continue;
+    const auto unit = std::string_view(key).substr(kUnitPrefix.size());
+    size_t at = next < run.units.size() && run.units[next] == unit
+                    ? next
+                    : static_cast<size_t>(std::find(run.units.begin(), run.units.end(), unit) - run.units.begin());
+    if (at == run.units.size()) {
+      LT2_CHECK(at < kMostUnits, "{}: more than {} different \"{}...\" fields", line.where, kMostUnits, kUnitPrefix);
+      run.units.emplace_back(unit);
+    }
+    if (point.unit_norms.size() <= at) point.unit_norms.resize(at + 1, NAN);
+    point.unit_norms[at] = static_cast<float>(line.number(key.c_str()));
+    next = at + 1;
+  }
+  // The run went on from a checkpoint: what was logged after that checkpoint did not happen any more.
+  const bool resumed = !run.train.empty() && step < run.train.rbegin()->first;
+  run.train.erase(run.train.lower_bound(step), run.train.end());
+  run.train.emplace(step, std::move(point));
+  return resumed;
+}
+
+void note_resumed(RunRecord& run, int64_t resumed) {
+  if (resumed == 0) return;
+  run.notes.push_back(fmt::format(
+      "metrics.jsonl: the run was resumed {} from an earlier step; the repeated steps count once, as last logged.",
+      resumed == 1 ? "once" : fmt::format("{} times", resumed)));
 }
 
 void read_validation(const fs::path& path, RunRecord& run) {
@@ -208,16 +257,26 @@ void read_samples(const fs::path& path, RunRecord& run) {
 
 }  // namespace
 
-RunRecord read_run(const fs::path& folder) {
-  LT2_CHECK(fs::is_directory(folder), "{}: no such folder. Name the dump_dir of a run", folder.string());
-  LT2_CHECK(fs::exists(folder / "metrics.jsonl") || fs::exists(folder / "bench.jsonl"),
-            "{}: nothing to report: expected metrics.jsonl (written by training) or bench.jsonl (written by "
-            "benchmarks), found neither. Name the dump_dir of a run",
-            folder.string());
-  RunRecord run;
+namespace {
+
+std::string name_of(const fs::path& folder) {
   const auto absolute = fs::weakly_canonical(folder);
-  run.name = absolute.has_filename() ? absolute.filename().string() : absolute.string();
-  read_train(folder / "metrics.jsonl", run);
+  return absolute.has_filename() ? absolute.filename().string() : absolute.string();
+}
+
+/// The number behind a line "steps: " of the configuration's first level.
+double configured_steps(const std::optional<std::string>& config) {
+  constexpr std::string_view kKey = "\nsteps: ";
+  const std::string text = "\n" + config.value_or("");
+  const size_t at = text.find(kKey);
+  if (at == std::string::npos) return kAbsent;
+  char* end = nullptr;
+  const double steps = std::strtod(text.c_str() + at + kKey.size(), &end);
+  return std::isfinite(steps) && steps >= 1 && (*end == '\n' || *end == '\0') ? steps : kAbsent;
+}
+
+/// Everything but metrics.jsonl.
+void read_others(const fs::path& folder, RunRecord& run) {
   read_validation(folder / "metrics.validation.jsonl", run);
   read_bench(folder / "bench.jsonl", run);
   read_samples(folder / "samples.json", run);
@@ -225,7 +284,114 @@ RunRecord read_run(const fs::path& folder) {
   run.model = read_object(folder / "model.json");
   run.commands = read_if_there(folder / "commands.txt");
   run.config = read_if_there(folder / "config.yaml");
+  run.steps = configured_steps(run.config);
+}
+
+}  // namespace
+
+RunRecord read_run(const fs::path& folder) {
+  LT2_CHECK(fs::is_directory(folder), "{}: no such folder. Name the dump_dir of a run", folder.string());
+  LT2_CHECK(fs::exists(folder / "metrics.jsonl") || fs::exists(folder / "bench.jsonl"),
+            "{}: nothing to report: expected metrics.jsonl (written by training) or bench.jsonl (written by "
+            "benchmarks), found neither. Name the dump_dir of a run",
+            folder.string());
+  RunRecord run;
+  run.name = name_of(folder);
+  int64_t resumed = 0;
+  read_lines(folder / "metrics.jsonl", run, [&](const Record& line) {
+    if (take_train_line(line, run)) ++resumed;
+  });
+  note_resumed(run, resumed);
+  read_others(folder, run);
   return run;
+}
+
+RunFollower::RunFollower(fs::path folder)
+    : folder_(std::move(folder)),
+      // Pages that still show what an earlier server told them must not take this one's numbers for a continuation.
+      epoch_(std::chrono::system_clock::now().time_since_epoch() / std::chrono::milliseconds(1)) {
+  LT2_CHECK(fs::is_directory(folder_), "{}: no such folder. Name the dump_dir of a run", folder_.string());
+  run_.name = name_of(folder_);
+}
+
+void RunFollower::refresh() {
+  read_new_lines();
+  const auto now = others();
+  if (now == others_) return;
+  RunRecord fresh;
+  read_others(folder_, fresh);
+  fresh.name = run_.name;
+  fresh.train.swap(run_.train);
+  fresh.units.swap(run_.units);
+  note_resumed(fresh, resumed_);
+  run_ = std::move(fresh);
+  others_ = now;
+  ++version_;
+}
+
+void RunFollower::read_new_lines() {
+  constexpr size_t kMostBytes = size_t{16} << 20;  // of one line, and read at once
+  const auto path = folder_ / "metrics.jsonl";
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) {
+    LT2_CHECK(errno == ENOENT, "{}: cannot read it: {}", path.string(), std::strerror(errno));
+    return;
+  }
+  const std::shared_ptr<void> closed(nullptr, [descriptor](void*) { ::close(descriptor); });
+  struct stat facts {};
+  LT2_CHECK(::fstat(descriptor, &facts) == 0 && S_ISREG(facts.st_mode), "{}: not a file", path.string());
+  if (facts.st_dev != device_ || facts.st_ino != inode_ || static_cast<uint64_t>(facts.st_size) < offset_) {
+    // Another file: a resumed run has left out the steps after its checkpoint.
+    if (offset_ > 0) ++epoch_, ++version_;
+    run_.train.clear();
+    run_.units.clear();
+    offset_ = 0, line_ = 0, resumed_ = 0;
+    device_ = facts.st_dev, inode_ = facts.st_ino;
+  }
+  for (std::string piece;;) {
+    piece.resize(std::min<uint64_t>(kMostBytes, static_cast<uint64_t>(facts.st_size) - offset_));
+    const auto got = ::pread(descriptor, piece.data(), piece.size(), static_cast<off_t>(offset_));
+    LT2_CHECK(got >= 0, "{}: cannot read it: {}", path.string(), std::strerror(errno));
+    piece.resize(static_cast<size_t>(got));
+    const size_t complete = piece.rfind('\n') + 1;  // 0 if there is none
+    LT2_CHECK(complete > 0 || piece.size() < kMostBytes, "{}:{}: a line of more than {} bytes. Repair or delete it",
+              path.string(), line_ + 1, kMostBytes);
+    if (complete == 0) return;
+    for (std::string_view rest = std::string_view(piece).substr(0, complete); !rest.empty();) {
+      const auto text = rest.substr(0, rest.find('\n'));
+      if (text.find_first_not_of(" \t\r") != std::string_view::npos) {
+        const std::string where = fmt::format("{}:{}", path.string(), line_ + 1);
+        const Json json = parse_line(text, where);
+        if (take_train_line(Record{json, where}, run_)) ++epoch_, ++resumed_;
+        ++version_;
+      }
+      // Line by line: an error leaves the rest, and the broken line, for the next look.
+      ++line_;
+      offset_ += text.size() + 1;
+      rest.remove_prefix(text.size() + 1);
+    }
+  }
+}
+
+std::string RunFollower::others() const {
+  std::string out;
+  for (const char* name : {"metrics.validation.jsonl", "bench.jsonl", "samples.json", "machine.json", "model.json",
+                           "commands.txt", "config.yaml"}) {
+    struct stat facts {};
+    if (::stat((folder_ / name).c_str(), &facts) != 0) continue;
+    out +=
+        fmt::format("{} {} {} {}.{} ", name, facts.st_ino, facts.st_size, facts.st_mtim.tv_sec, facts.st_mtim.tv_nsec);
+  }
+  return out;
+}
+
+double RunFollower::silent_s() const {
+  struct stat facts {};
+  if (::stat((folder_ / "metrics.jsonl").c_str(), &facts) != 0) return kAbsent;
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return std::max(0.0, static_cast<double>(now.tv_sec - facts.st_mtim.tv_sec) +
+                           1e-9 * static_cast<double>(now.tv_nsec - facts.st_mtim.tv_nsec));
 }
 
 }  // namespace lt2

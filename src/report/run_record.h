@@ -16,7 +16,10 @@ struct TrainPoint {
   double loss = kAbsent;  // nats per token
   double learning_rate = kAbsent, grad_norm = kAbsent;
   double tokens_per_s = kAbsent, flops_per_s = kAbsent;
+  double mfu = kAbsent;  // share of the machine's peak
   double loops = kAbsent, total_tokens = kAbsent;
+  double time = kAbsent;          // when it was logged, seconds since 1970
+  std::vector<float> unit_norms;  // of the gradient, in the order of RunRecord::units; may be shorter
 };
 
 struct ValidationPoint {
@@ -42,11 +45,13 @@ struct Sample {
 struct RunRecord {
   std::string name;                                                     // of the folder
   std::map<double, TrainPoint> train;                                   // by step
+  std::vector<std::string> units;                                       // groups of layers with gradient norms
   std::map<std::string, std::map<double, ValidationPoint>> validation;  // by source, then step
   std::vector<BenchRow> bench;  // a repeated measurement replaces the earlier one
   std::vector<Sample> samples;
   nlohmann::ordered_json machine, model;  // objects, or null
   std::optional<std::string> commands, config;
+  double steps = kAbsent;          // of the whole run, as configured
   std::vector<std::string> notes;  // what was skipped, and why
 };
 
@@ -55,5 +60,35 @@ struct RunRecord {
 /// line end that does not parse (the writer was killed) is skipped with a note; steps that a resumed run repeated
 /// replace the old ones. Throws lt2::Error with file and line for anything else that cannot be read.
 RunRecord read_run(const std::filesystem::path& folder);
+
+/// A run that is still writing: reads of metrics.jsonl only what came since the last look.
+class RunFollower {
+ public:
+  /// The folder must be there; its files may come later. Throws lt2::Error.
+  explicit RunFollower(std::filesystem::path folder);
+
+  /// Takes in what is new. Throws as read_run, and then again until the file is put right; what was read before stays.
+  /// A line that has no end yet is left for later.
+  void refresh();
+
+  const RunRecord& run() const { return run_; }
+  /// Grows with everything taken in.
+  int64_t version() const { return version_; }
+  /// Another number whenever steps that were there before are gone: the run was resumed from a checkpoint.
+  int64_t epoch() const { return epoch_; }
+  /// Seconds since metrics.jsonl was last written, NaN if it is not there.
+  double silent_s() const;
+
+ private:
+  void read_new_lines();
+  std::string others() const;
+
+  std::filesystem::path folder_;
+  RunRecord run_;
+  int64_t epoch_ = 0, version_ = 0;
+  uint64_t device_ = 0, inode_ = 0, offset_ = 0;  // of metrics.jsonl: which file, and what of it was read
+  int64_t line_ = 0, resumed_ = 0;
+  std::string others_;  // sizes and times of the other files when they were read
+};
 
 }  // namespace lt2

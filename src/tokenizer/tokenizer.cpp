@@ -5,23 +5,63 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "tokenizer/bytes.h"
+#include "tokenizer/hf.h"
+#include "tokenizer/sentencepiece.h"
+#include "tokenizer/tiktoken.h"
 #include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {
 
+using Path = std::optional<std::string>;
+
 struct Kind {
   const char* name;
-  std::unique_ptr<Tokenizer> (*make)(const std::optional<std::string>& path);
+  std::unique_ptr<Tokenizer> (*make)(const Path& path, const std::string& specials);
 };
+
+const std::string& required(const Path& path, const char* name, const char* what) {
+  LT2_CHECK(path && !path->empty(), "data.tokenizer.path must name the {} of tokenizer {}; found null", what, name);
+  return *path;
+}
 
 // A new tokenizer is a line here. Lingua ignores a path given for bytes, and so does this.
 constexpr Kind kKinds[] = {
     {"bytes",
-     [](const std::optional<std::string>&) -> std::unique_ptr<Tokenizer> {
-       return std::make_unique<BytesTokenizer>();
+     [](const Path&, const std::string&) -> std::unique_ptr<Tokenizer> { return std::make_unique<BytesTokenizer>(); }},
+    {"tiktoken",
+     [](const Path& path, const std::string& specials) -> std::unique_ptr<Tokenizer> {
+       const auto& file = required(path, "tiktoken", "rank file");
+       return std::make_unique<TiktokenTokenizer>(read_file(file), file, specials);
      }},
+    {"sp",
+     [](const Path& path, const std::string&) -> std::unique_ptr<Tokenizer> {
+       const auto& file = required(path, "sp", "tokenizer.model");
+       return std::make_unique<SentencePieceTokenizer>(read_file(file), file);
+     }},
+    {"hf",
+     [](const Path& path, const std::string&) -> std::unique_ptr<Tokenizer> {
+       return HfTokenizer::open(required(path, "hf", "tokenizer.json"));
+     }},
+};
+
+class BytesStream : public DecodeStream {
+ public:
+  explicit BytesStream(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  std::string push(int32_t id) override {
+    waiting_ += tokenizer_.token_bytes(id);
+    const size_t complete = complete_utf8_prefix(waiting_);
+    std::string text = tokenizer_.text_of_bytes(std::string_view(waiting_).substr(0, complete));
+    waiting_.erase(0, complete);
+    return text;
+  }
+  std::string finish() override { return tokenizer_.text_of_bytes(waiting_); }
+
+ private:
+  const Tokenizer& tokenizer_;
+  std::string waiting_;
 };
 
 }  // namespace
@@ -34,26 +74,29 @@ std::string Tokenizer::decode(const std::vector<int32_t>& ids) const {
   return text_of_bytes(bytes);
 }
 
+std::unique_ptr<DecodeStream> Tokenizer::decode_stream() const { return std::make_unique<BytesStream>(*this); }
+
+void Tokenizer::require_marks(bool bos, bool eos, const std::string& where) const {
+  LT2_CHECK(!bos || bos_id() >= 0, "{}: this vocabulary names no BOS token; leave BOS out (data.add_bos=false)", where);
+  LT2_CHECK(!eos || eos_id() >= 0, "{}: this vocabulary names no EOS token; leave EOS out (data.add_eos=false)", where);
+}
+
 std::vector<std::string> tokenizer_names() {
   std::vector<std::string> names;
   for (const Kind& kind : kKinds) names.emplace_back(kind.name);
   return names;
 }
 
-std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name, const std::optional<std::string>& path) {
+std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name, const Path& path, const std::string& specials) {
   for (const Kind& kind : kKinds)
-    if (kind.name == name) return kind.make(path);
+    if (kind.name == name) return kind.make(path, specials);
   fail("data.tokenizer.name: no tokenizer \"{}\". Those that exist: {}.", name, fmt::join(tokenizer_names(), ", "));
 }
 
-std::string StreamDecoder::push(int32_t id) {
-  waiting_ += tokenizer_.token_bytes(id);
-  const size_t complete = complete_utf8_prefix(waiting_);
-  std::string text = tokenizer_.text_of_bytes(std::string_view(waiting_).substr(0, complete));
-  waiting_.erase(0, complete);
+std::string StreamDecoder::finish() {
+  std::string text = stream_->finish();
+  stream_ = tokenizer_.decode_stream();
   return text;
 }
-
-std::string StreamDecoder::finish() { return tokenizer_.text_of_bytes(std::exchange(waiting_, {})); }
 
 }  // namespace lt2

@@ -24,6 +24,23 @@ int64_t count_invalid_utf8(std::string_view text);
 /// Every invalid unit becomes U+FFFD.
 std::string replace_invalid_utf8(std::string_view text);
 
+/// A text as well-formed UTF-8: itself, or a copy with U+FFFD where it is broken. The text must outlive it.
+class ValidUtf8 {
+ public:
+  explicit ValidUtf8(std::string_view text) : text_(text) {
+    if (count_invalid_utf8(text) == 0) return;
+    copy_ = replace_invalid_utf8(text);
+    text_ = copy_;
+  }
+  ValidUtf8(const ValidUtf8&) = delete;
+  ValidUtf8& operator=(const ValidUtf8&) = delete;
+  std::string_view text() const { return text_; }
+
+ private:
+  std::string copy_;
+  std::string_view text_;
+};
+
 /// Every byte of an invalid unit becomes the four characters \xNN, lower-case hex.
 std::string escape_invalid_utf8(std::string_view text);
 

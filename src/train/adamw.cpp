@@ -11,24 +11,41 @@
 namespace lt2 {
 namespace {
 
-// Fixed pieces: the sum of squares must not depend on the number of threads.
+// Fixed pieces: sums must not depend on the number of threads.
 constexpr int64_t kPiece = 1 << 16;
 
-double squares_of(const torch::Tensor& tensor) {
-  if (!tensor.is_cpu()) return tensor.to(torch::kFloat64).square().sum().item<double>();
-  const auto x = tensor.contiguous();
-  const int64_t n = x.numel(), pieces = (n + kPiece - 1) / kPiece;
-  std::vector<double> parts(static_cast<size_t>(pieces));
-  parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      parts[static_cast<size_t>(i)] =
-          sum_of_squares(x.data_ptr<float>() + i * kPiece, std::min(kPiece, n - i * kPiece));
-    }
-  });
-  return std::accumulate(parts.begin(), parts.end(), 0.0);
+// Elements [begin, begin + count) of tensor number `index`.
+struct Piece {
+  size_t index;
+  int64_t begin, count;
+};
+
+void cut(size_t index, int64_t count, std::vector<Piece>& pieces) {
+  for (int64_t i = 0; i < count; i += kPiece) pieces.push_back({index, i, std::min(kPiece, count - i)});
 }
 
 }  // namespace
+
+double sum_of_squares(const std::vector<torch::Tensor>& tensors) {
+  std::vector<torch::Tensor> contiguous;
+  std::vector<Piece> pieces;
+  double on_devices = 0;
+  for (const auto& tensor : tensors) {
+    if (!tensor.is_cpu()) {
+      on_devices += tensor.to(torch::kFloat64).square().sum().item<double>();
+      continue;
+    }
+    contiguous.push_back(tensor.contiguous());
+    cut(contiguous.size() - 1, tensor.numel(), pieces);
+  }
+  std::vector<double> sums(pieces.size());
+  parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      sums[i] = sum_of_squares(contiguous[pieces[i].index].data_ptr<float>() + pieces[i].begin, pieces[i].count);
+    }
+  });
+  return std::accumulate(sums.begin(), sums.end(), on_devices);
+}
 
 AdamW::AdamW(NamedTensors parameters, const OptimConfig& config) : config_(config) {
   std::vector<std::regex> exempt;
@@ -40,22 +57,15 @@ AdamW::AdamW(NamedTensors parameters, const OptimConfig& config) : config_(confi
   }
 }
 
-double AdamW::gradient_norm() const {
-  double sum = 0;
-  for (const auto& slot : slots_) {
-    if (slot.parameter.grad().defined()) sum += squares_of(slot.parameter.grad());
-  }
-  return std::sqrt(sum);
-}
-
-double AdamW::parameter_norm() const {
-  double sum = 0;
-  for (const auto& slot : slots_) sum += squares_of(slot.parameter.detach());
-  return std::sqrt(sum);
-}
-
 void AdamW::step(double lr, double gradient_scale) {
   torch::NoGradGuard no_grad;
+  struct Update {
+    AdamWStep constants;
+    torch::Tensor gradient;
+    float *p, *m, *v;
+  };
+  std::vector<Update> updates;
+  std::vector<Piece> pieces;
   for (auto& slot : slots_) {
     if (!slot.parameter.grad().defined()) continue;
     if (!slot.exp_avg.defined()) {
@@ -80,20 +90,19 @@ void AdamW::step(double lr, double gradient_scale) {
           slot.exp_avg, slot.exp_avg_sq.sqrt().mul_(s.inverse_root_correction).add_(config_.epsilon), -s.step_size);
       continue;
     }
-    const auto g = slot.parameter.grad().contiguous();
-    float *p = slot.parameter.data_ptr<float>(), *m = slot.exp_avg.data_ptr<float>(),
-          *v = slot.exp_avg_sq.data_ptr<float>();
-    const float* gradient = g.data_ptr<float>();
-    parallel_for(slot.parameter.numel(), kPiece, [&](int64_t begin, int64_t end) {
-      adamw_step(s, p + begin, m + begin, v + begin, gradient + begin, end - begin);
-    });
+    cut(updates.size(), slot.parameter.numel(), pieces);
+    updates.push_back({s, slot.parameter.grad().contiguous(), slot.parameter.data_ptr<float>(),
+                       slot.exp_avg.data_ptr<float>(), slot.exp_avg_sq.data_ptr<float>()});
     // Written behind torch's back: packed copies of the weight look at the version.
     slot.parameter.unsafeGetTensorImpl()->bump_version();
   }
-}
-
-void AdamW::zero_grad() {
-  for (auto& slot : slots_) slot.parameter.mutable_grad() = torch::Tensor();
+  parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      const auto& [index, at, count] = pieces[i];
+      const Update& u = updates[index];
+      adamw_step(u.constants, u.p + at, u.m + at, u.v + at, u.gradient.data_ptr<float>() + at, count);
+    }
+  });
 }
 
 NamedTensors AdamW::state() const {

@@ -1,5 +1,6 @@
 #pragma once
-// AdamW as the official runs use it: one group, everything decayed, one pass over memory per parameter.
+// AdamW as the official runs use it: one group, everything decayed, one pass over memory and one parallel region for
+// all parameters.
 //
 //     p = p (1 - lr wd);  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 //     p = p - lr (m / (1 - b1^n)) / (sqrt(v) / sqrt(1 - b2^n) + eps)        n: this parameter's own step count
@@ -16,21 +17,18 @@
 
 namespace lt2 {
 
+/// Sum of the squares of all elements, in fp64; the same for any number of threads.
+double sum_of_squares(const std::vector<torch::Tensor>& tensors);
+
 class AdamW {
  public:
-  /// `parameters`: fp32 with official names; `config` gives betas, epsilon, weight_decay and the names exempt from
-  /// decay.
+  /// `parameters`: fp32 with official names, whole or contiguous pieces of them; `config` gives betas, epsilon,
+  /// weight_decay and the names exempt from decay.
   AdamW(NamedTensors parameters, const OptimConfig& config);
 
-  /// Global L2 norm of all gradients, in fp32 with fp64 sums.
-  double gradient_norm() const;
-  /// The same of all parameters: not finite if any of their elements is not.
-  double parameter_norm() const;
   /// One step with the gradients scaled by `gradient_scale` (clipping) and this learning rate. Leaves the gradients as
   /// they are.
   void step(double lr, double gradient_scale);
-  /// Drops all gradients.
-  void zero_grad();
 
   /// Moments and step counts as tensors: "NAME.exp_avg", "NAME.exp_avg_sq" fp32 and "NAME.step" int64 [1], only of
   /// parameters updated so far.

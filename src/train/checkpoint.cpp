@@ -18,41 +18,49 @@ fs::path checkpoint_folder(const fs::path& checkpoints, int64_t step) {
   return checkpoints / fmt::format("{:010}", step);
 }
 
-void save_checkpoint(const fs::path& folder, const LoopedTransformer& model, const AdamW& optimizer,
+void save_checkpoint(const fs::path& folder, const NamedTensors& parameters, const NamedTensors& moments,
                      const std::string& params_json, const TrainState& state) {
   make_folders(folder.parent_path(), "checkpoint.path");
   const auto fill = [&](const fs::path& aside) {
-    write_safetensors(aside / "model.safetensors", model.official_parameters(), {{"format", "pt"}});
-    write_safetensors(aside / "optimizer.safetensors", optimizer.state(), {{"format", "pt"}});
+    write_safetensors(aside / "model.safetensors", parameters, {{"format", "pt"}});
+    write_safetensors(aside / "optimizer.safetensors", moments, {{"format", "pt"}});
     write_file_atomically(aside / "params.json", params_json);
-    // The loader's state holds 128-bit integers, which JSON libraries cut: it travels as text.
-    const nlohmann::ordered_json json{{"step", state.step},
-                                      {"acc_step", 0},
-                                      {"tokens", state.tokens},
-                                      {"draws", state.draws},
-                                      {"skipped_steps", state.skipped_steps},
-                                      {"data_loader_state", state.loader}};
+    // A loader's state holds 128-bit integers, which JSON libraries cut: it travels as text.
+    nlohmann::ordered_json json{{"step", state.step},
+                                {"acc_step", 0},
+                                {"tokens", state.tokens},
+                                {"draws", state.draws},
+                                {"skipped_steps", state.skipped_steps}};
+    if (state.loaders.size() == 1) {
+      json["data_loader_state"] = state.loaders[0];
+    } else {
+      json["data_loader_state"] = state.loaders;
+    }
     write_file_atomically(aside / "train_state.json", json.dump(2) + "\n");
     write_checksums(aside);
   };
   write_folder_atomically(folder, fill, IfThere::kReplace);
 }
 
-TrainState load_checkpoint(const fs::path& folder, LoopedTransformer& model, AdamW& optimizer) {
-  load_parameters(model, SafetensorsFile(folder / "model.safetensors"));
-  const SafetensorsFile moments(folder / "optimizer.safetensors");
+NamedTensors load_moments(const fs::path& folder) {
+  const SafetensorsFile file(folder / "optimizer.safetensors");
   NamedTensors tensors;
-  for (const auto& name : moments.names()) tensors.emplace_back(name, moments.tensor(name));
-  optimizer.restore(tensors);
+  for (const auto& name : file.names()) tensors.emplace_back(name, file.tensor(name));
+  return tensors;
+}
+
+TrainState load_train_state(const fs::path& folder) {
   const auto path = folder / "train_state.json";
   const auto json = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
   LT2_CHECK(json.is_object() && json.contains("step") && json.contains("data_loader_state"),
             "{}: expected an object with step and data_loader_state", path.string());
+  const auto& loaders = json.at("data_loader_state");
   return {.step = json.at("step").get<int64_t>(),
           .tokens = json.value("tokens", int64_t{0}),
           .draws = json.value("draws", int64_t{0}),
           .skipped_steps = json.value("skipped_steps", int64_t{0}),
-          .loader = json.at("data_loader_state").get<std::string>()};
+          .loaders =
+              loaders.is_string() ? std::vector{loaders.get<std::string>()} : loaders.get<std::vector<std::string>>()};
 }
 
 void prune_checkpoints(const fs::path& checkpoints, int64_t step, const CheckpointConfig& config) {

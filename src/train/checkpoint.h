@@ -3,33 +3,34 @@
 // never stopped.
 #include <filesystem>
 #include <string>
+#include <vector>
 
-#include "model/looped_transformer.h"
-#include "train/adamw.h"
+#include "mixers/mixer.h"
 
 namespace lt2 {
 
 /// What a run remembers beside tensors.
 struct TrainState {
-  int64_t step = 0;           // optimizer steps done
-  int64_t tokens = 0;         // trained on
-  int64_t draws = 0;          // patterns drawn by random layouts
-  int64_t skipped_steps = 0;  // steps without an update because a loss or gradient was not finite
-  std::string loader;         // the loader's state, JSON text
+  int64_t step = 0;                  // optimizer steps done
+  int64_t tokens = 0;                // trained on
+  int64_t draws = 0;                 // patterns drawn by random layouts
+  int64_t skipped_steps = 0;         // steps without an update because a loss or gradient was not finite
+  std::vector<std::string> loaders;  // by rank: the loader's state, JSON text
 };
 
 /// checkpoints/0000001200
 std::filesystem::path checkpoint_folder(const std::filesystem::path& checkpoints, int64_t step);
 
-/// Writes the folder aside and renames it: it is either whole or not there. `params_json` is the resolved
-/// configuration. Replaces a folder of the same step once the new one is whole. Throws lt2::Error (disk full, ...) and
-/// leaves earlier checkpoints alone.
-void save_checkpoint(const std::filesystem::path& folder, const LoopedTransformer& model, const AdamW& optimizer,
+/// Writes the folder aside and renames it: it is either whole or not there. `parameters` and `moments` are whole
+/// tensors, whatever the number of ranks (Replica); `params_json` is the resolved configuration. Replaces a folder of
+/// the same step once the new one is whole. Throws lt2::Error (disk full, ...) and leaves earlier checkpoints alone.
+void save_checkpoint(const std::filesystem::path& folder, const NamedTensors& parameters, const NamedTensors& moments,
                      const std::string& params_json, const TrainState& state);
 
-/// Fills model, optimizer and state from a folder whose checksums were verified (checkpoint/checksums.h). Throws
-/// lt2::Error naming what does not fit.
-TrainState load_checkpoint(const std::filesystem::path& folder, LoopedTransformer& model, AdamW& optimizer);
+/// Of a folder whose checksums were verified (checkpoint/checksums.h). Throws lt2::Error naming what does not fit.
+TrainState load_train_state(const std::filesystem::path& folder);
+/// The optimizer's state, views of the mapped file.
+NamedTensors load_moments(const std::filesystem::path& folder);
 
 /// Of the folders up to `step` keeps the newest `keep` whose step is a multiple of `every`, and of the validation
 /// folders likewise. Folders that are a multiple of neither stay, as does everything when keep <= 0, and those beyond

@@ -3,6 +3,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -21,6 +23,38 @@ void append_line(const std::filesystem::path& path, const std::string& line) {
 }
 
 double rounded(double value, double unit) { return std::round(value / unit) * unit; }
+
+// Keys of lingua's that mean nothing here.
+constexpr std::array kZeroKeys{
+    "acc_step",        "memory/max_active_pct", "memory/max_reserved_pct", "memory/num_alloc_retries",
+    "memory/num_ooms", "memory/power_draw"};
+
+nlohmann::ordered_json line_of(const StepMetrics& m) {
+  nlohmann::ordered_json line{
+      {"global_step", m.global_step},
+      {"acc_step", 0},
+      {"speed/wps", m.tokens_per_s},
+      {"speed/FLOPS", m.flops},
+      {"speed/curr_iter_time", rounded(m.iteration_s, 1e-4)},
+      {"speed/data_load_time", rounded(m.data_s, 1e-4)},
+      {"speed/loops", m.loops},
+      {"optim/grad_norm", m.gradient_norm},
+      {"optim/lr", m.lr},
+      {"optim/total_tokens", m.total_tokens},
+      {"memory/max_active_gib", resident_gib()},
+      {"memory/max_active_pct", 0},
+      {"memory/max_reserved_gib", resident_gib()},
+      {"memory/max_reserved_pct", 0},
+      {"memory/num_alloc_retries", 0},
+      {"memory/num_ooms", 0},
+      {"memory/power_draw", 0},
+      {"loss/out", m.loss},
+  };
+  if (m.indexer_loss > 0) line["loss/indexer"] = m.indexer_loss;
+  if (m.mfu > 0) line["speed/mfu"] = m.mfu;
+  for (const auto& [unit, norm] : m.unit_norms) line["optim/grad_norm/" + unit] = norm;
+  return line;
+}
 
 }  // namespace
 
@@ -57,29 +91,19 @@ MetricsLog::MetricsLog(const std::filesystem::path& path, int64_t resumed_step) 
 }
 
 void MetricsLog::write(const StepMetrics& m) {
-  nlohmann::ordered_json line{
-      {"global_step", m.global_step},
-      {"acc_step", 0},
-      {"speed/wps", m.tokens_per_s},
-      {"speed/FLOPS", m.flops},
-      {"speed/curr_iter_time", rounded(m.iteration_s, 1e-4)},
-      {"speed/data_load_time", rounded(m.data_s, 1e-4)},
-      {"speed/loops", m.loops},
-      {"optim/grad_norm", m.gradient_norm},
-      {"optim/lr", m.lr},
-      {"optim/total_tokens", m.total_tokens},
-      {"memory/max_active_gib", resident_gib()},
-      {"memory/max_active_pct", 0},
-      {"memory/max_reserved_gib", resident_gib()},
-      {"memory/max_reserved_pct", 0},
-      {"memory/num_alloc_retries", 0},
-      {"memory/num_ooms", 0},
-      {"memory/power_draw", 0},
-      {"loss/out", m.loss},
-  };
-  if (m.indexer_loss > 0) line["loss/indexer"] = m.indexer_loss;
+  auto line = line_of(m);
   line["created_at"] = utc_timestamp();
   append_line(path_, line.dump());
+}
+
+std::vector<std::pair<std::string, double>> scalars_of(const StepMetrics& m) {
+  std::vector<std::pair<std::string, double>> out;
+  const auto line = line_of(m);
+  for (const auto& [key, value] : line.items()) {
+    const bool constant = std::find(kZeroKeys.begin(), kZeroKeys.end(), key) != kZeroKeys.end();
+    if (key != "global_step" && !constant) out.emplace_back(key, value.get<double>());
+  }
+  return out;
 }
 
 void append_validation(const std::filesystem::path& path, int64_t step, const std::string& source,

@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace lt2 {
 
@@ -20,7 +22,12 @@ struct StepMetrics {
   double data_s = 0;                           // waited for data in all of them
   double gradient_norm = 0, lr = 0, loss = 0;  // not finite: null in the file
   double indexer_loss = 0;                     // 0: no such key
+  double mfu = 0;                              // flops as a share of the machine's peak; 0: unknown, no such key
+  std::vector<std::pair<std::string, double>> unit_norms = {};  // of the gradient: optim/grad_norm/UNIT
 };
+
+/// What of a line makes a curve, under the line's keys: all its numbers but the step and the constant ones.
+std::vector<std::pair<std::string, double>> scalars_of(const StepMetrics& m);
 
 class MetricsLog {
  public:

@@ -7,24 +7,49 @@
 
 namespace lt2 {
 
-StepResult train_step(LoopedTransformer& model, AdamW& optimizer, const OptimConfig& optim, int64_t step, int64_t steps,
-                      int64_t micro_steps, const std::function<MicroBatch(int64_t micro)>& next) {
+StepResult train_step(Replica& replica, const OptimConfig& optim, int64_t step, int64_t steps, int64_t micro_steps,
+                      const std::function<MicroBatch(int64_t micro)>& next,
+                      const std::function<void(const char* phase)>& on_phase) {
   StepResult result;
   result.lr = optim.lr * lr_factor(step, steps, optim);
+  const int world = replica.group().world();
+  double mixer_loss = 0;
   for (int64_t micro = 0; micro < micro_steps; ++micro) {
     const MicroBatch batch = next(micro);
-    const auto losses = model.losses(batch.inputs, batch.targets, batch.draw);
+    on_phase("forward");
+    const auto losses = replica.model().losses(batch.inputs, batch.targets, batch.draw);
     result.micro_losses.push_back(losses.cross_entropy.item<double>());
-    if (losses.mixers.defined()) result.mixer_loss += losses.mixers.item<double>() / static_cast<double>(micro_steps);
-    result.loss += result.micro_losses.back() / static_cast<double>(micro_steps);
-    if (!std::isfinite(result.micro_losses.back())) break;
+    if (losses.mixers.defined()) mixer_loss += losses.mixers.item<double>();
+    // Several ranks go on together: what is not finite comes out of the exchange as such.
+    if (world == 1 && !std::isfinite(result.micro_losses.back())) break;
+    on_phase("backward");
+    const bool last = micro + 1 == micro_steps;
+    replica.begin_backward(last);
     (losses.total / static_cast<double>(micro_steps)).backward();
+    replica.end_backward(last);
   }
-  if (std::isfinite(result.loss)) result.gradient_norm = optimizer.gradient_norm();
+  on_phase("optimizer");
+  std::vector<double> sums = result.micro_losses;
+  sums.push_back(mixer_loss);
+  sums = replica.group().sum(sums);
+  result.mixer_loss = sums.back() / static_cast<double>(micro_steps * world);
+  sums.pop_back();
+  result.micro_losses.clear();
+  for (const double sum : sums) {
+    result.micro_losses.push_back(sum / world);
+    result.loss += result.micro_losses.back() / static_cast<double>(micro_steps);
+  }
+  if (std::isfinite(result.loss)) {
+    result.unit_norms = replica.gradient_norms();
+    double squares = 0;
+    for (const auto& [unit, norm] : result.unit_norms) squares += norm * norm;
+    result.gradient_norm = std::sqrt(squares);
+  }
   result.applied =
       std::isfinite(result.loss) && std::isfinite(result.mixer_loss) && std::isfinite(result.gradient_norm);
-  if (result.applied) optimizer.step(result.lr, std::min(1.0, optim.clip / (result.gradient_norm + 1e-6)));
-  optimizer.zero_grad();
+  if (result.applied) replica.step(result.lr, std::min(1.0, optim.clip / (result.gradient_norm + 1e-6)));
+  replica.drop_gradients();
+  on_phase("");
   return result;
 }
 

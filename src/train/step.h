@@ -6,8 +6,7 @@
 #include <vector>
 
 #include "config/train_config.h"
-#include "model/looped_transformer.h"
-#include "train/adamw.h"
+#include "train/replica.h"
 
 namespace lt2 {
 
@@ -16,19 +15,24 @@ struct MicroBatch {
   int64_t draw = 0;               // of random layouts: one a micro-step
 };
 
+/// With several ranks: of all of them.
 struct StepResult {
   double loss = 0;                   // mean of the micro-losses, which are cross entropies
   double mixer_loss = 0;             // mean of what mixers added, before its weight (DSA's indexers)
   std::vector<double> micro_losses;  // undivided
   double gradient_norm = NAN;        // before clipping; unknown if the loss is not finite
+  std::vector<std::pair<std::string, double>> unit_norms;  // of the gradient, (unit, norm), see Replica
   double lr = 0;
   bool applied = true;  // false: the loss or the norm was not finite, no weight was touched
 };
 
-/// Runs step `step` (from 0) of `steps`: `next(micro)` gives each of the `micro_steps` batches. Gradients are dropped
-/// at the end. If a loss or the norm is not finite, nothing is updated and `applied` is false; what then happens is the
-/// caller's policy.
-StepResult train_step(LoopedTransformer& model, AdamW& optimizer, const OptimConfig& optim, int64_t step, int64_t steps,
-                      int64_t micro_steps, const std::function<MicroBatch(int64_t micro)>& next);
+/// Runs step `step` (from 0) of `steps`: `next(micro)` gives each of this rank's `micro_steps` batches. Gradients are
+/// dropped at the end. If a loss or the norm is not finite on any rank, nothing is updated and `applied` is false; what
+/// then happens is the caller's policy. `on_phase`, if given, is told what begins: "forward", "backward", "optimizer",
+/// "" at the end.
+StepResult train_step(
+    Replica& replica, const OptimConfig& optim, int64_t step, int64_t steps, int64_t micro_steps,
+    const std::function<MicroBatch(int64_t micro)>& next,
+    const std::function<void(const char* phase)>& on_phase = [](const char*) {});
 
 }  // namespace lt2

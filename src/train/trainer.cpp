@@ -37,6 +37,7 @@ LoaderConfig loader_config(const TrainConfig& config) {
           .prefetch_size = data.prefetch_size,
           .tokenizer_name = data.tokenizer.name,
           .tokenizer_path = data.tokenizer.path,
+          .tokenizer_specials = data.tokenizer.specials,
           .held_back = config.val.every > 0 && !config.val.source ? config.val.fraction : 0};
 }
 
@@ -49,64 +50,88 @@ torch::Tensor view_of(const Batch& batch, int64_t v, torch::Device device) {
 
 }  // namespace
 
-Trainer::Trainer(TrainConfig config)
-    : config_(std::move(config)), dump_dir_(config_.dump_dir), checkpoints_(*config_.checkpoint.path) {
-  tokenizer_ = make_tokenizer(config_.data.tokenizer.name, config_.data.tokenizer.path);
+Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
+    : config_(std::move(config)),
+      dump_dir_(config_.dump_dir),
+      checkpoints_(*config_.checkpoint.path),
+      group_(std::move(group)) {
+  tokenizer_ =
+      make_tokenizer(config_.data.tokenizer.name, config_.data.tokenizer.path, config_.data.tokenizer.specials);
   if (config_.model.vocab_size < 0) config_.model.vocab_size = tokenizer_->n_words();
   LT2_CHECK(config_.model.vocab_size == tokenizer_->n_words(),
             "model.vocab_size is {}, the tokenizer {} has {} words; leave vocab_size out or set {}",
             config_.model.vocab_size, config_.data.tokenizer.name, tokenizer_->n_words(), tokenizer_->n_words());
   make_folders(dump_dir_, "dump_dir");
   make_folders(checkpoints_, "checkpoint.path");
-  lock_ = std::make_unique<FileLock>(
-      dump_dir_ / ".lock",
-      fmt::format("{}: another process trains in it; wait for its end or set another dump_dir", dump_dir_.string()));
-  set_log_file((dump_dir_ / "train.log").string());
-  loader_ = std::make_unique<Loader>(loader_config(config_), /*rank=*/0, /*world=*/1);
+  set_log_rank(group_->rank());
+  if (writes()) {
+    lock_ = std::make_unique<FileLock>(
+        dump_dir_ / ".lock",
+        fmt::format("{}: another process trains in it; wait for its end or set another dump_dir", dump_dir_.string()));
+    set_log_file((dump_dir_ / "train.log").string());
+  }
+  loader_ = std::make_unique<Loader>(loader_config(config_), group_->rank(), group_->world());
   if (config_.val.every > 0)
     validation_ = std::make_unique<ValidationSet>(loader_config(config_), config_.val.source, config_.val.steps);
   torch::manual_seed(static_cast<uint64_t>(config_.seed));
   model_ = std::make_shared<LoopedTransformer>(config_.model);
-  model_->initialise();
   model_->compute_type = parse_dtype(config_.distributed.model_dtype, "distributed.model_dtype");
+  model_->recompute =
+      parse_recompute(config_.distributed.activation_checkpointing, "distributed.activation_checkpointing");
   flops_per_token_ = training_flops_per_token(*model_, config_.data.seq_len);
-  optimizer_ = std::make_unique<AdamW>(model_->official_parameters(), config_.optim);
-  resume();
+  parameters_ = parameter_count(*model_);
+  const auto newest = newest_checkpoint();
+  // Weights first: the replica takes over where they lie.
+  if (newest) {
+    load_parameters(*model_, SafetensorsFile(*newest / "model.safetensors"));
+  } else {
+    model_->initialise();
+    if (config_.checkpoint.init_ckpt_path) {
+      const auto folder = resolve_checkpoint(*config_.checkpoint.init_ckpt_path);
+      load_parameters(*model_, SafetensorsFile(folder / "model.safetensors"));
+      log_info("weights from {}", folder.string());
+    }
+  }
+  replica_ = std::make_unique<Replica>(*model_, config_.optim, group_, parse_sharding(config_.distributed.fsdp_type));
+  if (newest) {
+    replica_->restore_optimizer(load_moments(*newest));
+    state_ = load_train_state(*newest);
+    const auto ranks = static_cast<int64_t>(state_.loaders.size());
+    if (ranks == group_->world()) {
+      loader_->restore(state_.loaders[static_cast<size_t>(group_->rank())], state_.step);
+    } else {
+      loader_->restart(state_.step, fmt::format("it is of {} ranks, there are {} now", ranks, group_->world()));
+    }
+    saved_step_ = state_.step;
+    log_info("resuming from {} (step {})", newest->string(), state_.step);
+  }
+  if (!writes()) return;
   metrics_ = std::make_unique<MetricsLog>(dump_dir_ / "metrics.jsonl", state_.step);
   drop_lines_after(dump_dir_ / "metrics.validation.jsonl", state_.step);
   write_file_atomically(dump_dir_ / "config.yaml", to_yaml(config_));
 }
 
-void Trainer::resume() {
+std::optional<fs::path> Trainer::newest_checkpoint() const {
   auto folders = step_folders(checkpoints_);
   const bool any = !folders.empty();
   for (; !folders.empty(); folders.pop_back()) {
     try {
       verify_checksums(folders.back());
+      return folders.back();
     } catch (const Error& error) {
-      log_warning("{}; skipped", error.what());
-      continue;
+      if (writes()) log_warning("{}; skipped", error.what());
     }
-    state_ = load_checkpoint(folders.back(), *model_, *optimizer_);
-    loader_->restore(state_.loader, state_.step);
-    saved_step_ = state_.step;
-    log_info("resuming from {} (step {})", folders.back().string(), state_.step);
-    return;
   }
   LT2_CHECK(
       !any,
       "{}: no usable checkpoint, see the warnings above. Restore one, set another dump_dir, or remove this folder "
       "to start over",
       checkpoints_.string());
-  if (config_.checkpoint.init_ckpt_path) {
-    const auto folder = resolve_checkpoint(*config_.checkpoint.init_ckpt_path);
-    load_parameters(*model_, SafetensorsFile(folder / "model.safetensors"));
-    log_info("weights from {}", folder.string());
-  }
+  return std::nullopt;
 }
 
 int64_t Trainer::tokens_per_step() const {
-  return config_.data.batch_size * config_.data.seq_len * config_.grad_acc_steps;
+  return config_.data.batch_size * config_.data.seq_len * config_.grad_acc_steps * group_->world();
 }
 
 MicroBatch Trainer::load_batch() {
@@ -126,7 +151,8 @@ void Trainer::diverged(const std::string& what) const {
 
 void Trainer::take_step() {
   const auto begin = Clock::now();
-  last_ = train_step(*model_, *optimizer_, config_.optim, state_.step, config_.steps, config_.grad_acc_steps,
+  group_->set_step(state_.step);
+  last_ = train_step(*replica_, config_.optim, state_.step, config_.steps, config_.grad_acc_steps,
                      [&](int64_t) { return load_batch(); });
   ++state_.step;
   state_.tokens += tokens_per_step();
@@ -141,12 +167,12 @@ void Trainer::take_step() {
     if (config_.optim.nan_policy != "skip") diverged(what + "; optim.nan_policy=skip leaves such steps out");
     ++state_.skipped_steps;
     if (++skips_in_a_row_ == kMostSkips) diverged(fmt::format("{}, as in the {} steps before", what, kMostSkips - 1));
-    log_warning("step {}: {}; skipped, {} so far", state_.step, what, state_.skipped_steps);
+    if (writes()) log_warning("step {}: {}; skipped, {} so far", state_.step, what, state_.skipped_steps);
   }
   last_seconds_ = seconds_since(begin);
   since_log_.tokens += tokens_per_step();
   since_log_.seconds += last_seconds_;
-  if (state_.step % config_.logging.freq == 0 || state_.step == config_.steps) log_step();
+  if (writes() && (state_.step % config_.logging.freq == 0 || state_.step == config_.steps)) log_step();
 }
 
 std::string Trainer::progress_text() const {
@@ -189,33 +215,45 @@ void Trainer::validate() {
   torch::NoGradGuard no_grad;
   const auto device = model_->tok_embeddings.device();
   double loss_sum = 0, tokens = 0, bytes = 0;
+  // The ranks share the batches out, unless each forward pass needs them all.
+  const bool share = group_->world() > 1 && !replica_->forward_is_collective();
   // Random layouts: validation counts its own draws from 0, so that it does not disturb the run's.
   int64_t draw = 0;
-  for (const auto& batch : validation_->batches()) {
-    if (stop_signal() != 0) return;  // half a measurement is none
+  const auto& batches = validation_->batches();
+  for (size_t b = 0; b < batches.size(); ++b) {
+    if (group_->world() == 1 && stop_signal() != 0) return;  // half a measurement is none
+    const int64_t this_draw = draw++;
+    if (share && static_cast<int>(b % static_cast<size_t>(group_->world())) != group_->rank()) continue;
+    const Batch& batch = batches[b];
     const auto targets = view_of(batch, 1, device);
     const double count = static_cast<double>(targets.numel());
-    loss_sum += count * model_->loss(view_of(batch, 0, device), targets, draw++).item<double>();
+    loss_sum += count * model_->loss(view_of(batch, 0, device), targets, this_draw).item<double>();
     tokens += count;
     for (size_t i = 1; i < batch.tokens.size(); i += 2)
       bytes += static_cast<double>(tokenizer_->token_bytes(batch.tokens[i]).size());
   }
+  if (share) {
+    const auto sums = group_->sum({loss_sum, tokens, bytes});
+    loss_sum = sums[0], tokens = sums[1], bytes = sums[2];
+  }
   last_validation_ = loss_sum / tokens;
   if (!std::isfinite(*last_validation_))
     diverged(fmt::format("the validation loss is not finite ({})", *last_validation_));
+  if (!writes()) return;
   append_validation(dump_dir_ / "metrics.validation.jsonl", state_.step, validation_name(), *last_validation_,
                     loss_sum / std::log(2.0) / std::max(bytes, 1.0));
 }
 
 void Trainer::sample(const std::string& when) {
-  if (!config_.val.prompt) return;
+  if (!config_.val.prompt || (!writes() && !replica_->forward_is_collective())) return;
   GenerateRequest request{.prompt = tokenizer_->encode(*config_.val.prompt, config_.data.add_bos, false),
                           .max_gen_len = config_.val.sample_len,
                           .stop_tokens = {tokenizer_->eos_id()},
                           .sampling = {.temperature = 0.8, .top_p = {}, .top_k = 40},
                           .seed = static_cast<uint64_t>(config_.seed)};
-  const auto result = generate(*model_, request, [](int32_t) { return stop_signal() == 0; });
-  if (stop_signal() != 0) return;
+  const bool alone = group_->world() == 1;
+  const auto result = generate(*model_, request, [&](int32_t) { return !alone || stop_signal() == 0; });
+  if ((alone && stop_signal() != 0) || !writes()) return;
   const auto text = tokenizer_->decode(result.tokens);
   fmt::print("--- sample {} (step {}) ---\n{}{}\n---\n", when, state_.step, *config_.val.prompt, text);
   std::fflush(stdout);
@@ -234,34 +272,44 @@ void Trainer::sample(const std::string& when) {
 
 void Trainer::save() {
   if (saved_step_ == state_.step) return;
-  if (!std::isfinite(optimizer_->parameter_norm()))
+  if (!std::isfinite(replica_->parameter_norm()))
     diverged(fmt::format("the weights are not finite after an update with learning rate {:.2e}", last_.lr));
-  state_.loader = loader_->state();
-  save_checkpoint(checkpoint_folder(checkpoints_, state_.step), *model_, *optimizer_, to_json(config_), state_);
+  state_.loaders = group_->gather(loader_->state());
+  const auto parameters = replica_->parameters(), moments = replica_->optimizer_state();
   saved_step_ = state_.step;
+  if (!writes()) return;
+  save_checkpoint(checkpoint_folder(checkpoints_, state_.step), parameters, moments, to_json(config_), state_);
   prune_checkpoints(checkpoints_, state_.step, config_.checkpoint);
+}
+
+// A signal to any rank stops them all, after the same step.
+bool Trainer::stopped() {
+  if (group_->world() == 1) return stop_signal() != 0;
+  return group_->sum({stop_signal() != 0 ? 1.0 : 0.0})[0] > 0;
 }
 
 Trainer::End Trainer::run() {
   catch_stop_signals();
-  log_info("{}: {} parameters, {} loops x {} layers, {} tokens a step, {} steps, {}", config_.name,
-           human_count(static_cast<double>(parameter_count(*model_))), config_.model.loop_count, config_.model.n_layers,
-           tokens_per_step(), config_.steps, config_.distributed.model_dtype);
+  log_info("{}: {} parameters, {} loops x {} layers, {} tokens a step, {} steps, {}{}", config_.name,
+           human_count(static_cast<double>(parameters_)), config_.model.loop_count, config_.model.n_layers,
+           tokens_per_step(), config_.steps, config_.distributed.model_dtype,
+           group_->world() == 1 ? "" : fmt::format(", {} ranks, {}", group_->world(), config_.distributed.fsdp_type));
   if (state_.step >= config_.steps) {
     log_info("nothing to do: step {} of {} is already reached; raise steps to go on", state_.step, config_.steps);
     return End::kFinished;
   }
   if (state_.step == 0) sample("before training");
-  ProgressBar bar(config_.name, config_.steps, config_.logging.freq, state_.step);
+  std::optional<ProgressBar> bar;
+  if (writes()) bar.emplace(config_.name, config_.steps, config_.logging.freq, state_.step);
   const auto& c = config_.checkpoint;
   const int64_t first_step = state_.step;
-  while (state_.step < config_.steps && stop_signal() == 0 && state_.step - first_step != stop_after_) {
+  while (state_.step < config_.steps && !stopped() && state_.step - first_step != stop_after_) {
     take_step();
     if (validation_ && (state_.step % config_.val.every == 0 || state_.step == config_.steps)) validate();
-    bar.update(state_.step, progress_text());
+    if (bar) bar->update(state_.step, progress_text());
     if (state_.step % c.dump.every == 0 || state_.step % c.eval.every == 0) save();
   }
-  bar.finish();
+  if (bar) bar->finish();
   save();
   if (state_.step < config_.steps) {
     log_info("stopped after step {}; saved {}. Run the same command again to go on", state_.step,
@@ -277,7 +325,8 @@ Trainer::End Trainer::run() {
 
 std::string Trainer::plan(const TrainConfig& original) {
   auto config = original;
-  const auto tokenizer = make_tokenizer(config.data.tokenizer.name, config.data.tokenizer.path);
+  const auto tokenizer =
+      make_tokenizer(config.data.tokenizer.name, config.data.tokenizer.path, config.data.tokenizer.specials);
   if (config.model.vocab_size < 0) config.model.vocab_size = tokenizer->n_words();
   LoopedTransformer model(config.model);
   const auto type = parse_dtype(config.distributed.model_dtype, "distributed.model_dtype");

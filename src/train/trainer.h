@@ -11,9 +11,9 @@
 #include "data/validation.h"
 #include "model/looped_transformer.h"
 #include "tokenizer/tokenizer.h"
-#include "train/adamw.h"
 #include "train/checkpoint.h"
 #include "train/metrics.h"
+#include "train/replica.h"
 #include "train/step.h"
 
 namespace lt2 {
@@ -23,7 +23,8 @@ class Trainer {
   /// Builds everything and resumes from the newest sound checkpoint of the dump directory. `config` must be validated.
   /// Throws lt2::Error if there are checkpoints but no sound one, and if another process trains in the directory; the
   /// run's files are then as they were.
-  explicit Trainer(TrainConfig config);
+  /// `group`: the ranks that train together, each with the same configuration.
+  explicit Trainer(TrainConfig config, std::shared_ptr<Group> group = std::make_shared<Group>());
 
   enum class End { kFinished, kInterrupted };
   /// Trains until config.steps or a stop signal; then saves. Throws lt2::Error when a loss or gradient is not finite
@@ -45,18 +46,21 @@ class Trainer {
   void log_step();
   void validate();
   std::string progress_text() const;
-  int64_t tokens_per_step() const;
+  int64_t tokens_per_step() const;  // of all ranks
   std::string validation_name() const;
   [[noreturn]] void diverged(const std::string& what) const;
   void sample(const std::string& when);
   void save();
-  void resume();
+  bool writes() const { return group_->rank() == 0; }  // files and the terminal belong to rank 0
+  bool stopped();
+  std::optional<std::filesystem::path> newest_checkpoint() const;
 
   TrainConfig config_;
   std::filesystem::path dump_dir_, checkpoints_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::shared_ptr<LoopedTransformer> model_;
-  std::unique_ptr<AdamW> optimizer_;
+  std::shared_ptr<Group> group_;
+  std::unique_ptr<Replica> replica_;
   std::unique_ptr<Loader> loader_;
   std::unique_ptr<ValidationSet> validation_;
   std::unique_ptr<MetricsLog> metrics_;
@@ -66,6 +70,7 @@ class Trainer {
   int64_t stop_after_ = -1;  // steps of this process; -1: no limit
   int64_t skips_in_a_row_ = 0;
   double flops_per_token_ = 0;
+  int64_t parameters_ = 0;
   StepResult last_;
   double last_seconds_ = 0;
   std::optional<double> last_validation_;

@@ -101,6 +101,7 @@ TEST_F(Validate, MixersMustFit) {
   EXPECT_TRUE(rejects({"model.layer_pattern=kda", "model.kda_expand_v=1.3"},
                       "model.kda_expand_v must give a whole number of value channels"));
   load({"model.layer_pattern=kda", "model.kda_expand_v=1.5"});
+  load({"model.layer_pattern=kda", "model.dim=20", "model.n_heads=4", "model.kda_expand_v=0.6"});  // 3.0000000000000004
   EXPECT_TRUE(rejects({"model.layer_pattern=retnet", "model.dim=40"},
                       "retnet layers need an even model.dim / model.n_heads of at most 256"));
   EXPECT_TRUE(rejects({"model.layer_pattern=retnet", "model.dim=4096"},

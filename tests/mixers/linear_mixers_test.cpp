@@ -3,6 +3,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "config/patterns.h"
 #include "mixers/linear_mixer.h"
 #include "mixers/mixer.h"
 #include "tests/support/compare.h"
@@ -24,7 +25,7 @@ std::ostream& operator<<(std::ostream& s, const Case& c) { return s << c.name; }
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  for (const std::string type : {"gdn", "kda", "deltanet", "mamba2", "retnet", "hgrn2", "gla", "la"}) {
+  for (const auto& type : linear_layer_type_names()) {
     all.push_back({type, type});
   }
   all.push_back({"gdn_negative", "gdn", [](ModelConfig& c) { c.gdn_allow_neg_eigval = true; }});

@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "config/patterns.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
 
@@ -22,15 +23,12 @@ class RandomLayouts {
   explicit RandomLayouts(uint32_t seed) : random_(seed) {}
 
   Layout draw(const std::string& type) {
-    static const std::vector<std::string> types{"full",  "gdn", "kda", "deltanet", "mamba2", "retnet",
-                                                "hgrn2", "gla", "la",  "nsa",      "dsa",    "mla"};
-    static const std::vector<std::string> linear{"gdn", "kda", "deltanet", "mamba2", "retnet", "hgrn2", "gla", "la"};
     Layout out{
         .model = {.name = type}, .batch = between(1, 2), .length = one_of<int64_t>({1, 2, 17, 63, 64, 65, 100, 130})};
     auto& m = out.model;
     m.layers = between(1, 3);
     m.loops = between(1, 3);
-    auto other = one_of(types);
+    auto other = one_of(layer_type_names());
     if (other == type) other = type == "full" ? "gdn" : "full";
     m.layer_pattern = m.layers == 1 || between(0, 1) == 0
                           ? type
@@ -43,7 +41,7 @@ class RandomLayouts {
     m.kv_heads = one_of<int64_t>({1, 2, 4});
     m.indexer = one_of<std::string>({"reference", "lightning"});
     m.kl_stage = one_of<std::string>({"sparse", "dense"});
-    if (std::find(linear.begin(), linear.end(), type) != linear.end()) m.carry = one_of<std::string>({"none", "token"});
+    if (is_linear_layer_type(type)) m.carry = one_of<std::string>({"none", "token"});
     return out;
   }
 

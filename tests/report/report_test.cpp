@@ -270,6 +270,59 @@ TEST_F(Report, LongRunsAreThinned) {
   EXPECT_HAS(text, "mean of 100 neighbouring log lines");
 }
 
+TEST_F(Report, SpikesAreMarkedAndExplained) {
+  std::string metrics;
+  for (int step = 1; step <= 60; ++step) {
+    metrics += fmt::format("{{\"global_step\":{},\"loss/out\":{}}}\n", step, step == 40 ? 4.5 : 3.0);
+  }
+  write("metrics.jsonl", metrics);
+  const std::string text = page();
+  EXPECT_HAS(text, "class=\"mark\"");
+  EXPECT_HAS(text, "step 40: loss 4.50, 3.00 before");
+  EXPECT_HAS(text,
+             "1 loss spike: a line&#39;s loss above the median of the 20 before it by more than 4 times their "
+             "median absolute deviation and by more than 2 %. The highest: step 40, 4.50 after 3.00.");
+}
+
+TEST_F(Report, GradientOfEveryUnitAndShareOfThePeak) {
+  std::string metrics;
+  for (int step = 1; step <= 4; ++step) {
+    metrics += fmt::format(
+        R"({{"global_step":{},"loss/out":3,"optim/grad_norm":{},"speed/mfu":0.27,"optim/grad_norm/output":0.5,)"
+        R"("optim/grad_norm/layers.0":{},"optim/grad_norm/<i>":1}})"
+        "\n",
+        step, step == 2 ? -1 : 2, step == 3 ? "null" : "0.25");
+  }
+  write("metrics.jsonl",
+        metrics + "{\"global_step\":5,\"optim/grad_norm/embedding\":3,\"optim/grad_norm/output\":8}\n");
+  const auto run = read_run(folder_);
+  EXPECT_EQ(run.units, (std::vector<std::string>{"output", "layers.0", "<i>", "embedding"}));
+  EXPECT_EQ(run.train.at(5).unit_norms.at(0), 8);
+  EXPECT_EQ(run.train.at(5).unit_norms.at(3), 3);
+  EXPECT_TRUE(std::isnan(run.train.at(3).unit_norms.at(1)));
+  const std::string text = render_report(run);
+  EXPECT_HAS(text, "<h2>Gradient</h2>");
+  EXPECT_HAS(text, "<td>output</td><td>0.500</td><td>0.500</td><td>8.00</td><td>8.00</td>");
+  EXPECT_HAS(text, "27 % <small>of the peak</small>");
+  EXPECT_HAS(text, "&lt;i&gt;");
+  EXPECT_HAS_NOT(text, "<i>");
+}
+
+TEST_F(Report, TimesAndStepsOfTheRun) {
+  write("metrics.jsonl",
+        "{\"global_step\":1,\"created_at\":\"2026-05-20T12:34:56.789012+00:00\"}\n"
+        "{\"global_step\":2,\"created_at\":\"yesterday\"}\n{\"global_step\":3}\n");
+  write("config.yaml", "name: x\ndata:\n  steps: 5\nsteps: 300\n");
+  auto run = read_run(folder_);
+  EXPECT_NEAR(run.train.at(1).time, 1779280496.789012, 1e-4);
+  EXPECT_TRUE(std::isnan(run.train.at(2).time) && std::isnan(run.train.at(3).time));
+  EXPECT_EQ(run.steps, 300);
+  for (const char* config : {"steps: many\n", "steps: -1\n", "steps: 3 # or 4\n", " steps: 3\n", "steps: 1e999"}) {
+    write("config.yaml", config);
+    EXPECT_TRUE(std::isnan(read_run(folder_).steps)) << config;
+  }
+}
+
 BenchRow row(const std::string& model, double context, double speed, double state, const std::string& dtype = "fp32") {
   BenchRow row;
   row.kind = "decode";

@@ -143,7 +143,8 @@ TEST(MakeTokenizer, UnknownNameListsWhatExists) {
     make_tokenizer("byte", std::nullopt);
     FAIL() << "no error";
   } catch (const Error& error) {
-    EXPECT_STREQ(error.what(), "data.tokenizer.name: no tokenizer \"byte\". Those that exist: bytes.");
+    EXPECT_STREQ(error.what(),
+                 "data.tokenizer.name: no tokenizer \"byte\". Those that exist: bytes, tiktoken, sp, hf.");
   }
 }
 

@@ -14,7 +14,7 @@
 #define HWY_TARGET_INCLUDE "ops/causal_attention/backward_kernel.cpp"
 #include <hwy/foreach_target.h>
 
-#include <hwy/aligned_allocator.h>
+#include "ops/simd/aligned_floats.h"
 
 #include "base/threads.h"
 #include "ops/causal_attention/tile-inl.h"
@@ -70,8 +70,7 @@ template <typename T>
 void backward_share(const BackwardProblem& in, const Heads& heads, int64_t share, int64_t shares, const KeySide& keys) {
   const AttentionShape& s = in.shape;
   const int64_t E = s.E, Ev = s.Ev, ld = packed_length(E), ldv = packed_length(Ev);
-  const auto memory = hwy::AllocateAligned<float>(
-      static_cast<size_t>(kRows * (E + Ev) + kRows * (2 * ld + ldv) + 2 * kKeys * kRows + 3 * kRows));
+  const auto memory = aligned_floats(kRows * (E + Ev) + kRows * (2 * ld + ldv) + 2 * kKeys * kRows + 3 * kRows);
   Arena arena(memory.get());
   float *q_t = arena.take(E * kRows), *grad_o_t = arena.take(Ev * kRows);
   float *q = arena.take(kRows * ld), *grad_o = arena.take(kRows * ldv), *grad_q = arena.take(kRows * ld);
@@ -163,7 +162,7 @@ void backward_all(const BackwardProblem& in) {
   const auto take = [&](float* packed, float* sums) { return KeySide{packed, packed + of_keys, sums, sums + of_keys}; };
   if (shares == 1) {
     return parallel_for(heads, 1, [&](int64_t begin, int64_t end) {
-      const auto memory = hwy::AllocateAligned<float>(static_cast<size_t>(2 * size));
+      const auto memory = aligned_floats(2 * size);
       const KeySide keys = take(memory.get(), memory.get() + size);
       for (int64_t i = begin; i < end; ++i) {
         const Heads head(s, i / s.Hk, i % s.Hk);
@@ -176,7 +175,7 @@ void backward_all(const BackwardProblem& in) {
   }
   // Per key head: packed keys and values, then dk and dv of each share.
   const int64_t head_size = (1 + shares) * size;
-  const auto memory = hwy::AllocateAligned<float>(static_cast<size_t>(heads * head_size));
+  const auto memory = aligned_floats(heads * head_size);
   const auto head_of = [&](int64_t i) { return Heads(s, i / s.Hk, i % s.Hk); };
   const auto keys_of = [&](int64_t i, int64_t share) {
     float* packed = memory.get() + i * head_size;

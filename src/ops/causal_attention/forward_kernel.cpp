@@ -8,7 +8,7 @@
 #define HWY_TARGET_INCLUDE "ops/causal_attention/forward_kernel.cpp"
 #include <hwy/foreach_target.h>
 
-#include <hwy/aligned_allocator.h>
+#include "ops/simd/aligned_floats.h"
 
 #include <cmath>
 #include <type_traits>
@@ -117,7 +117,7 @@ float* thread_scratch(int64_t count) {
   thread_local hwy::AlignedFreeUniquePtr<float[]> memory;
   thread_local int64_t size = 0;
   if (size < count) {
-    memory = hwy::AllocateAligned<float>(static_cast<size_t>(count));
+    memory = aligned_floats(count);
     size = count;
   }
   return memory.get();
@@ -263,7 +263,7 @@ void attend_split(const Problem<T>& in) {
   const int64_t first = first_segment(tile), segments = last_segment(tile) - first + 1;
   const int64_t width = std::max(s.E, s.Ev);  // outputs first hold the packed queries
   const int64_t state_size = SoftmaxState::size(tile.count, width);
-  const auto memory = hwy::AllocateAligned<float>(static_cast<size_t>(s.B * s.Hk * segments * state_size));
+  const auto memory = aligned_floats(s.B * s.Hk * segments * state_size);
   const auto state_of = [&](int64_t item) {
     Arena arena(memory.get() + item * state_size);
     return SoftmaxState(arena, tile.count, width);

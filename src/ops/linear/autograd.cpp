@@ -147,6 +147,8 @@ Tensor LinearImpl::forward_gated(const Tensor& x, const Tensor& gate) {
   return lt2::apply(x, weight, {.residual = {}, .gate = gate}, packed_);
 }
 
+void LinearImpl::drop_packed() { packed_ = std::make_shared<PackedWeight>(); }
+
 Tensor linear(const Tensor& x, const Tensor& weight, std::shared_ptr<PackedWeight>* cache) {
   if (cache != nullptr && !*cache) *cache = std::make_shared<PackedWeight>();
   return lt2::apply(x, weight, {}, cache != nullptr ? *cache : nullptr);

@@ -44,6 +44,9 @@ class LinearImpl : public torch::nn::Module {
   /// type. Differentiable in x, weight and gate.
   torch::Tensor forward_gated(const torch::Tensor& x, const torch::Tensor& gate);
 
+  /// Frees the packed copies; the next call makes them again.
+  void drop_packed();
+
   torch::Tensor weight;  // [out, in] fp32
 
  private:

@@ -18,7 +18,7 @@
 #define LT2_OPS_LINEAR_RECURRENCE_CHUNK_INL_H_
 #endif
 
-#include <hwy/aligned_allocator.h>
+#include "ops/simd/aligned_floats.h"
 
 #include <algorithm>
 #include <cstring>
@@ -61,7 +61,7 @@ class Scratch {
     thread_local int64_t size = 0;
     if (size < used_) {
       memory.reset();  // before the new one exists: both together may not fit
-      memory = hwy::AllocateAligned<float>(static_cast<size_t>(used_));
+      memory = aligned_floats(used_);
       size = used_;
     }
     base_ = memory.get();

@@ -1,0 +1,53 @@
+// lt2 data prepare: text files to shuffled chunk files.
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "cli/command.h"
+#include "config/overrides.h"
+#include "data/prepare.h"
+
+namespace lt2 {
+namespace {
+
+std::string help() {
+  return "usage: lt2 data prepare in=PATH[,PATH...] out=DIR name=NAME [key=value ...] [--memory 2G]\n\n"
+         "Makes a source for training: the documents of text files, shuffled, in NAME.chunk.NN.jsonl, and some of them "
+         "held back in NAME.val.jsonl.\n"
+         "Folders are searched for .txt (each file one document), .jsonl, .jsonl.gz, .jsonl.zst and .parquet files. "
+         "The result depends on the\n"
+         "documents in the order of their files' names and on the seed, not on --memory (2G unless given). Needs disk "
+         "space for the text about\n"
+         "once more while it runs. A command that was stopped continues when it is repeated.\n\n"
+         "example: lt2 data prepare in=books,web.jsonl.zst out=data/mine_shuffled name=mine nchunks=8 --memory 4G\n\n" +
+         describe_fields<PrepareConfig>();
+}
+
+void print(const PrepareReport& report, const PrepareConfig& config) {
+  if (report.blank_lines > 0) log_info("prepare: {} blank lines or files are left out", report.blank_lines);
+  if (report.bad_lines > 0) log_warning("prepare: {} lines without a text are left out", report.bad_lines);
+  if (report.invalid_utf8 > 0)
+    log_warning("prepare: {} byte sequences or escapes are not valid UTF-8; they are kept as they are",
+                report.invalid_utf8);
+  fmt::print("{}{}: {} documents ({}), of which {} for validation, {} chunks\n", report.was_done ? "done before: " : "",
+             config.out, report.documents, human_bytes(static_cast<double>(report.text_bytes)),
+             report.validation_documents, config.nchunks);
+}
+
+int run(const Arguments& arguments) {
+  LT2_CHECK(!arguments.words.empty() && arguments.words.front() == "prepare",
+            "lt2 data: expected `lt2 data prepare in=PATH out=DIR name=NAME`; `lt2 data --help` says more");
+  PrepareConfig config;
+  apply_overrides(config, {arguments.words.begin() + 1, arguments.words.end()}, "lt2 data prepare");
+  PrepareLimits limits;
+  if (!arguments.memory.empty()) limits.memory = memory_from_text(arguments.memory, "--memory");
+  print(prepare_data(config, limits), config);
+  return 0;
+}
+
+}  // namespace
+
+Command data_command() { return {"data", "prepare: text files to shuffled chunk files", help, run, {"--memory"}}; }
+
+}  // namespace lt2

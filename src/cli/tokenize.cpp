@@ -1,0 +1,224 @@
+// lt2 tokenize tokenizer=... path=FILE: text to ids and back, for files and pipes.
+#include <fmt/format.h>
+
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <optional>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "cli/command.h"
+#include "config/overrides.h"
+#include "tokenizer/tokenizer.h"
+
+namespace lt2 {
+namespace {
+
+struct TokenizeConfig {
+  std::string tokenizer = "bytes", specials = "lingua", in = "-", out = "-", mode = "encode", per = "line";
+  std::optional<std::string> path;
+  bool bos = false, eos = false, parse_special = false;
+
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("tokenizer", tokenizer, one_of(tokenizer_names()), "kind of tokenizer");
+    visit("path", path, verbatim(), "its vocabulary file");
+    visit("specials", specials, one_of({"lingua", "llama3", "cl100k", "gpt2"}),
+          "whose special tokens a rank file has; gpt2: also GPT-2's split");
+    visit("in", in, verbatim(), "file to read; -: standard input");
+    visit("out", out, verbatim(), "file to write; -: standard output");
+    visit("mode", mode, one_of({"encode", "decode"}), "text to ids, or ids to text");
+    visit("per", per, one_of({"line", "file"}),
+          "line: each line by itself, without its line end; file: all of it as one text");
+    visit("bos", bos, any(), "BOS before each text");
+    visit("eos", eos, any(), "EOS behind each text");
+    visit("parse_special", parse_special, any(), "names of special tokens in the text become those tokens");
+  }
+};
+
+std::string help() {
+  return "usage: lt2 tokenize tokenizer=bytes|tiktoken|sp|hf path=FILE [key=value ...]\n\n"
+         "Writes the token ids of a text, separated by spaces, or the text of such ids. Results go to standard output, "
+         "speed and bytes per token to\n"
+         "standard error. per=line answers line by line, so it works inside a pipe; decode undoes encode with the same "
+         "per=.\n\n"
+         "example: echo 'Hello world' | lt2 tokenize tokenizer=tiktoken path=tokenizer.model\n"
+         "         lt2 tokenize tokenizer=hf path=tokenizer.json in=text.txt per=file out=ids.txt\n\n" +
+         describe_fields<TokenizeConfig>();
+}
+
+class Input {
+ public:
+  explicit Input(const std::string& path) : name_(path == "-" ? "standard input" : path) {
+    if (path == "-") {
+      std::ios::sync_with_stdio(false);
+      return;
+    }
+    LT2_CHECK(!std::filesystem::is_directory(path), "tokenize: in={} is a folder; give a file", path);
+    file_.open(path, std::ios::binary);
+    LT2_CHECK(file_.is_open(), "tokenize: in={} cannot be read: {}", path, std::strerror(errno));
+    stream_ = &file_;
+  }
+
+  bool line(std::string& line) {
+    const bool there = static_cast<bool>(std::getline(*stream_, line));
+    LT2_CHECK(!stream_->bad(), "tokenize: {}: reading failed: {}", name_, std::strerror(errno));
+    lines_ += there;
+    return there;
+  }
+  std::string rest() {
+    std::string text(std::istreambuf_iterator<char>(*stream_), {});
+    LT2_CHECK(!stream_->bad(), "tokenize: {}: reading failed: {}", name_, std::strerror(errno));
+    return text;
+  }
+  // Nothing more can be read at once: whoever writes into the pipe may wait for the answer.
+  bool waits() { return stream_->rdbuf()->in_avail() <= 0; }
+  std::string place() const { return fmt::format("{}:{}", name_, lines_); }
+
+ private:
+  std::string name_;
+  std::ifstream file_;
+  std::istream* stream_ = &std::cin;
+  int64_t lines_ = 0;
+};
+
+class Output {
+ public:
+  explicit Output(const std::string& path) {
+    if (path != "-") file_ = std::make_unique<AtomicFile>(path);
+  }
+  void write(std::string_view text) {
+    if (file_) return file_->write(text.data(), text.size());
+    LT2_CHECK(std::fwrite(text.data(), 1, text.size(), stdout) == text.size(), "tokenize: standard output: {}",
+              std::strerror(errno));
+  }
+  void flush() {
+    if (!file_) LT2_CHECK(std::fflush(stdout) == 0, "tokenize: standard output: {}", std::strerror(errno));
+  }
+  void commit() {
+    flush();
+    if (file_) file_->commit();
+  }
+
+ private:
+  std::unique_ptr<AtomicFile> file_;
+};
+
+// Counts, and the time spent in the tokenizer alone.
+struct Meter {
+  int64_t tokens = 0, bytes = 0;
+  std::chrono::steady_clock::duration spent{};
+
+  template <class Work>
+  auto time(Work&& work) {
+    const auto start = std::chrono::steady_clock::now();
+    auto result = work();
+    spent += std::chrono::steady_clock::now() - start;
+    return result;
+  }
+  void report() const {
+    const double seconds = std::max(1e-9, std::chrono::duration<double>(spent).count());
+    const auto count = static_cast<double>(tokens), size = static_cast<double>(bytes);
+    log_info("{} tokens, {}, {:.2f} bytes/token; {} tokens/s, {:.1f} MB/s", tokens, human_bytes(size),
+             tokens ? size / count : 0.0, human_count(count / seconds), size / seconds / 1e6);
+  }
+};
+
+void append_ids(const std::vector<int32_t>& ids, std::string& line) {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    char digits[12];
+    const auto end = std::to_chars(std::begin(digits), std::end(digits), ids[i]).ptr;
+    if (i > 0) line += ' ';
+    line.append(digits, end);
+  }
+  line += '\n';
+}
+
+std::vector<int32_t> parse_ids(std::string_view line, const Input& input) {
+  const auto separates = [](char c) { return c == ' ' || c == ',' || c == '\t' || c == '\r'; };
+  std::vector<int32_t> ids;
+  for (size_t at = 0; at < line.size();) {
+    if (separates(line[at])) {
+      ++at;
+      continue;
+    }
+    size_t end = at;
+    while (end < line.size() && !separates(line[end])) ++end;
+    int32_t id = 0;
+    const auto [stop, error] = std::from_chars(line.data() + at, line.data() + end, id);
+    LT2_CHECK(error == std::errc() && stop == line.data() + end,
+              "tokenize: {}: \"{}\" is no token id; decode reads numbers with spaces between", input.place(),
+              line.substr(at, std::min<size_t>(end - at, 24)));
+    ids.push_back(id);
+    at = end;
+  }
+  return ids;
+}
+
+void encode(const TokenizeConfig& config, const Tokenizer& tokenizer, Input& input, Output& output, Meter& meter) {
+  std::string line;
+  const auto one = [&](const std::string& text) {
+    const auto ids = meter.time([&] {
+      return config.parse_special ? tokenizer.encode_with_specials(text, config.bos, config.eos)
+                                  : tokenizer.encode(text, config.bos, config.eos);
+    });
+    meter.tokens += static_cast<int64_t>(ids.size());
+    meter.bytes += static_cast<int64_t>(text.size());
+    line.clear();
+    append_ids(ids, line);
+    output.write(line);
+  };
+  if (config.per == "file") return one(input.rest());
+  for (std::string text; input.line(text);) {
+    one(text);
+    if (input.waits()) output.flush();
+  }
+}
+
+void decode(const TokenizeConfig& config, const Tokenizer& tokenizer, Input& input, Output& output, Meter& meter) {
+  StreamDecoder stream(tokenizer);
+  const auto write = [&](const std::string& text) {
+    meter.bytes += static_cast<int64_t>(text.size());
+    output.write(text);
+  };
+  for (std::string line; input.line(line);) {
+    const auto ids = parse_ids(line, input);
+    meter.tokens += static_cast<int64_t>(ids.size());
+    write(meter.time([&] {
+      std::string text;
+      for (const int32_t id : ids) text += stream.push(id);
+      return config.per == "line" ? text + stream.finish() : text;
+    }));
+    if (config.per == "line") output.write("\n");
+    if (input.waits()) output.flush();
+  }
+  write(stream.finish());
+}
+
+int run(const Arguments& arguments) {
+  TokenizeConfig config;
+  apply_overrides(config, arguments.words, "lt2 tokenize");
+  const auto tokenizer = make_tokenizer(config.tokenizer, config.path, config.specials);
+  Input input(config.in);
+  Output output(config.out);
+  Meter meter;
+  (config.mode == "encode" ? encode : decode)(config, *tokenizer, input, output, meter);
+  output.commit();
+  meter.report();
+  return 0;
+}
+
+}  // namespace
+
+Command tokenize_command() { return {"tokenize", "text to token ids and back", help, run, {}}; }
+
+}  // namespace lt2

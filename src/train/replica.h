@@ -1,0 +1,93 @@
+#pragma once
+// This rank's copy, or share, of a model in training: it brings the ranks' gradients together and steps the weights.
+//
+//   no_shard    every rank has weights, gradients and moments; gradients are summed over the ranks (DDP)
+//   zero1       moments are shared out: each rank steps 1/W of every unit, then all take its weights
+//   zero2       gradients too: each rank receives the sum of its own share only
+//   full_shard  weights too: a layer's are put together for each call of the layer, in every loop, and let go again.
+//               Keeping them for all T loops would cost nothing less than the unsharded model; T gatherings of a layer
+//               are the price. Layers are recomputed in the backward pass.
+//
+// A unit is a layer, the output with its norm, or the embedding with the residual weights: its parameters lie side by
+// side in one flat buffer of W equal shares, and travel together. Without recomputation a layer's gradients are final
+// during the backward pass of loop 0, and the exchange of a unit runs beside the backward pass of those before it.
+// Source: arXiv 1910.02054 (ZeRO), 2006.15704 (overlap).
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "distributed/group.h"
+#include "model/looped_transformer.h"
+#include "train/adamw.h"
+
+namespace lt2 {
+
+enum class Sharding { kNone, kZero1, kZero2, kFull };
+
+/// "no_shard", "zero1", "zero2", "full_shard".
+Sharding parse_sharding(const std::string& text);
+
+class Replica : private LayerWatch {
+ public:
+  /// `model` holds the same weights on every rank and must outlive the replica, which takes over where they lie. With
+  /// one rank nothing is shared out, whatever `sharding` says.
+  Replica(LoopedTransformer& model, const OptimConfig& optim, std::shared_ptr<Group> group = std::make_shared<Group>(),
+          Sharding sharding = Sharding::kNone);
+  ~Replica() override;
+  Replica(const Replica&) = delete;
+  Replica& operator=(const Replica&) = delete;
+
+  LoopedTransformer& model() { return model_; }
+  Group& group() { return *group_; }
+  /// Whether a forward pass is an exchange, so that all ranks must run the same ones.
+  bool forward_is_collective() const { return sharding_ == Sharding::kFull; }
+
+  /// Around the backward pass of a micro-step; in the `last` one gradients are exchanged. Afterwards the parameters'
+  /// .grad are empty, and end of the last one leaves the mean over the ranks of the sums over the micro-steps.
+  void begin_backward(bool last);
+  void end_backward(bool last);
+  /// (unit, L2 norm of its gradient), the same on every rank.
+  std::vector<std::pair<std::string, double>> gradient_norms();
+  /// AdamW with the gradients scaled; then every rank has the new weights it needs.
+  void step(double lr, double gradient_scale);
+  void drop_gradients();
+  /// L2 norm of all weights.
+  double parameter_norm();
+
+  /// Whole tensors under official names, on rank 0 (elsewhere possibly empty). All ranks must call.
+  NamedTensors parameters();
+  /// As AdamW::state() of an unsharded run; likewise.
+  NamedTensors optimizer_state();
+  /// From what optimizer_state() gave, whatever the number of ranks then.
+  void restore_optimizer(const NamedTensors& whole);
+
+ private:
+  struct Member;
+  struct Unit;
+  class GradientHook;
+
+  void add_unit(const std::string& name, const NamedTensors& parameters, int64_t layer);
+  void lay_flat(Unit& unit);
+  void gather(Unit& unit);
+  void release(Unit& unit);
+  void final_gradient(Unit& unit, Member& member);
+  void launch_ready();
+  void launch(Unit& unit);
+  void finish(Unit& unit);
+  torch::Tensor flat_gradient(Unit& unit);
+  Unit& unit_of_layer(size_t layer);
+  void enter(size_t layer) override;
+  void leave(size_t layer) override;
+  void backward_done(size_t layer) override;
+
+  LoopedTransformer& model_;
+  std::shared_ptr<Group> group_;
+  Sharding sharding_;
+  std::vector<std::unique_ptr<Unit>> units_;  // in the order in which gradients become final
+  std::unique_ptr<AdamW> optimizer_;
+  bool exchanging_ = false, learned_ = false;
+  size_t launched_ = 0;
+};
+
+}  // namespace lt2
