@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 lt2=${1:-build/release/lt2}
 for folder in 600M 1B tiny; do
-  printf '\n## %s\n\n' "$folder"
+  printf '\n### configs/%s\n\n' "$folder"
   printf '| recipe | layers | layout | parameters | without vocabulary | training FLOPs per token |\n|---|---|---|---|---|---|\n'
   for file in configs/"$folder"/*.yaml; do
     [ "$(basename "$file")" = eval.yaml ] && continue

@@ -23,12 +23,15 @@ namespace {
 std::string help() {
   return "usage: lt2 bench ckpt=DIR|config=FILE [mode=train,prefill,decode] [contexts=1k,4k,32k] [batch=N] "
          "[dtype=fp32|bf16]\n"
-         "                 [seconds=S] [label=NAME] [output=FILE] [key.sub=value ...]\n\n"
+         "                 [recompute=none,loop,block,layer] [seconds=S] [label=NAME] [output=FILE] [key.sub=value "
+         "...]\n\n"
          "Times the model and prints each figure beside its floor. decode: one token after each context (synthetic "
          "state), floor = bytes of weights and\n"
          "state over the measured read bandwidth; `of 1st` compares with what these bytes predict from the first "
          "context's own figure. prefill, train:\n"
          "data.seq_len tokens (or contexts=), floor = operations over the measured fp32 rate.\n"
+         "`memory` is the state after the context; of train the most that tensors took during a step, which "
+         "recompute=none,loop,block,layer trades for time.\n"
          "output=FILE appends one JSON line a row. Random weights (config=) are as fast as trained ones.\n"
          "`lt2 benchmark_prefill` is another name for this command.\n\n"
          "example: lt2 bench config=configs/tiny/hybrid.yaml mode=decode contexts=1k,32k\n";
@@ -36,14 +39,14 @@ std::string help() {
 
 void print_header() {
   fmt::print("{:<8} {:<10} {:>8} {:>6} {:>6} {:>12} {:>12} {:>7} {:>12} {:>6}\n", "mode", "model", "context", "batch",
-             "dtype", "tokens/s", "floor", "share", "state", "of 1st");
+             "dtype", "tokens/s", "floor", "share", "memory", "of 1st");
 }
 
 void print_row(const SpeedRow& row) {
   const bool decode = row.mode == "decode";
   fmt::print("{:<8} {:<10} {:>8} {:>6} {:>6} {:>12.1f} {:>12.1f} {:>6.0f}% {:>12} {:>6}\n", row.mode, row.model,
              row.context, row.batch, row.dtype, row.tokens_per_s, row.floor_tokens_per_s, 100 * row.share,
-             row.mode == "train" ? "" : human_bytes(static_cast<double>(row.state_bytes)),
+             human_bytes(static_cast<double>(row.mode == "train" ? row.peak_bytes : row.state_bytes)),
              decode ? fmt::format("{:.2f}", row.predicted_share) : "");
   std::fflush(stdout);
 }
@@ -67,6 +70,7 @@ struct Request {
   std::optional<int64_t> batch;
   double seconds = 2;
   std::string ckpt, config, dtype, label, output;
+  std::vector<std::string> recompute;  // train: levels; empty: the configuration's
 
   bool wants(const char* mode) const { return std::find(modes.begin(), modes.end(), mode) != modes.end(); }
 };
@@ -99,6 +103,11 @@ Request take_request(std::vector<std::string>& words) {
                   .dtype = take_word(words, "dtype"),
                   .label = word_or("label", "model"),
                   .output = take_word(words, "output")};
+  std::istringstream levels(take_word(words, "recompute"));
+  for (std::string level; std::getline(levels, level, ',');) {
+    parse_recompute(level, "recompute");
+    request.recompute.push_back(level);
+  }
   if (const auto text = take_word(words, "contexts"); !text.empty()) request.contexts = parse_counts(text, "contexts");
   if (const auto text = take_word(words, "batch"); !text.empty()) request.batch = parse_batch(text);
   return request;
@@ -127,8 +136,16 @@ int run(const Arguments& arguments) {
     LT2_CHECK(output.good(), "{}: cannot append to it (disk full?)", request.output);
   };
   const auto& data = source.config.data;
-  if (request.wants("train"))
-    keep(train_speed(model, request.label, data.seq_len, request.batch.value_or(data.batch_size), limits, 3));
+  if (request.wants("train")) {
+    const int64_t batch = request.batch.value_or(data.batch_size);
+    auto levels = request.recompute;
+    if (levels.empty()) levels.push_back(source.config.distributed.activation_checkpointing);
+    for (const auto& level : levels) {
+      model.recompute = parse_recompute(level, "distributed.activation_checkpointing");
+      const auto label = level == "none" ? request.label : request.label + "/" + level;
+      keep(train_speed(model, label, data.seq_len, batch, limits, 3));
+    }
+  }
   if (request.wants("prefill")) {
     for (const int64_t length : request.contexts.value_or(std::vector<int64_t>{data.seq_len}))
       keep(prefill_speed(model, request.label, length, request.batch.value_or(1), limits, 3));

@@ -16,6 +16,7 @@ struct Arguments {
   std::string nproc;               // --nproc VALUE
   std::string max_restarts;        // --max-restarts VALUE
   bool slurm = false;              // --slurm
+  bool live = false;               // --live
   std::vector<std::string> rest;   // what follows a bare --, as it stands
 };
 

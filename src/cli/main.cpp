@@ -63,6 +63,7 @@ Arguments parse(const Command& command, int argc, char** argv) {
     if (name == "--nproc") out.nproc = value();
     if (name == "--max-restarts") out.max_restarts = value();
     if (name == "--slurm") out.slurm = true;
+    if (name == "--live") out.live = true;
   }
   return out;
 }

@@ -11,6 +11,8 @@
 #include "cli/command.h"
 #include "config/train_config.h"
 #include "distributed/layout.h"
+#include "measure/speed.h"
+#include "model/model_io.h"
 #include "ops/runtime.h"
 #include "train/trainer.h"
 
@@ -69,6 +71,11 @@ int run(const Arguments& arguments) {
     return 0;
   }
   Trainer trainer(config, Group::start(layout, torch::kCPU, config.distributed.timeout_s));
+  // Ranks that share the machine share its peak; one of them measuring alone would see less or more.
+  if (layout.world == 1) {
+    const auto dtype = parse_dtype(config.distributed.model_dtype, "distributed.model_dtype");
+    trainer.set_peak_flops(measure_product_gflops(dtype) * 1e9);
+  }
   trainer.run();
   if (stop_signal() == SIGUSR2 && layout.rank == 0 && !layout.job.empty()) requeue(layout.job);
   return 0;

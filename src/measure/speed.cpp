@@ -9,6 +9,7 @@
 #include "infer/generate.h"
 #include "model/accounting.h"
 #include "ops/machine/machine.h"
+#include "ops/tensor_pool.h"
 #include "train/step.h"
 
 namespace lt2 {
@@ -48,6 +49,13 @@ double time_runs(int64_t repeats, Body body) {
 
 MachineLimits measure_machine() {
   return {.fma_gflops = measure_fma_gflops(), .bf16_gflops = measure_bf16_gflops(), .read_gbps = measure_read_gbps()};
+}
+
+double measure_product_gflops(torch::ScalarType dtype) {
+  return MachineLimits{.fma_gflops = measure_fma_gflops(),
+                       .bf16_gflops = dtype == torch::kBFloat16 ? measure_bf16_gflops() : 0,
+                       .read_gbps = 0}
+      .product_gflops(dtype);
 }
 
 std::vector<SpeedRow> decode_speed(LoopedTransformer& model, const std::string& label,
@@ -117,6 +125,7 @@ SpeedRow train_speed(LoopedTransformer& model, const std::string& label, int64_t
   optim.scheduler = "constant";
   Replica replica(model, optim);
   const auto tokens = random_tokens(model, batch, seq_len + 1);
+  tensor_pool_reset_peak();
   const double seconds = time_runs(repeats, [&] {
     train_step(replica, optim, 1, 1000, 1, [&](int64_t) {
       return MicroBatch{.inputs = tokens.narrow(1, 0, seq_len), .targets = tokens.narrow(1, 1, seq_len), .draw = 0};
@@ -126,6 +135,7 @@ SpeedRow train_speed(LoopedTransformer& model, const std::string& label, int64_t
   row.tokens_per_s = static_cast<double>(batch * seq_len) / seconds;
   row.floor_tokens_per_s = limits.product_gflops(model.compute_type) * 1e9 / training_flops_per_token(model, seq_len);
   row.share = row.tokens_per_s / row.floor_tokens_per_s;
+  row.peak_bytes = tensor_pool_counts().peak_bytes;
   return row;
 }
 
@@ -140,6 +150,7 @@ std::string to_json(const SpeedRow& row) {
                               {"share", row.share}};
   if (row.mode != "train") json["state_bytes"] = row.state_bytes;
   if (row.mode == "decode") json["predicted_share"] = row.predicted_share;
+  if (row.peak_bytes > 0) json["peak_bytes"] = row.peak_bytes;
   return json.dump();
 }
 

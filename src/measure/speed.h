@@ -21,6 +21,8 @@ struct MachineLimits {
   }
 };
 MachineLimits measure_machine();
+/// Only the products, of the type `dtype`: 0.2 to 0.4 s. GFLOP/s.
+double measure_product_gflops(torch::ScalarType dtype);
 
 /// One row of `lt2 bench`.
 struct SpeedRow {
@@ -32,6 +34,7 @@ struct SpeedRow {
   double floor_tokens_per_s = 0;
   double share = 0;            // tokens_per_s / floor_tokens_per_s
   int64_t state_bytes = 0;     // decode: of all sequences
+  int64_t peak_bytes = 0;      // train: most bytes of tensors during a step, weights and moments included
   double predicted_share = 0;  // decode: against what the bytes predict from the first context's own figure
 };
 
@@ -42,7 +45,7 @@ std::vector<SpeedRow> decode_speed(LoopedTransformer& model, const std::string& 
 /// A whole prompt of `context` tokens from an empty state. Floor: operations over the rate of products in its type.
 SpeedRow prefill_speed(LoopedTransformer& model, const std::string& label, int64_t context, int64_t batch,
                        const MachineLimits& limits, int64_t repeats);
-/// Forward, backward and AdamW on one micro-batch.
+/// Forward, backward and AdamW on one micro-batch, with model.recompute. Recomputation costs time, not a higher floor.
 SpeedRow train_speed(LoopedTransformer& model, const std::string& label, int64_t seq_len, int64_t batch,
                      const MachineLimits& limits, int64_t repeats);
 

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstdlib>
 #include <cstring>
@@ -42,6 +43,11 @@ class TensorPool final : public c10::Allocator {
     return counts_;
   }
 
+  void reset_peak() {
+    const std::lock_guard lock(mutex_);
+    counts_.peak_bytes = counts_.live_bytes;
+  }
+
   // Never destroyed: tensors of static lifetime return their blocks after main.
   static TensorPool& instance() {
     static auto* const pool = new TensorPool;
@@ -74,6 +80,7 @@ class TensorPool final : public c10::Allocator {
       ++counts_.system_allocations;
     }
     counts_.live_bytes += static_cast<int64_t>(bytes);
+    counts_.peak_bytes = std::max(counts_.peak_bytes, counts_.live_bytes);
     return data;
   }
 
@@ -118,5 +125,7 @@ class TensorPool final : public c10::Allocator {
 void install_tensor_pool() { c10::SetCPUAllocator(&TensorPool::instance(), /*priority=*/1); }
 
 TensorPoolCounts tensor_pool_counts() { return TensorPool::instance().counts(); }
+
+void tensor_pool_reset_peak() { TensorPool::instance().reset_peak(); }
 
 }  // namespace lt2

@@ -13,6 +13,7 @@ struct TensorPoolCounts {
   int64_t system_allocations = 0;  // blocks ever taken from the system
   int64_t live_bytes = 0;          // in tensors
   int64_t kept_bytes = 0;          // freed, waiting to be used again
+  int64_t peak_bytes = 0;          // most live_bytes since tensor_pool_reset_peak()
 };
 
 /// Makes torch take the memory of CPU tensors from the pool, for the rest of the process. Tensors made before keep
@@ -20,5 +21,6 @@ struct TensorPoolCounts {
 void install_tensor_pool();
 
 TensorPoolCounts tensor_pool_counts();
+void tensor_pool_reset_peak();
 
 }  // namespace lt2

@@ -159,7 +159,8 @@ EventFile::EventFile(const fs::path& folder, int64_t resumed_step) {
   path_ = folder / fmt::format("{}{:010}.{}.lt2.0", kPrefix, seconds, host_name());
   descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
   LT2_CHECK(descriptor_ >= 0, "{}: cannot create it: {}", path_.string(), std::strerror(errno));
-  append(event_record(version_event(wall_time_now())) + event_record(start_event(wall_time_now(), resumed_step + 1)));
+  const double now = wall_time_now();
+  append(event_record(version_event(now)) + event_record(start_event(now, resumed_step + 1)));
 }
 
 EventFile::~EventFile() {

@@ -24,10 +24,11 @@ int64_t vocabulary(const TrainConfig& config) {
   const int64_t given = config.model.vocab_size;
   const bool from_file = tokenizer.name != "bytes" && tokenizer.name != "mock";
   if (from_file && (!tokenizer.path || !std::filesystem::exists(*tokenizer.path))) {
-    LT2_CHECK(given > 0,
-              "the size of the vocabulary is unknown: model.vocab_size is -1 and data.tokenizer.path {} does not exist. "
-              "Give one of them",
-              tokenizer.path.value_or("null"));
+    LT2_CHECK(
+        given > 0,
+        "the size of the vocabulary is unknown: model.vocab_size is -1 and data.tokenizer.path {} does not exist. "
+        "Give one of them",
+        tokenizer.path.value_or("null"));
     return given;
   }
   const int64_t words = make_tokenizer(tokenizer.name, tokenizer.path, tokenizer.specials)->n_words();
@@ -37,12 +38,12 @@ int64_t vocabulary(const TrainConfig& config) {
   return words;
 }
 
-constexpr std::pair<const char*, Sharding> kShardings[] = {
-    {"no_shard", Sharding::kNone}, {"zero1", Sharding::kZero1}, {"zero2", Sharding::kZero2}, {"full_shard", Sharding::kFull}};
-constexpr std::pair<const char*, Recompute> kLevels[] = {{"none", Recompute::kNone},
-                                                         {"loop", Recompute::kLoop},
-                                                         {"block", Recompute::kBlock},
-                                                         {"layer", Recompute::kLayer}};
+constexpr std::pair<const char*, Sharding> kShardings[] = {{"no_shard", Sharding::kNone},
+                                                           {"zero1", Sharding::kZero1},
+                                                           {"zero2", Sharding::kZero2},
+                                                           {"full_shard", Sharding::kFull}};
+constexpr std::pair<const char*, Recompute> kLevels[] = {
+    {"none", Recompute::kNone}, {"loop", Recompute::kLoop}, {"block", Recompute::kBlock}, {"layer", Recompute::kLayer}};
 
 // What each other setting would need: activation_checkpointing down, fsdp_type across.
 std::string alternatives(const LoopedTransformer& model, const TrainConfig& config, int64_t world) {
@@ -53,8 +54,8 @@ std::string alternatives(const LoopedTransformer& model, const TrainConfig& conf
     text += fmt::format("\n  recompute {:<14}", level_name);
     for (const auto& [name, sharding] : kShardings) {
       const bool possible = sharding != Sharding::kFull || level == Recompute::kLayer;
-      text += fmt::format(" {:>12}",
-                          possible ? bytes(rank_memory(model, config, sharding, level, ranks).total()) : "-");
+      text +=
+          fmt::format(" {:>12}", possible ? bytes(rank_memory(model, config, sharding, level, ranks).total()) : "-");
     }
   }
   return text + "\n";
@@ -100,8 +101,7 @@ std::string training_plan(const TrainConfig& original, int64_t world) {
   const LoopedTransformer model(config.model);
   const auto& distributed = config.distributed;
   const auto sharding = world > 1 ? parse_sharding(distributed.fsdp_type) : Sharding::kNone;
-  const auto recompute =
-      parse_recompute(distributed.activation_checkpointing, "distributed.activation_checkpointing");
+  const auto recompute = parse_recompute(distributed.activation_checkpointing, "distributed.activation_checkpointing");
   const int64_t micro = config.data.batch_size * config.data.seq_len, step = micro * config.grad_acc_steps * world;
   const double total = static_cast<double>(step) * static_cast<double>(config.steps);
   const double forward = mean_forward_flops_per_token(model, config.data.seq_len);
@@ -111,9 +111,10 @@ std::string training_plan(const TrainConfig& original, int64_t world) {
   for (const auto& [name, amount] : parameters_by_part(model)) text += fmt::format("  {:<26} {:>14}\n", name, amount);
   text += fmt::format("depth            {} loops x {} layers = {} layer calls a token\n", config.model.loop_count,
                       config.model.n_layers, effective_depth(model));
-  text += fmt::format("FLOPs per token  {} forward, {} training: all loops, without recomputation, mean over {} "
-                      "positions\n",
-                      human_count(forward), human_count(training), config.data.seq_len);
+  text += fmt::format(
+      "FLOPs per token  {} forward, {} training: all loops, without recomputation, mean over {} "
+      "positions\n",
+      human_count(forward), human_count(training), config.data.seq_len);
   text += fmt::format("tokens per step  {} = {} ranks x {} micro-steps x {} sequences x {}\n", step, world,
                       config.grad_acc_steps, config.data.batch_size, config.data.seq_len);
   text += fmt::format("total tokens     {} in {} steps, {:.3g} FLOPs\n", human_count(total), config.steps,

@@ -26,6 +26,7 @@ StepResult train_step(Replica& replica, const OptimConfig& optim, int64_t step, 
     const bool last = micro + 1 == micro_steps;
     replica.begin_backward(last);
     (losses.total / static_cast<double>(micro_steps)).backward();
+    if (last && world > 1) on_phase("exchange");
     replica.end_backward(last);
   }
   on_phase("optimizer");

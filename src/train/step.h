@@ -28,8 +28,8 @@ struct StepResult {
 
 /// Runs step `step` (from 0) of `steps`: `next(micro)` gives each of this rank's `micro_steps` batches. Gradients are
 /// dropped at the end. If a loss or the norm is not finite on any rank, nothing is updated and `applied` is false; what
-/// then happens is the caller's policy. `on_phase`, if given, is told what begins: "forward", "backward", "optimizer",
-/// "" at the end.
+/// then happens is the caller's policy. `on_phase`, if given, is told what begins: "forward", "backward", "exchange"
+/// (what of it the backward pass could not hide), "optimizer", "" at the end.
 StepResult train_step(
     Replica& replica, const OptimConfig& optim, int64_t step, int64_t steps, int64_t micro_steps,
     const std::function<MicroBatch(int64_t micro)>& next,

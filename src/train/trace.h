@@ -44,6 +44,8 @@ class StepTracer {
  public:
   StepTracer() = default;  // traces nothing
   StepTracer(std::filesystem::path folder, int rank, int64_t first, int64_t steps);
+  StepTracer(StepTracer&&) = default;
+  StepTracer& operator=(StepTracer&&) = default;
   ~StepTracer();  // writes what there is if finish() was not called; failures go to the log
 
   /// Step `step` (from 0) begins, and with it ends the one before.

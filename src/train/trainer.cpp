@@ -105,8 +105,13 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
     saved_step_ = state_.step;
     log_info("resuming from {} (step {})", newest->string(), state_.step);
   }
+  if (config_.profiling.run) {
+    tracer_ = StepTracer(dump_dir_ / config_.profiling.trace_folder, group_->rank(), config_.profiling.profile_warmup,
+                         config_.profiling.profile_steps);
+  }
   if (!writes()) return;
   metrics_ = std::make_unique<MetricsLog>(dump_dir_ / "metrics.jsonl", state_.step);
+  events_ = std::make_unique<EventFile>(dump_dir_ / "tensorboard", state_.step);
   drop_lines_after(dump_dir_ / "metrics.validation.jsonl", state_.step);
   write_file_atomically(dump_dir_ / "config.yaml", to_yaml(config_));
 }
@@ -135,6 +140,7 @@ int64_t Trainer::tokens_per_step() const {
 }
 
 MicroBatch Trainer::load_batch() {
+  tracer_.phase("data");
   const auto begin = Clock::now();
   const auto batch = loader_->next();
   since_log_.data_seconds += seconds_since(begin);
@@ -152,8 +158,10 @@ void Trainer::diverged(const std::string& what) const {
 void Trainer::take_step() {
   const auto begin = Clock::now();
   group_->set_step(state_.step);
-  last_ = train_step(*replica_, config_.optim, state_.step, config_.steps, config_.grad_acc_steps,
-                     [&](int64_t) { return load_batch(); });
+  tracer_.begin_step(state_.step);
+  last_ = train_step(
+      *replica_, config_.optim, state_.step, config_.steps, config_.grad_acc_steps,
+      [&](int64_t) { return load_batch(); }, [&](const char* phase) { tracer_.phase(phase); });
   ++state_.step;
   state_.tokens += tokens_per_step();
   if (last_.applied) {
@@ -185,17 +193,21 @@ std::string Trainer::progress_text() const {
 
 void Trainer::log_step() {
   const double speed = static_cast<double>(since_log_.tokens) / since_log_.seconds;
-  metrics_->write({.global_step = state_.step,
-                   .total_tokens = state_.tokens,
-                   .loops = config_.model.loop_count,
-                   .tokens_per_s = speed,
-                   .flops = speed * flops_per_token_,
-                   .iteration_s = last_seconds_,
-                   .data_s = since_log_.data_seconds,
-                   .gradient_norm = last_.gradient_norm,
-                   .lr = last_.lr,
-                   .loss = last_.loss,
-                   .indexer_loss = last_.mixer_loss});
+  const StepMetrics metrics{.global_step = state_.step,
+                            .total_tokens = state_.tokens,
+                            .loops = config_.model.loop_count,
+                            .tokens_per_s = speed,
+                            .flops = speed * flops_per_token_,
+                            .iteration_s = last_seconds_,
+                            .data_s = since_log_.data_seconds,
+                            .gradient_norm = last_.gradient_norm,
+                            .lr = last_.lr,
+                            .loss = last_.loss,
+                            .indexer_loss = last_.mixer_loss,
+                            .mfu = peak_flops_ > 0 ? speed * flops_per_token_ / peak_flops_ : 0,
+                            .unit_norms = last_.unit_norms};
+  metrics_->write(metrics);
+  events_->write(state_.step, scalars_of(metrics));
   since_log_ = {};
 }
 
@@ -240,8 +252,11 @@ void Trainer::validate() {
   if (!std::isfinite(*last_validation_))
     diverged(fmt::format("the validation loss is not finite ({})", *last_validation_));
   if (!writes()) return;
+  const double bits_per_byte = loss_sum / std::log(2.0) / std::max(bytes, 1.0);
   append_validation(dump_dir_ / "metrics.validation.jsonl", state_.step, validation_name(), *last_validation_,
-                    loss_sum / std::log(2.0) / std::max(bytes, 1.0));
+                    bits_per_byte);
+  events_->write(state_.step,
+                 {{"validation/loss_per_token", *last_validation_}, {"validation/bits_per_byte", bits_per_byte}});
 }
 
 void Trainer::sample(const std::string& when) {
@@ -305,12 +320,20 @@ Trainer::End Trainer::run() {
   const int64_t first_step = state_.step;
   while (state_.step < config_.steps && !stopped() && state_.step - first_step != stop_after_) {
     take_step();
-    if (validation_ && (state_.step % config_.val.every == 0 || state_.step == config_.steps)) validate();
+    if (validation_ && (state_.step % config_.val.every == 0 || state_.step == config_.steps)) {
+      tracer_.phase("validation");
+      validate();
+    }
     if (bar) bar->update(state_.step, progress_text());
-    if (state_.step % c.dump.every == 0 || state_.step % c.eval.every == 0) save();
+    if (state_.step % c.dump.every == 0 || state_.step % c.eval.every == 0) {
+      tracer_.phase("save");
+      save();
+    }
+    tracer_.phase("");
   }
   if (bar) bar->finish();
   save();
+  tracer_.finish();
   if (state_.step < config_.steps) {
     log_info("stopped after step {}; saved {}. Run the same command again to go on", state_.step,
              checkpoint_folder(checkpoints_, state_.step).string());

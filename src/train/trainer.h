@@ -12,9 +12,11 @@
 #include "model/looped_transformer.h"
 #include "tokenizer/tokenizer.h"
 #include "train/checkpoint.h"
+#include "train/event_file.h"
 #include "train/metrics.h"
 #include "train/replica.h"
 #include "train/step.h"
+#include "train/trace.h"
 
 namespace lt2 {
 
@@ -33,6 +35,10 @@ class Trainer {
   End run();
 
   static constexpr int64_t kMostSkips = 10;
+
+  /// What the processors of this machine multiply at most, all its ranks together, in FLOP/s of the type of the
+  /// products: metrics then tell the share that training uses.
+  void set_peak_flops(double flops) { peak_flops_ = flops; }
 
   /// Ends run() as a stop signal would, after this many of its steps.
   void stop_after(int64_t steps) { stop_after_ = steps; }
@@ -63,13 +69,15 @@ class Trainer {
   std::unique_ptr<Replica> replica_;
   std::unique_ptr<Loader> loader_;
   std::unique_ptr<ValidationSet> validation_;
-  std::unique_ptr<MetricsLog> metrics_;
+  std::unique_ptr<MetricsLog> metrics_;  // rank 0
+  std::unique_ptr<EventFile> events_;    // rank 0
+  StepTracer tracer_;
   std::unique_ptr<FileLock> lock_;
   TrainState state_;
   int64_t saved_step_ = -1;
   int64_t stop_after_ = -1;  // steps of this process; -1: no limit
   int64_t skips_in_a_row_ = 0;
-  double flops_per_token_ = 0;
+  double flops_per_token_ = 0, peak_flops_ = 0;
   int64_t parameters_ = 0;
   StepResult last_;
   double last_seconds_ = 0;

@@ -13,59 +13,18 @@
 #include <thread>
 
 #include "base/files.h"
+#include "tests/support/program.h"
 
 namespace lt2 {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Result {
-  int status = -1;
-  std::string out, err;
-};
-
-class Program : public ::testing::Test {
- protected:
-  void SetUp() override {
-    root_ = fs::temp_directory_path() /
-            ("lt2_program_" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
-    fs::remove_all(root_);
-    fs::create_directories(root_);
-    std::ofstream text(root_ / "text.txt");
-    for (int i = 0; i < 300; ++i) text << "line " << i << ": the quick brown fox jumps over the lazy dog\n";
-    std::ofstream(root_ / "tiny.yaml")
-        << "name: tiny\ndump_dir: " << (root_ / "run").string() << "\nsteps: 4\ndata:\n  sources: {"
-        << (root_ / "text.txt").string()
-        << ": 1.0}\n  seq_len: 32\n  batch_size: 2\n  prefetch_size: 4\noptim: {lr: 0.003, warmup: 1}\nmodel:\n  dim: "
-           "32\n  n_layers: 2\n  n_heads: 2\n  multiple_of: 16\n"
-           "  loop_count: 2\n  mixer: gdn\n  attention_pattern: 1:1\n  gated_attn: true\ndistributed: {model_dtype: "
-           "fp32}\n";
-  }
-  void TearDown() override { fs::remove_all(root_); }
-  Result run(const std::string& arguments) {
-    const auto command = fmt::format("cd '{}' && '{}' {} >'{}/out' 2>'{}/err' </dev/null", root_.string(), LT2_PROGRAM,
-                                     arguments, root_.string(), root_.string());
-    const int status = std::system(command.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(root_ / "out"), read_file(root_ / "err")};
-  }
-  // Exit status 1 and one line on stderr that begins with "error: " and holds all `words`.
-  void expect_error(const std::string& arguments, const std::vector<std::string>& words) {
-    const auto result = run(arguments);
-    EXPECT_EQ(result.status, 1) << arguments << "\n" << result.err;
-    const auto at = result.err.find("error: ");
-    ASSERT_NE(at, std::string::npos) << arguments << "\n" << result.err;
-    const auto line = result.err.substr(at);
-    EXPECT_EQ(line.find('\n'), line.size() - 1) << line;
-    EXPECT_EQ(line.find("internal"), std::string::npos) << line;
-    for (const auto& word : words)
-      EXPECT_NE(line.find(word), std::string::npos) << "expected \"" << word << "\" in: " << line;
-  }
-  fs::path root_;
-};
+using test::Program;
 
 TEST_F(Program, HelpShowsAnExampleForEveryCommand) {
   EXPECT_EQ(run("--help").status, 0);
-  for (const char* command : {"train", "generate", "inspect", "check", "bench", "report"}) {
+  for (const char* command :
+       {"train", "generate", "inspect", "check", "bench", "report", "data", "tokenize", "convert", "launch"}) {
     const auto result = run(std::string(command) + " --help");
     EXPECT_EQ(result.status, 0) << command;
     EXPECT_NE(result.out.find("example: lt2 " + std::string(command)), std::string::npos) << result.out;

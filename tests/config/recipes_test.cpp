@@ -43,7 +43,7 @@ bool has(const std::string& text, const std::string& part) { return text.find(pa
 // ---- Recipes ----
 
 TEST(Recipes, AllOfficialNamesAreThere) {
-  const std::vector<std::string> mixers = {"full",   "window", "gdn",   "kda", "mamba2",
+  const std::vector<std::string> mixers = {"full",     "window", "gdn",   "kda", "mamba2",
                                            "deltanet", "retnet", "hgrn2", "nsa", "dsa"};
   std::vector<std::string> names;
   for (const auto& mixer : mixers) {
@@ -101,8 +101,8 @@ TEST(Recipes, WindowsAreThoseOfTheName) {
   const std::vector<std::optional<int64_t>> wanted = {128, 256, 512, std::nullopt};
   for (size_t t = 0; t < 4; ++t) EXPECT_EQ(growing.windows[t], std::vector(25, wanted[t]));
   // Where the hybrids have full layers these see everything.
-  for (const std::string name : {"600M/looped_hybrid_gdn_4to1_600M", "1B/looped_hybrid_gdn_4to1_1B",
-                                 "600M/looped_hybrid_bookend_600M"}) {
+  for (const std::string name :
+       {"600M/looped_hybrid_gdn_4to1_600M", "1B/looped_hybrid_gdn_4to1_1B", "600M/looped_hybrid_bookend_600M"}) {
     Notes notes;
     const auto c = planned(kSource + "/configs/" + name + ".yaml", &notes).model;
     const auto types = layer_types(c.layer_pattern, c.n_layers);
@@ -236,8 +236,8 @@ TEST(OfficialFiles, Load) {
 TEST(OfficialFiles, EvaluationIsNotReadWhileTraining) {
   const auto file = read_file(kSource + "/configs/600M/eval.yaml");
   const auto tree = parse_yaml(file, "eval.yaml");
-  const std::set<std::string> known = {"name",       "dump_dir", "metric_log_dir", "ckpt_dir",   "generator",
-                                       "harness",    "wandb",    "validation",     "global_step"};
+  const std::set<std::string> known = {"name",    "dump_dir", "metric_log_dir", "ckpt_dir",   "generator",
+                                       "harness", "wandb",    "validation",     "global_step"};
   for (const auto& [key, value] : tree.entries) EXPECT_TRUE(known.contains(key)) << key;
   std::string inside = "dump_dir: runs/x\neval:\n";
   std::istringstream lines(file);
@@ -381,12 +381,13 @@ const std::vector<std::pair<std::string, std::string>>& official_keys() {
 
 // Keys that the official configuration does not have.
 bool is_ours(const std::string& key) {
-  static const std::set<std::string> ours = {
-      "data.tokenizer.specials",  "optim.nan_policy",         "optim.decay_exempt",
-      "model.state_carry",        "model.gdn_head_dim",       "model.gdn_expand_v",
-      "model.dsa_indexer",        "model.dsa_index_n_heads",  "model.dsa_index_head_dim",
-      "model.dsa_index_rope_dim", "model.dsa_kl_coef",        "model.dsa_kl_stage",
-      "distributed.timeout_s",    "distributed.activation_checkpointing"};
+  static const std::set<std::string> ours = {"data.tokenizer.specials",  "optim.nan_policy",
+                                             "optim.decay_exempt",       "model.state_carry",
+                                             "model.gdn_head_dim",       "model.gdn_expand_v",
+                                             "model.dsa_indexer",        "model.dsa_index_n_heads",
+                                             "model.dsa_index_head_dim", "model.dsa_index_rope_dim",
+                                             "model.dsa_kl_coef",        "model.dsa_kl_stage",
+                                             "distributed.timeout_s",    "distributed.activation_checkpointing"};
   return ours.contains(key) || key.starts_with("val.");
 }
 
@@ -429,14 +430,27 @@ TEST(Keys, WithoutEffectAreReported) {
   }
   Notes notes;
   parse_train_config("", "f.yaml", all, &notes);
-  const std::vector<std::string> silent_groups = {
-      "gc_collect_freq", "model.attn_impl", "model.hgrn2_mode", "model.dsa_block_i", "distributed.compile",
-      "distributed.compile_cache_size_limit", "distributed.float8_recipe", "distributed.float8_filter",
-      "distributed.matmul_allow_tf32", "distributed.spawn_method", "distributed.detect_anomaly",
-      "env.MKL_SERVICE_FORCE_INTEL", "env.MKL_NUM_THREADS", "env.ENABLE_INTRA_NODE_COMM",
-      "env.TORCH_NCCL_AVOID_RECORD_STREAMS", "env.NCCL_IB_TIMEOUT", "env.NCCL_DEBUG",
-      "env.TORCH_NCCL_ASYNC_ERROR_HANDLING", "logging.wandb", "checkpoint.continue_training_from_init",
-      "optim.annealing_step"};
+  const std::vector<std::string> silent_groups = {"gc_collect_freq",
+                                                  "model.attn_impl",
+                                                  "model.hgrn2_mode",
+                                                  "model.dsa_block_i",
+                                                  "distributed.compile",
+                                                  "distributed.compile_cache_size_limit",
+                                                  "distributed.float8_recipe",
+                                                  "distributed.float8_filter",
+                                                  "distributed.matmul_allow_tf32",
+                                                  "distributed.spawn_method",
+                                                  "distributed.detect_anomaly",
+                                                  "env.MKL_SERVICE_FORCE_INTEL",
+                                                  "env.MKL_NUM_THREADS",
+                                                  "env.ENABLE_INTRA_NODE_COMM",
+                                                  "env.TORCH_NCCL_AVOID_RECORD_STREAMS",
+                                                  "env.NCCL_IB_TIMEOUT",
+                                                  "env.NCCL_DEBUG",
+                                                  "env.TORCH_NCCL_ASYNC_ERROR_HANDLING",
+                                                  "logging.wandb",
+                                                  "checkpoint.continue_training_from_init",
+                                                  "optim.annealing_step"};
   for (const auto& key : silent_groups) {
     const auto count = std::count_if(notes.ignored.begin(), notes.ignored.end(), [&](const std::string& line) {
       return line.starts_with("ignored: " + key + "=");
@@ -459,12 +473,18 @@ TEST(Keys, MisspeltOnesAreNamed) {
     ++tried;
   }
   EXPECT_GT(tried, 80u);
-  for (const auto& [wrong, right] : std::vector<std::pair<std::string, std::string>>{
-           {"sede", "seed"}, {"data.sead", "data.seed"}, {"optim.warm_up", "optim.warmup"},
-           {"model.atention_pattern", "model.attention_pattern"}, {"distributed.compil", "distributed.compile"},
-           {"env.OMP_NUM_THREAD", "env.OMP_NUM_THREADS"}, {"checkpoint.dump.evry", "checkpoint.dump.every"},
-           {"profiling.runs", "profiling.run"}, {"logging.frequ", "logging.freq"},
-           {"logging.wandb.projekt", "logging.wandb.project"}, {"optin.lr", "optim?"}}) {
+  for (const auto& [wrong, right] :
+       std::vector<std::pair<std::string, std::string>>{{"sede", "seed"},
+                                                        {"data.sead", "data.seed"},
+                                                        {"optim.warm_up", "optim.warmup"},
+                                                        {"model.atention_pattern", "model.attention_pattern"},
+                                                        {"distributed.compil", "distributed.compile"},
+                                                        {"env.OMP_NUM_THREAD", "env.OMP_NUM_THREADS"},
+                                                        {"checkpoint.dump.evry", "checkpoint.dump.every"},
+                                                        {"profiling.runs", "profiling.run"},
+                                                        {"logging.frequ", "logging.freq"},
+                                                        {"logging.wandb.projekt", "logging.wandb.project"},
+                                                        {"optin.lr", "optim?"}}) {
     EXPECT_TRUE(has(error_of({wrong + "=1"}), "did you mean " + right)) << wrong << ": " << error_of({wrong + "=1"});
   }
 }

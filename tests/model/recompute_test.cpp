@@ -2,6 +2,7 @@
 #include "model/recompute.h"
 
 #include "base/error.h"
+#include "base/threads.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
 
@@ -28,7 +29,12 @@ Gradients gradients(const ModelCase& c, Recompute level, torch::ScalarType type)
   return out;
 }
 
-class RecomputeTest : public ::testing::TestWithParam<ModelCase> {};
+// Tiny models: threads would only wait for each other.
+class RecomputeTest : public ::testing::TestWithParam<ModelCase> {
+ protected:
+  void SetUp() override { set_num_threads(1); }
+  void TearDown() override { set_num_threads(allowed_cores()); }
+};
 
 TEST_P(RecomputeTest, GradientsAreTheSameBitForBit) {
   for (const auto type : {torch::kFloat32, torch::kBFloat16}) {

@@ -2,6 +2,8 @@
 // Several ranks as threads of the test program, meeting in a store of memory.
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
+#include <omp.h>
+
 #include <exception>
 #include <functional>
 #include <thread>
@@ -20,6 +22,7 @@ inline void on_ranks(int world, const std::function<void(std::shared_ptr<Group>)
   for (int rank = 0; rank < world; ++rank) {
     threads.emplace_back([&, rank] {
       try {
+        omp_set_num_threads(1);  // of this thread; torch's own loops
         act(std::make_shared<Group>(store, rank, world, torch::kCPU, timeout_s));
       } catch (...) {
         errors[static_cast<size_t>(rank)] = std::current_exception();

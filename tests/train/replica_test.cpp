@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "base/threads.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
 #include "tests/support/ranks.h"
@@ -115,7 +116,12 @@ const std::vector<Setting> kSettings{
     {"full_3", 3, Sharding::kFull, Recompute::kLayer},
 };
 
-class ReplicaTest : public ::testing::TestWithParam<Setting> {};
+// The ranks are threads of this process: more threads each would only wait for each other.
+class ReplicaTest : public ::testing::TestWithParam<Setting> {
+ protected:
+  void SetUp() override { set_num_threads(1); }
+  void TearDown() override { set_num_threads(allowed_cores()); }
+};
 
 TEST_P(ReplicaTest, RanksEqualOne) {
   const auto& s = GetParam();
