@@ -14,6 +14,7 @@
 #include "measure/speed.h"
 #include "model/model_io.h"
 #include "ops/runtime.h"
+#include "train/plan.h"
 #include "train/trainer.h"
 
 namespace lt2 {
@@ -59,7 +60,8 @@ int run(const Arguments& arguments) {
   Notes notes;
   auto config = load_train_config(file, overrides, &notes);
   const ProcessLayout layout = process_layout();
-  validate(config, &notes, {.world_size = layout.world, .cuda = torch::cuda::is_available()});
+  validate(config, &notes,
+           {.world_size = layout.world, .cuda = torch::cuda::is_available(), .dry_run = arguments.dry_run});
   set_log_rank(layout.rank);
   for (const auto& line : notes.ignored) log_info("{}", line);
   for (const auto& line : notes.warnings) {
@@ -67,7 +69,7 @@ int run(const Arguments& arguments) {
   }
   if (notes.where.on_command_line("env.OMP_NUM_THREADS")) limit_threads(config.env.OMP_NUM_THREADS);
   if (arguments.dry_run) {
-    fmt::print("{}", Trainer::plan(config));
+    if (layout.rank == 0) fmt::print("{}", training_plan(config, layout.world));
     return 0;
   }
   Trainer trainer(config, Group::start(layout, torch::kCPU, config.distributed.timeout_s));

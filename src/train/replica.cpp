@@ -203,7 +203,7 @@ void Replica::backward_done(size_t layer) {
 
 void Replica::begin_backward(bool last) {
   exchanging_ = last && group_->world() > 1;
-  launched_ = 0;
+  launched_ = finished_ = 0;
   for (auto& unit : units_) {
     unit->not_final = unit->members.size();
     for (auto& member : unit->members) member.parts_left = learned_ ? member.parts : 0;
@@ -223,7 +223,11 @@ void Replica::final_gradient(Unit& unit, Member& member) {
 
 // In a fixed order, so that all ranks' exchanges meet.
 void Replica::launch_ready() {
-  while (launched_ < units_.size() && units_[launched_]->not_final == 0) launch(*units_[launched_++]);
+  while (launched_ < units_.size() && units_[launched_]->not_final == 0) {
+    launch(*units_[launched_++]);
+    // One behind travels while this one sets out; those before have arrived, and zero2 keeps a share of them only.
+    if (launched_ > 2) finish_until(launched_ - 2);
+  }
 }
 
 // The unit's gradients, micro-steps summed, as this rank's part of the mean; takes them out of the parameters.
@@ -256,6 +260,10 @@ void Replica::launch(Unit& unit) {
     unit.pending.push_back(group_->reduce(unit.gradient.narrow(0, r * unit.share, unit.share), r));
 }
 
+void Replica::finish_until(size_t count) {
+  while (finished_ < count) finish(*units_[finished_++]);
+}
+
 // Hands the exchanged gradients to the optimizer's pieces.
 void Replica::finish(Unit& unit) {
   for (auto& each : unit.pending) each.wait();
@@ -276,8 +284,11 @@ void Replica::end_backward(bool last) {
   exchanging_ = false;
   if (last && group_->world() > 1) {
     learned_ = true;
-    for (; launched_ < units_.size(); ++launched_) launch(*units_[launched_]);
-    for (auto& unit : units_) finish(*unit);
+    for (; launched_ < units_.size(); ++launched_) {
+      launch(*units_[launched_]);
+      if (launched_ > 1) finish_until(launched_ - 1);
+    }
+    finish_until(units_.size());
     return;
   }
   // Summed apart, micro-step by micro-step: the result does not depend on how often a pass adds to .grad.

@@ -74,6 +74,7 @@ class Replica : private LayerWatch {
   void final_gradient(Unit& unit, Member& member);
   void launch_ready();
   void launch(Unit& unit);
+  void finish_until(size_t count);
   void finish(Unit& unit);
   torch::Tensor flat_gradient(Unit& unit);
   Unit& unit_of_layer(size_t layer);
@@ -87,7 +88,7 @@ class Replica : private LayerWatch {
   std::vector<std::unique_ptr<Unit>> units_;  // in the order in which gradients become final
   std::unique_ptr<AdamW> optimizer_;
   bool exchanging_ = false, learned_ = false;
-  size_t launched_ = 0;
+  size_t launched_ = 0, finished_ = 0;  // units, in their order
 };
 
 }  // namespace lt2

@@ -346,27 +346,4 @@ Trainer::End Trainer::run() {
   return End::kFinished;
 }
 
-std::string Trainer::plan(const TrainConfig& original) {
-  auto config = original;
-  const auto tokenizer =
-      make_tokenizer(config.data.tokenizer.name, config.data.tokenizer.path, config.data.tokenizer.specials);
-  if (config.model.vocab_size < 0) config.model.vocab_size = tokenizer->n_words();
-  LoopedTransformer model(config.model);
-  const auto type = parse_dtype(config.distributed.model_dtype, "distributed.model_dtype");
-  const auto memory = training_memory(model, config.data.batch_size, config.data.seq_len, type);
-  const int64_t tokens = config.data.batch_size * config.data.seq_len * config.grad_acc_steps;
-  const auto bytes = [](int64_t b) { return human_bytes(static_cast<double>(b)); };
-  std::string text = fmt::format("parameters       {}\n", parameter_count(model));
-  for (const auto& [name, count] : parameters_by_part(model)) text += fmt::format("  {:<24} {}\n", name, count);
-  text += fmt::format("depth            {} loops x {} layers\n", config.model.loop_count, config.model.n_layers);
-  text += fmt::format("FLOPs per token  {} (forward and backward)\n",
-                      human_count(training_flops_per_token(model, config.data.seq_len)));
-  text += fmt::format("tokens per step  {}\n", tokens);
-  text += fmt::format("total tokens     {}\n", human_count(static_cast<double>(tokens * config.steps)));
-  text += fmt::format("memory           {}: weights {}, packed {}, gradients {}, moments {}, activations {}\n",
-                      bytes(memory.total()), bytes(memory.weights), bytes(memory.packed), bytes(memory.gradients),
-                      bytes(memory.moments), bytes(memory.activations));
-  return text;
-}
-
 }  // namespace lt2

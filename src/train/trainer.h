@@ -43,9 +43,6 @@ class Trainer {
   /// Ends run() as a stop signal would, after this many of its steps.
   void stop_after(int64_t steps) { stop_after_ = steps; }
 
-  /// What `lt2 train --dry-run` prints: parameters, FLOPs per token, memory, tokens. Allocates weights only.
-  static std::string plan(const TrainConfig& config);
-
  private:
   MicroBatch load_batch();
   void take_step();

@@ -1,5 +1,6 @@
 // Runs end to end on a few kilobytes of text: resume, checkpoints, stopping, non-finite losses.
 #include "train/trainer.h"
+#include "train/plan.h"
 
 #include <csignal>
 #include <fstream>
@@ -271,7 +272,7 @@ TEST_F(TrainerTest, ResumeWithAnotherShapeIsOneClearError) {
 }
 
 TEST_F(TrainerTest, PlanNeedsNoTraining) {
-  const auto text = Trainer::plan(config("a"));
+  const auto text = training_plan(config("a"), 1);
   for (const char* word : {"parameters", "FLOPs per token", "tokens per step", "128", "memory"})
     EXPECT_NE(text.find(word), std::string::npos) << text;
   EXPECT_FALSE(fs::exists(root_ / "a"));
