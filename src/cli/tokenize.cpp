@@ -51,8 +51,8 @@ std::string help() {
          "speed and bytes per token to\n"
          "standard error. per=line answers line by line, so it works inside a pipe; decode undoes encode with the same "
          "per=.\n\n"
-         "example: echo 'Hello world' | lt2 tokenize tokenizer=tiktoken path=tokenizer.model\n"
-         "         lt2 tokenize tokenizer=hf path=tokenizer.json in=text.txt per=file out=ids.txt\n\n" +
+         "example: lt2 tokenize tokenizer=hf path=tokenizer.json in=text.txt per=file out=ids.txt\n"
+         "         echo 'Hello world' | lt2 tokenize tokenizer=tiktoken path=tokenizer.model\n\n" +
          describe_fields<TokenizeConfig>();
 }
 

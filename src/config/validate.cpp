@@ -269,8 +269,9 @@ void check_distributed(TrainConfig& c, Notes* notes, const ValidateOptions& opti
     d.dp_shard = 1;
   }
   if (d.dp_replicate * d.dp_shard != world) {
-    warn(fmt::format("distributed.dp_replicate = {} becomes {} to fit {} rank(s) with dp_shard = {}", d.dp_replicate,
-                     world / d.dp_shard, world, d.dp_shard));
+    if (where.origins.count("distributed.dp_replicate") != 0)
+      warn(fmt::format("distributed.dp_replicate = {} becomes {} to fit {} rank(s) with dp_shard = {}", d.dp_replicate,
+                       world / d.dp_shard, world, d.dp_shard));
     d.dp_replicate = world / d.dp_shard;
   }
   if (d.selective_activation_checkpointing && d.activation_checkpointing == "none")

@@ -177,6 +177,8 @@ TEST_F(LogFile, LinesHaveStamps) {
     log_warning("slow");
     log_line(LogLevel::kError, "broken");
     set_log_file("");
+    log_info("of rank 3: not shown");
+    set_log_rank(0);
     log_info("not in the file");
   });
   EXPECT_EQ(shown, "step 1\nwarning: slow\nerror: broken\nnot in the file\n");

@@ -192,10 +192,17 @@ TEST_F(Validate, Machine) {
   const auto c = load({"distributed.fsdp_type=full_shard", "distributed.dp_shard=8", "distributed.tp_size=2"}, &notes);
   EXPECT_EQ(c.distributed.dp_shard, 1);
   EXPECT_EQ(c.distributed.dp_replicate, 1);
-  EXPECT_EQ(notes.warnings.size(), 2u);
+  EXPECT_EQ(notes.warnings.size(), 3u);  // tensor parallelism, 8 ranks, nothing to share out
   Notes two;
   EXPECT_EQ(load({}, &two, {.world_size = 2}).distributed.dp_replicate, 2);
-  EXPECT_EQ(two.warnings.size(), 1u);
+  EXPECT_TRUE(two.warnings.empty());
+  Notes three;
+  EXPECT_EQ(load({"distributed.dp_replicate=3"}, &three, {.world_size = 2}).distributed.dp_replicate, 2);
+  EXPECT_EQ(three.warnings.size(), 1u);
+  Notes full;
+  EXPECT_EQ(load({"distributed.fsdp_type=full_shard"}, &full, {.world_size = 2}).distributed.activation_checkpointing,
+            "layer");
+  EXPECT_EQ(full.warnings.size(), 1u);
 }
 
 TEST_F(Validate, DumpDir) {
