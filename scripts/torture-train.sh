@@ -42,8 +42,8 @@ while [ $done_kills -lt "$kills" ]; do
   while kill -0 $pid 2>/dev/null && [ "$(newest killed)" = "$before" ]; do sleep 0.02; done
   sleep "0.$(printf %03d $((RANDOM % 250)))"
   # Not only the launcher: the ranks too.
-  pkill -9 -P $pid 2>/dev/null || true
-  kill -9 $pid 2>/dev/null || true
+  # shellcheck disable=SC2046
+  kill -9 $(cat "/proc/$pid/task/$pid/children" 2>/dev/null) $pid 2>/dev/null || true
   wait $pid 2>/dev/null || true
   done_kills=$((done_kills + 1))
   if find "$work/killed/checkpoints" -mindepth 1 -maxdepth 1 -name '*.tmp' | grep -q .; then saving=$((saving + 1)); fi
