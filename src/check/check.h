@@ -31,11 +31,12 @@ struct CheckedFile {
   std::vector<CheckedTensor> tensors;
 };
 
-/// Judges one vector file, or a folder of tokenizer vectors. Kinds this version does not run are skipped with a note; a file that cannot be read fails.
+/// Judges one vector file, or a folder of tokenizer vectors. Kinds this version does not run are skipped with a note; a
+/// file that cannot be read fails.
 CheckedFile check_file(const std::filesystem::path& path, const CheckOptions& options);
 
-/// All vector files (.safetensors, .json) and folders of tokenizer vectors in files and folders, sorted. Throws lt2::Error for a path that does not
-/// exist or holds none.
+/// All vector files (.safetensors, .json) and folders of tokenizer vectors in files and folders, sorted. Throws
+/// lt2::Error for a path that does not exist or holds none.
 std::vector<std::filesystem::path> vector_files(const std::vector<std::filesystem::path>& paths);
 
 }  // namespace lt2
