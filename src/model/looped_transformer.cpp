@@ -56,6 +56,7 @@ torch::Tensor LoopedTransformer::run_layer(const torch::Tensor& h, const Place& 
                        .state = pass.slots ? (*pass.slots)[t * layers.size() + i].get() : nullptr,
                        .carry = pass.carries ? &(*pass.carries)[i] : nullptr,
                        .losses = pass.mixer_losses};
+  if (at_each_layer && torch::GradMode::is_enabled()) at_each_layer();
   if (watch) watch->enter(i);
   const auto out = layers[i]->forward(h, call, compute_type);
   if (watch && !torch::GradMode::is_enabled()) watch->leave(i);
@@ -85,7 +86,12 @@ torch::Tensor LoopedTransformer::run_part(Recompute level, Run part, const torch
                                           const Pass& pass) {
   if (!torch::GradMode::is_enabled() || !h.requires_grad()) return (this->*part)(h, place, pass);
   // A node of its own for the part's input: its gradients are summed inside the part first, recomputed or not.
-  if (level != recompute) return (this->*part)(h.view_as(h), place, pass);
+  if (level != recompute) {
+    const auto input = h.view_as(h);
+    if (at_each_layer && level == Recompute::kLayer)
+      input.register_hook([this](const torch::Tensor&) { at_each_layer(); });
+    return (this->*part)(input, place, pass);
+  }
   const auto each_carried = [place](std::vector<LoopCarry>& carries, const auto& visit) {
     for (int64_t i = place.first; i < place.last; ++i) {
       LoopCarry& carry = carries[static_cast<size_t>(i)];

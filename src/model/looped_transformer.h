@@ -75,6 +75,9 @@ class LoopedTransformer : public torch::nn::Module {
   torch::ScalarType compute_type = torch::kFloat32;
   /// What training recomputes in its backward pass instead of keeping it. The same gradients, bit for bit.
   Recompute recompute = Recompute::kNone;
+  /// If set, called at every layer of a training pass, forward and backward. What it throws gives the pass up; the
+  /// gradients are then worth nothing.
+  std::function<void()> at_each_layer;
   /// Null: nobody watches. With a watch, training needs Recompute::kLayer.
   LayerWatch* watch = nullptr;
 

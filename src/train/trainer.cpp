@@ -41,6 +41,10 @@ LoaderConfig loader_config(const TrainConfig& config) {
           .held_back = config.val.every > 0 && !config.val.source ? config.val.fraction : 0};
 }
 
+// A step that would outlast the time between a signal and the end is not finished: everything goes back to its start.
+constexpr double kLongStep = 4;
+struct StepGivenUp {};
+
 // View `v` of a batch as int64 [rows, seq_len].
 torch::Tensor view_of(const Batch& batch, int64_t v, torch::Device device) {
   const auto all = torch::from_blob(const_cast<int32_t*>(batch.tokens.data()),
@@ -109,6 +113,12 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
     tracer_ = StepTracer(dump_dir_ / config_.profiling.trace_folder, group_->rank(), config_.profiling.profile_warmup,
                          config_.profiling.profile_steps);
   }
+  position_ = loader_->state();
+  if (group_->world() == 1) {
+    model_->at_each_layer = [this] {
+      if (stop_signal() != 0 && (last_seconds_ == 0 || last_seconds_ > kLongStep)) throw StepGivenUp();
+    };
+  }
   if (!writes()) return;
   metrics_ = std::make_unique<MetricsLog>(dump_dir_ / "metrics.jsonl", state_.step);
   events_ = std::make_unique<EventFile>(dump_dir_ / "tensorboard", state_.step);
@@ -155,6 +165,20 @@ void Trainer::diverged(const std::string& what) const {
            : "No checkpoint was written yet");
 }
 
+// Takes a step, which a signal may end early; the ranks of a larger run finish theirs together. False: given up.
+bool Trainer::try_step() {
+  const int64_t draws = state_.draws;
+  try {
+    take_step();
+    return true;
+  } catch (const StepGivenUp&) {
+    replica_->drop_gradients();
+    state_.draws = draws;
+    log_info("step {} is given up half done; it will be taken again", state_.step + 1);
+    return false;
+  }
+}
+
 void Trainer::take_step() {
   const auto begin = Clock::now();
   group_->set_step(state_.step);
@@ -164,6 +188,7 @@ void Trainer::take_step() {
       [&](int64_t) { return load_batch(); }, [&](const char* phase) { tracer_.phase(phase); });
   ++state_.step;
   state_.tokens += tokens_per_step();
+  position_ = loader_->state();
   if (last_.applied) {
     skips_in_a_row_ = 0;
   } else {
@@ -289,7 +314,7 @@ void Trainer::save() {
   if (saved_step_ == state_.step) return;
   if (!std::isfinite(replica_->parameter_norm()))
     diverged(fmt::format("the weights are not finite after an update with learning rate {:.2e}", last_.lr));
-  state_.loaders = group_->gather(loader_->state());
+  state_.loaders = group_->gather(position_);
   const auto parameters = replica_->parameters(), moments = replica_->optimizer_state();
   saved_step_ = state_.step;
   if (!writes()) return;
@@ -319,7 +344,7 @@ Trainer::End Trainer::run() {
   const auto& c = config_.checkpoint;
   const int64_t first_step = state_.step;
   while (state_.step < config_.steps && !stopped() && state_.step - first_step != stop_after_) {
-    take_step();
+    if (!try_step()) break;
     if (validation_ && (state_.step % config_.val.every == 0 || state_.step == config_.steps)) {
       tracer_.phase("validation");
       validate();

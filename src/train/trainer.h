@@ -46,6 +46,7 @@ class Trainer {
  private:
   MicroBatch load_batch();
   void take_step();
+  bool try_step();
   void log_step();
   void validate();
   std::string progress_text() const;
@@ -71,6 +72,7 @@ class Trainer {
   StepTracer tracer_;
   std::unique_ptr<FileLock> lock_;
   TrainState state_;
+  std::string position_;  // the loader's, behind the last whole step
   int64_t saved_step_ = -1;
   int64_t stop_after_ = -1;  // steps of this process; -1: no limit
   int64_t skips_in_a_row_ = 0;

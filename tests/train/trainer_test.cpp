@@ -2,11 +2,13 @@
 #include "train/trainer.h"
 #include "train/plan.h"
 
+#include <chrono>
 #include <csignal>
 #include <fstream>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -87,6 +89,32 @@ class TrainerTest : public ::testing::Test {
   static bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
   fs::path root_ = fs::temp_directory_path() / "lt2_trainer_test";
 };
+
+// A signal in the middle of a long step: the step is taken again, with the same batch, and the end is the same.
+TEST_F(TrainerTest, AStepGivenUpIsTakenAgain) {
+  const std::vector<std::string> slow{"data.seq_len=256", "data.batch_size=4", "model.loop_count=6", "steps=2",
+                                      "optim.warmup=1",   "val.every=0",       "grad_acc_steps=2"};
+  Trainer(config("whole", slow)).run();
+  bool given_up = false;
+  for (const int delay_ms : {20, 60, 120, 200}) {
+    const std::string run = "cut" + std::to_string(delay_ms);
+    {
+      Trainer trainer(config(run, slow));
+      catch_stop_signals();
+      std::thread killer([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
+        ::raise(SIGTERM);
+      });
+      trainer.run();
+      killer.join();
+    }
+    clear_stop_signal();
+    given_up = given_up || read_file(root_ / run / "train.log").find("is given up") != std::string::npos;
+    Trainer(config(run, slow)).run();
+    EXPECT_EQ(weights(root_ / run, 2), weights(root_ / "whole", 2)) << delay_ms;
+  }
+  EXPECT_TRUE(given_up);
+}
 
 TEST_F(TrainerTest, WritesTheDumpDirectory) {
   EXPECT_EQ(Trainer(config("a")).run(), Trainer::End::kFinished);
