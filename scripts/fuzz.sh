@@ -32,7 +32,7 @@ failed=0
 for target in "${targets[@]}"; do
   files=$(sources "$target")
   # shellcheck disable=SC2086
-  "$clang" -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Isrc \
+  "$clang" -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -I. -Isrc \
     "fuzz/${target}_fuzz.cpp" $files -o "build/fuzz/$target"
   mkdir -p "build/fuzz/$target.corpus" "build/fuzz/$target.findings"
   echo "fuzz: $target for $seconds s"

@@ -61,16 +61,8 @@ TEST_F(Program, ConvertsThereAndBack) {
 
 // All ranks save together on a signal, and a run of two ranks goes on as one of one rank.
 TEST_F(Program, RanksStopTogetherAndGoOnAsOne) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::setenv("TERM", "dumb", 1);
-    if (::chdir(root_.c_str()) != 0) ::_exit(9);
-    std::freopen("err", "w", stderr);
-    std::freopen("out", "w", stdout);
-    ::execl(LT2_PROGRAM, "lt2", "launch", "--nproc", "2", "--", "train", "config=tiny.yaml", "steps=100000",
-            "distributed.fsdp_type=full_shard", "logging.freq=1", nullptr);
-    ::_exit(9);
-  }
+  const pid_t child = start({"launch", "--nproc", "2", "--", "train", "config=tiny.yaml", "steps=100000",
+                             "distributed.fsdp_type=full_shard", "logging.freq=1"});
   const auto metrics = root_ / "run/metrics.jsonl";
   for (int i = 0; i < 600 && !fs::exists(metrics); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(50));
   ::kill(child, SIGTERM);
@@ -89,16 +81,8 @@ TEST_F(Program, RanksStopTogetherAndGoOnAsOne) {
 
 // A rank is killed; the launcher names it and starts again, and the run ends as if nothing had been.
 TEST_F(Program, ALostRankIsNamedAndTheRunStartsAgain) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::setenv("TERM", "dumb", 1);
-    if (::chdir(root_.c_str()) != 0) ::_exit(9);
-    std::freopen("err", "w", stderr);
-    std::freopen("out", "w", stdout);
-    ::execl(LT2_PROGRAM, "lt2", "launch", "--nproc", "2", "--max-restarts", "1", "--", "train", "config=tiny.yaml",
-            "steps=400", "checkpoint.dump.every=5", "checkpoint.dump.keep=2", nullptr);
-    ::_exit(9);
-  }
+  const pid_t child = start({"launch", "--nproc", "2", "--max-restarts", "1", "--", "train", "config=tiny.yaml",
+                             "steps=400", "checkpoint.dump.every=5", "checkpoint.dump.keep=2"});
   const auto first = root_ / "run/checkpoints/0000000005";
   for (int i = 0; i < 600 && !fs::exists(first); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(50));
   // The second child of the launcher is rank 1.

@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -43,6 +46,20 @@ class Program : public ::testing::Test {
                                      arguments, root_.string(), root_.string());
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(root_ / "out"), read_file(root_ / "err")};
+  }
+  // The program in the background, its output in root_/out and root_/err; the caller signals it and waits for it.
+  pid_t start(std::vector<std::string> arguments) {
+    std::vector<char*> argv{const_cast<char*>("lt2")};
+    for (auto& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    std::fflush(stdout);  // or the child would print it again
+    const pid_t child = ::fork();
+    if (child != 0) return child;
+    ::setenv("TERM", "dumb", 1);
+    if (::chdir(root_.c_str()) != 0 || !std::freopen("err", "w", stderr) || !std::freopen("out", "w", stdout))
+      ::_exit(9);
+    ::execv(LT2_PROGRAM, argv.data());
+    ::_exit(9);
   }
   // Exit status 1 and one line on stderr that begins with "error: " and holds all `words`.
   void expect_error(const std::string& arguments, const std::vector<std::string>& words) {
