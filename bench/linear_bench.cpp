@@ -5,7 +5,9 @@
 // Floor = max(flops / measured peak, weight bytes / measured read bandwidth); share = floor / time. The peak is that of
 // fp32 multiply-adds, for bf16 that of the processor's bf16 unit where it has one. Shapes are those of the 0.6B
 // (dim 1024, ffn 2816) and the 1.3B model (dim 2048, ffn 5632). "together": q, k and v by linear_all, against one by
-// one. Rows of weights that fit a cache can exceed 100 %: their floor still counts memory.
+// one. Rows of weights that fit a cache can exceed 100 %: their floor still counts memory. "frozen": x in bf16 through
+// pairs of maps as of a 1.3B model's feed-forward, together far beyond the caches; the formats take turns, the ratio is
+// that of bf16's time to theirs.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -102,6 +104,55 @@ void bench_together(int64_t dim, torch::Dtype dtype) {
              dtype == torch::kBFloat16 ? "bf16" : "fp32", together * 1e6, alone * 1e6);
 }
 
+void bench_frozen(const Limits& limits, int64_t M) {
+  torch::NoGradGuard no_grad;
+  constexpr int64_t kDim = 2048, kFfn = 5632;
+  const int pairs = M <= 64 ? 10 : 1;
+  struct Row {
+    const char* name;
+    lt2::WeightFormat format;
+    std::vector<lt2::Linear> maps = {};
+    std::vector<double> seconds = {};
+  };
+  std::vector<Row> rows{
+      {"bf16", lt2::WeightFormat::kBf16}, {"int8", lt2::WeightFormat::kInt8}, {"int4", lt2::WeightFormat::kInt4}};
+  const Tensor up = torch::randn({kFfn, kDim}) * 0.02, down = torch::randn({kDim, kFfn}) * 0.02;
+  for (Row& row : rows) {
+    const lt2::WithoutWeights without;
+    for (int i = 0; i < pairs; ++i) {
+      for (const Tensor& weight : {up, down}) {
+        row.maps.emplace_back(weight.size(1), weight.size(0));
+        row.maps.back()->freeze(weight, row.format);
+      }
+    }
+  }
+  const Tensor x = torch::randn({M, kDim}).to(torch::kBFloat16);
+  constexpr int kRounds = 11;
+  for (int round = 0; round <= kRounds; ++round) {
+    for (Row& row : rows) {
+      const auto begin = std::chrono::steady_clock::now();
+      Tensor y = x;
+      for (auto& map : row.maps) y = map(y);
+      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      if (round > 0) row.seconds.push_back(seconds);
+    }
+  }
+  for (Row& row : rows) std::nth_element(row.seconds.begin(), row.seconds.begin() + kRounds / 2, row.seconds.end());
+  for (const Row& row : rows) {
+    double bytes = 0, flops = 0;
+    for (const auto& map : row.maps) {
+      bytes += static_cast<double>(map->frozen_bytes());
+      flops += 2.0 * static_cast<double>(M * map->weight.numel());
+    }
+    // Only bf16 runs on a bf16 unit.
+    const bool bf16 = row.format == lt2::WeightFormat::kBf16;
+    const double floor = std::max(flops / (bf16 ? limits.bf16_gflops : limits.gflops), bytes / limits.gbps) * 1e-9;
+    const double seconds = row.seconds[kRounds / 2];
+    fmt::print("{:<10} {:>5} {:<5} {:>10.1f} {:>10.1f} {:>6.0f} % {:>7.2f}\n", "frozen", M, row.name, seconds * 1e6,
+               floor * 1e6, 100 * floor / seconds, rows[0].seconds[kRounds / 2] / seconds);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -114,6 +165,8 @@ int main(int argc, char** argv) {
   for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
     for (const int64_t dim : {192, 512, 1024}) bench_together(dim, dtype);
   }
+  fmt::print("\n{:<10} {:>5} {:<5} {:>10} {:>10} {:>8} {:>7}\n", "", "M", "type", "us", "floor us", "share", "ratio");
+  for (const int64_t M : {1, 8, 2048}) bench_frozen(limits, M);
   fmt::print("\n{:<10} {:>5} {:>5} {:>5} {:<5} {:>10} {:>10} {:>8} {:>10} {:>7}\n", "", "M", "N", "K", "type", "us",
              "floor us", "share", "torch us", "ratio");
   for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {

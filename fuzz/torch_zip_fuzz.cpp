@@ -2,7 +2,8 @@
 // archive with storages of zeros, so that damaged pickles are not all stopped by their checksum.
 //
 //   clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -Isrc fuzz/torch_zip_fuzz.cpp
-//       src/checkpoint/pickle.cpp src/checkpoint/torch_zip.cpp src/base/files.cpp src/base/units.cpp -lfmt -lz
+//       src/checkpoint/pickle.cpp src/checkpoint/pickle_reader.cpp src/checkpoint/torch_zip.cpp src/base/files.cpp
+//       src/base/units.cpp -lfmt -lz
 #include <cstdint>
 #include <cstring>
 #include <set>

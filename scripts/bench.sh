@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every benchmark of the project, one table after the other. Usage: scripts/bench.sh BUILD_DIR
+# Every benchmark of the project, one table after the other. Usage: scripts/bench.sh BUILD_DIR [GRID_FOLDER]
+# With GRID_FOLDER also the grid (10 minutes) and the frontiers, as bench.jsonl and bench.html there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:?usage: scripts/bench.sh BUILD_DIR}
@@ -15,3 +16,10 @@ for dtype in fp32 bf16; do
   echo "== lt2 bench: the same shape, full attention, $dtype"
   "$build/lt2" bench config=configs/tiny/full.yaml $shape dtype=$dtype label=full mode=decode
 done
+if [ $# -ge 2 ]; then
+  mkdir -p "$2"
+  echo "== lt2 bench: the grid, and the largest contexts"
+  "$build/lt2" bench output="$2/bench.jsonl"
+  "$build/lt2" bench frontier=24G,80G output="$2/bench.jsonl"
+  "$build/lt2" report "$2" output="$2/bench.html"
+fi

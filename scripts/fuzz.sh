@@ -21,7 +21,7 @@ sources() {
     jsonl) echo "src/data/json_line.cpp src/tokenizer/utf8.cpp -lfmt" ;;
     # clang 14 cannot read torch 1.13's headers as C++20.
     safetensors) echo "-std=c++17 -isystem $torch src/checkpoint/safetensors.cpp $base -lfmt -ltorch -ltorch_cpu -lc10" ;;
-    torch_zip) echo "src/checkpoint/pickle.cpp src/checkpoint/torch_zip.cpp $base -lfmt -lz" ;;
+    torch_zip) echo "src/checkpoint/pickle.cpp src/checkpoint/pickle_reader.cpp src/checkpoint/torch_zip.cpp $base -lfmt -lz" ;;
     tiktoken | tokenizer_json | sentencepiece) echo "$text -lfmt -lutf8proc -lonig" ;;
     *) echo "fuzz: unknown target $1; known: ${all[*]}" >&2; return 1 ;;
   esac

@@ -33,7 +33,7 @@ torch::Tensor with_empty_columns(const torch::Tensor& chosen, int64_t columns) {
 
 void check_branches(const SafetensorsFile& file, NativeSparseAttention& mixer, const torch::Tensor& x, Judge& judge) {
   torch::NoGradGuard no_grad;
-  const auto parts = mixer.branches(x, nullptr);
+  const auto parts = mixer.branches(x);
   const auto blocks = file.tensor("aux.block_indices");
   judge.identical("block_indices", with_empty_columns(parts.blocks, blocks.size(-1)), blocks);
   judge.relative("o_cmp", parts.compressed, file.tensor("aux.o_cmp"), kOutputLimit);
@@ -75,7 +75,7 @@ torch::Tensor same_choice(const SafetensorsFile& file, Mixer& mixer, const torch
   torch::NoGradGuard no_grad;
   torch::Tensor chosen, expected;
   if (auto* nsa = dynamic_cast<NativeSparseAttention*>(&mixer)) {
-    chosen = nsa->branches(x, nullptr).blocks;
+    chosen = nsa->branches(x).blocks;
     expected = file.tensor("aux.block_indices");
   } else if (auto* dsa = dynamic_cast<DeepseekSparseAttention*>(&mixer)) {
     chosen = index_topk(dsa->index_input(x, 0));

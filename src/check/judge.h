@@ -44,6 +44,8 @@ OptimConfig optim_config(const nlohmann::json& json);
 void check_linear(const SafetensorsFile& file, Judge& judge);
 void check_attention(const SafetensorsFile& file, Judge& judge);
 void check_model(const SafetensorsFile& file, Judge& judge);
+/// The kind `ouro` of check_model's format.
+void check_ouro(const SafetensorsFile& file, Judge& judge);
 void check_training(const SafetensorsFile& file, Judge& judge);
 void check_patterns(const nlohmann::json& table, Judge& judge);
 void check_schedules(const nlohmann::json& table, Judge& judge);

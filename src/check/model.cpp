@@ -44,6 +44,7 @@ void require_known_mixers(const ModelConfig& config) {
 
 void check_model(const SafetensorsFile& file, Judge& judge) {
   const auto kind = file.metadata().count("kind") ? file.metadata().at("kind") : "";
+  if (kind == "ouro") return check_ouro(file, judge);
   if (kind != "lt2") throw Unsupported{"models of kind \"" + kind + "\" are not in this version"};
   const auto model = build(file, judge, "param.");
   const auto device = judge.options.device;

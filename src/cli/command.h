@@ -37,6 +37,7 @@ Command report_command();
 Command data_command();
 Command tokenize_command();
 Command convert_command();
+Command quantize_command();
 Command launch_command();
 
 }  // namespace lt2

@@ -1,33 +1,31 @@
 // lt2 generate ckpt=DIR prompt=...: streams text.
-#include "infer/generate.h"
-
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <iostream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/signals.h"
-#include "base/units.h"
-#include "cli/command.h"
-#include "cli/source.h"
-#include "config/generate_config.h"
+#include "cli/inference.h"
 #include "config/overrides.h"
-#include "tokenizer/tokenizer.h"
+#include "infer/text_stream.h"
 
 namespace lt2 {
 namespace {
 
 std::string help() {
-  return "usage: lt2 generate ckpt=DIR prompt=TEXT [key=value ...]\n\n"
+  return "usage: lt2 generate ckpt=DIR prompt=TEXT [key=value ...] [--memory 8G]\n\n"
          "Continues a prompt: prefill, then token by token with the mixers' states. Text goes to standard output, "
          "speed and state size to standard\n"
-         "error. Without prompt= and prompt_file= the prompt is read from standard input. ckpt= is a checkpoint or a "
-         "run's dump directory (its newest).\n\n"
-         "example: lt2 generate ckpt=runs/demo prompt='ROMEO:' max_gen_len=200 temperature=0.8 top_k=40 seed=1\n\n" +
+         "error. Without prompt= and prompt_file= the prompt is read from standard input. ckpt= is a checkpoint, a "
+         "run's dump directory (its newest)\n"
+         "or a model folder with config.json (Ouro). What does not fit the memory is refused before it runs.\n\n"
+         "example: lt2 generate ckpt=runs/demo prompt='ROMEO:' max_gen_len=200 temperature=0.8 top_k=40 seed=1\n"
+         "         lt2 generate ckpt=Ouro-1.4B chat=true weights=int8 state=talk.safetensors\n\n" +
          describe_fields<GenerateConfig>();
 }
 
@@ -39,54 +37,107 @@ std::string read_prompt(const GenerateConfig& config) {
   return {std::istreambuf_iterator<char>(std::cin), {}};
 }
 
+const char* name_of(Finish finish) {
+  switch (finish) {
+    case Finish::kStop:
+      return "stop";
+    case Finish::kLength:
+      return "length";
+    case Finish::kHook:
+      return "stop";
+    case Finish::kCancelled:
+      return "cancelled";
+  }
+  return "";
+}
+
+std::string json_line(const Tokenizer& tokenizer, const GenerateResult& result, const std::string& text,
+                      const std::string& prompt, int64_t sample, bool cut) {
+  auto tokens = nlohmann::ordered_json::array();
+  const auto text_of = [&](int32_t id) { return tokenizer.text_of_bytes(tokenizer.token_bytes(id)); };
+  for (const auto& token : result.tokens) {
+    auto likeliest = nlohmann::ordered_json::array();
+    for (const auto& [id, value] : token.likeliest)
+      likeliest.push_back({{"id", id}, {"text", text_of(id)}, {"logprob", value}});
+    tokens.push_back({{"id", token.id},
+                      {"text", text_of(token.id)},
+                      {"logprob", token.log_probability},
+                      {"exit_loop", token.exit},
+                      {"likeliest", likeliest}});
+  }
+  const nlohmann::ordered_json line{{"sample", sample},
+                                    {"prompt", prompt},
+                                    {"text", text},
+                                    {"finish", cut ? "stop" : name_of(result.finish)},
+                                    {"tokens", tokens}};
+  return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 int run(const Arguments& arguments) {
   GenerateConfig config, defaults;
   apply_overrides(config, arguments.words, "lt2 generate");
   for (const auto& line : ignored_fields(collect_fields(config), collect_fields(defaults))) log_info("{}", line);
-  LT2_CHECK(!config.ckpt.empty(), "generate: ckpt=DIR is required: a checkpoint folder or a run's dump directory");
-  LT2_CHECK(!config.chat, "generate: chat=true is not in this version");
-  LT2_CHECK(config.device != "cuda", "generate: device=cuda is not in this version; leave device out for the CPU");
-  const auto source = open_model(config.ckpt, "", {}, config.dtype);
-  const auto& tokenizer_config = source.config.data.tokenizer;
-  const auto tokenizer = make_tokenizer(tokenizer_config.name, tokenizer_config.path, tokenizer_config.specials);
-
-  GenerateRequest request;
-  request.prompt = tokenizer->encode(read_prompt(config), source.config.data.add_bos, /*add_eos=*/false);
-  LT2_CHECK(!config.max_prompt_len || static_cast<int64_t>(request.prompt.size()) <= *config.max_prompt_len,
-            "generate: the prompt has {} tokens, max_prompt_len allows {}; no prompt is cut silently",
-            request.prompt.size(), *config.max_prompt_len);
-  request.max_gen_len = config.max_gen_len;
-  request.stop_tokens = {tokenizer->eos_id()};
-  request.sampling = {.temperature = config.temperature, .top_p = config.top_p, .top_k = config.top_k};
-  request.seed = static_cast<uint64_t>(config.seed);
+  if (config.chat) return chat(config, arguments.memory);
+  LT2_CHECK(!config.state || config.n == 1, "generate: state keeps one session; it cannot be combined with n={}",
+            config.n);
+  const bool session = config.state && std::filesystem::exists(*config.state);
+  auto inference =
+      open_inference(config, arguments.memory, std::min<int64_t>(config.n, 32), config.n > 1 || config.state ? 2 : 0);
+  auto& [source, tokenizer, engine, stops] = inference;
+  const auto prompt = read_prompt(config);
+  std::vector<int32_t> ids;
+  if (session) ids = engine->load(*config.state);
+  const auto known = ids.size();
+  const auto more = tokenizer->encode(prompt, source.config.data.add_bos && ids.empty(), /*add_eos=*/false);
+  ids.insert(ids.end(), more.begin(), more.end());
+  if (session) log_info("{}: continues after {} tokens", *config.state, known);
 
   catch_stop_signals();
-  StreamDecoder decoder(*tokenizer);
-  std::string text;
-  const auto result = generate(*source.model, request, [&](int32_t token) {
-    const auto piece = decoder.push(token);
-    text += piece;
+  const bool lines = config.logprobs.has_value(), live = config.n == 1 && !lines;
+  std::vector<TextStream> streams;
+  std::vector<std::string> texts(static_cast<size_t>(config.n));
+  std::vector<Engine::Id> requests;
+  for (int64_t i = 0; i < config.n; ++i) streams.emplace_back(*tokenizer, config.until);
+  const auto show = [&](size_t i, const std::string& piece) {
+    texts[i] += piece;
+    if (!live || piece.empty()) return;
     fmt::print("{}", piece);
     std::fflush(stdout);
-    for (const auto& stop : config.until) {
-      if (!stop.empty() && text.size() >= stop.size() &&
-          text.find(stop, text.size() - std::min(text.size(), stop.size() + piece.size())) != std::string::npos)
-        return false;
+  };
+  for (int64_t i = 0; i < config.n; ++i) {
+    auto request = inference.request(config, ids, i);
+    request.on_token = [&, at = static_cast<size_t>(i)](const GeneratedToken& token) {
+      show(at, streams[at].push(token.id));
+      return !streams[at].stopped() && stop_signal() == 0;
+    };
+    requests.push_back(engine->submit(std::move(request)));
+  }
+  engine->run();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const auto result = engine->take(requests[i]);
+    show(i, streams[i].finish());
+    if (lines) {
+      fmt::print("{}\n",
+                 json_line(*tokenizer, result, texts[i], prompt, static_cast<int64_t>(i), streams[i].stopped()));
+    } else if (live) {
+      fmt::print("\n");
+    } else {
+      fmt::print("--- sample {} ---\n{}\n", i, texts[i]);
     }
-    return stop_signal() == 0;
-  });
-  fmt::print("{}\n", decoder.finish());
-  std::fflush(stdout);  // the text before the speed, also where both go into one pipe
-  const auto prompt = static_cast<double>(request.prompt.size()),
-             decoded = static_cast<double>(result.tokens.size()) - 1;
-  log_info("prefill {} tokens, {:.1f} tokens/s; decode {} tokens, {:.1f} tokens/s; state {}", request.prompt.size(),
-           prompt / result.prefill_s, result.tokens.size(), decoded > 0 ? decoded / result.decode_s : 0.0,
-           human_bytes(static_cast<double>(result.state_bytes)));
+    std::fflush(stdout);  // the text before the speed, also where both go into one pipe
+    log_speed(*engine, result, ids.size());
+    if (!config.state) continue;
+    for (const auto& token : result.tokens) ids.push_back(token.id);
+    const auto saved = engine->save(*config.state, ids);
+    log_info("{}: session of {} tokens saved", *config.state, saved);
+  }
   return 0;
 }
 
 }  // namespace
 
-Command generate_command() { return {"generate", "continue a prompt with a trained model", help, run, {}}; }
+Command generate_command() {
+  return {"generate", "continue a prompt with a trained model, or talk with it", help, run, {"--memory"}};
+}
 
 }  // namespace lt2

@@ -86,6 +86,15 @@ int inspect_model(const ModelSource& source) {
   fmt::print("layout           {} loops x {} layers = effective depth {}; layer_pattern {}, attention_pattern \"{}\"\n",
              config.loop_count, config.n_layers, effective_depth(model), config.layer_pattern,
              config.attention_pattern);
+  if (config.model_type == "ouro") {
+    const auto exit = config.early_exit_step ? fmt::format("of loop {}, counted from 0", *config.early_exit_step)
+                      : config.early_exit_threshold
+                          ? fmt::format("of the first loop with exit probability {}", *config.early_exit_threshold)
+                          : "of the last loop";
+    fmt::print(
+        "family           ouro: norms behind mixer and FFN, the last norm in every loop, an exit gate; logits {}\n",
+        exit);
+  }
   std::string types;
   for (const auto& layer : model.layers) types += (types.empty() ? "" : " ") + layer->type;
   fmt::print("layers           {}\n", types);

@@ -18,8 +18,8 @@ namespace lt2 {
 namespace {
 
 std::vector<Command> commands() {
-  return {train_command(),  generate_command(), inspect_command(),  check_command(),   bench_command(),
-          report_command(), data_command(),     tokenize_command(), convert_command(), launch_command()};
+  return {train_command(), generate_command(), inspect_command(), check_command(),    bench_command(), report_command(),
+          data_command(),  tokenize_command(), convert_command(), quantize_command(), launch_command()};
 }
 
 std::string overview() {

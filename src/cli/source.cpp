@@ -5,13 +5,34 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "model/frozen_model.h"
 #include "model/model_io.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lt2 {
+namespace {
+
+ModelSource source_of(const ModelFolder& folder, std::shared_ptr<LoopedTransformer> model) {
+  ModelSource out{.model = std::move(model),
+                  .config = folder.run.value_or(TrainConfig()),
+                  .where = folder.where.string(),
+                  .trained = true,
+                  .stop_ids = folder.stop_ids,
+                  .generation = folder.generation};
+  out.config.model = folder.config;
+  // Without a tokenizer there is still a place where one is looked for: who needs it names the missing file.
+  out.config.data.tokenizer = folder.tokenizer.value_or(
+      TokenizerConfig{.name = "hf", .path = (folder.where / "tokenizer.json").string(), .specials = "lingua"});
+  out.config.data.add_bos = folder.add_bos;
+  out.config.distributed.model_dtype = folder.dtype == torch::kBFloat16 ? "bf16" : "fp32";
+  return out;
+}
+
+}  // namespace
 
 ModelSource open_model(const std::string& ckpt, const std::string& config_file,
-                       const std::vector<std::string>& overrides, const std::optional<std::string>& dtype) {
+                       const std::vector<std::string>& overrides, const std::optional<std::string>& dtype,
+                       const ModelFolderOptions& loops) {
   LT2_CHECK(!ckpt.empty() || !config_file.empty() || overrides.empty(),
             "unexpected argument {}; give ckpt=DIR (trained weights) or config=FILE (initial weights)",
             overrides.empty() ? "" : overrides[0]);
@@ -21,14 +42,17 @@ ModelSource open_model(const std::string& ckpt, const std::string& config_file,
   if (!ckpt.empty()) {
     LT2_CHECK(overrides.empty(), "unknown key {}; a checkpoint's configuration cannot be overridden",
               overrides.empty() ? "" : overrides[0]);
-    auto loaded = load_model(ckpt, type);
-    return {.model = loaded.model, .config = loaded.config, .where = loaded.folder.string(), .trained = true};
+    const auto folder = open_model_folder(ckpt, loops);
+    return source_of(folder,
+                     folder.frozen ? load_frozen(folder, {}, type.value_or(folder.dtype)) : load_masters(folder, type));
   }
   Notes notes;
   ModelSource out{.model = nullptr,
                   .config = load_train_config(config_file, overrides, &notes),
                   .where = config_file,
-                  .trained = false};
+                  .trained = false,
+                  .stop_ids = {},
+                  .generation = {}};
   for (const auto& line : notes.warnings) log_warning("{}", line);
   if (out.config.model.vocab_size < 0) {
     out.config.model.vocab_size = make_tokenizer(out.config.data.tokenizer.name, out.config.data.tokenizer.path,
@@ -41,6 +65,12 @@ ModelSource open_model(const std::string& ckpt, const std::string& config_file,
   out.model->compute_type =
       type ? *type : parse_dtype(out.config.distributed.model_dtype, config_file + ": distributed.model_dtype");
   return out;
+}
+
+ModelSource open_frozen_model(const std::string& ckpt, torch::ScalarType dtype, std::optional<WeightFormat> weights,
+                              const ModelFolderOptions& loops) {
+  const auto folder = open_model_folder(ckpt, loops);
+  return source_of(folder, load_frozen(folder, weights, dtype));
 }
 
 std::string take_word(std::vector<std::string>& words, const std::string& key) {

@@ -8,6 +8,7 @@
 
 #include "config/train_config.h"
 #include "model/looped_transformer.h"
+#include "model/model_folder.h"
 
 namespace lt2 {
 
@@ -16,12 +17,21 @@ struct ModelSource {
   TrainConfig config;
   std::string where;  // checkpoint folder or configuration file
   bool trained = false;
+  std::vector<int32_t> stop_ids;  // the folder's eos_token_id; empty: the tokenizer's EOS
+  GenerationDefaults generation;  // the folder's
 };
 
-/// Loads a checkpoint, or builds the configuration's model with its initial weights (key.sub=value overrides apply to
-/// that only). Exactly one of `ckpt` and `config_file` must be non-empty. `dtype` overrides the type of the products.
+/// Loads a checkpoint or a model folder (model/model_folder.h), or builds the configuration's model with its initial
+/// weights (key.sub=value overrides apply to that only). Exactly one of `ckpt` and `config_file` must be non-empty.
+/// `dtype` overrides the type of the products, `loops` what a folder says of its loops.
 ModelSource open_model(const std::string& ckpt, const std::string& config_file,
-                       const std::vector<std::string>& overrides, const std::optional<std::string>& dtype);
+                       const std::vector<std::string>& overrides, const std::optional<std::string>& dtype,
+                       const ModelFolderOptions& loops = {});
+
+/// A checkpoint or model folder for inference alone: weights frozen in `weights`, or as the folder holds them, or in
+/// `dtype`.
+ModelSource open_frozen_model(const std::string& ckpt, torch::ScalarType dtype, std::optional<WeightFormat> weights,
+                              const ModelFolderOptions& loops);
 
 /// Takes KEY=VALUE out of `words`; empty if it is not there. Throws lt2::Error if it is there twice.
 std::string take_word(std::vector<std::string>& words, const std::string& key);

@@ -217,6 +217,7 @@ std::string to_json(const TrainConfig& config) {
 }
 
 int64_t ffn_hidden_dim(const ModelConfig& config) {
+  if (config.intermediate_size) return *config.intermediate_size;
   auto hidden = 8 * config.dim / 3;
   if (config.ffn_dim_multiplier)
     hidden = static_cast<int64_t>(*config.ffn_dim_multiplier * static_cast<double>(hidden));

@@ -22,6 +22,9 @@ struct ModelConfig {
   int64_t max_seqlen = 1024, seed = 42, vocab_size = -1;
   bool weight_tying = false;
   std::string attn_impl = "flash_attn3";
+  std::string model_type = "lt2";
+  std::optional<int64_t> intermediate_size, early_exit_step;
+  std::optional<double> early_exit_threshold;
 
   int64_t loop_count = 1;
   bool use_residual = true, use_block_residual = true;
@@ -76,6 +79,12 @@ struct ModelConfig {
     visit("weight_tying", weight_tying, any(), "the output projection is the embedding");
     visit("attn_impl", attn_impl, ignored(one_of({"flash_attn3", "flash_attn2", "fmha", "flex_attention", "sdpa"})),
           "official attention kernel");
+    visit("model_type", model_type, one_of({"lt2", "ouro"}),
+          "ours: ouro has norms behind mixer and FFN too, the last norm in every loop, an exit gate, rotated halves");
+    visit("intermediate_size", intermediate_size, at_least(1), "ours: FFN width; null: from dim and multiple_of");
+    visit("early_exit_step", early_exit_step, at_least(0), "ours: inference reads the logits of this loop, from 0");
+    visit("early_exit_threshold", early_exit_threshold, above_up_to(0, 1),
+          "ours: ouro inference reads the first loop by which this much exit probability has come together");
     visit("loop_count", loop_count, within(1, 10000), "loops T over the shared layers");
     visit("use_residual", use_residual, any(), "add residual_weight[t] * input after loop t");
     visit("use_block_residual", use_block_residual, any(), "add block_residual_weight[k] * input after block k");

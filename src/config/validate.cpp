@@ -117,6 +117,9 @@ void check_sizes(const ModelConfig& c, const Where& where) {
   at_most("n_layers", c.n_layers, kWidth);
   at_most("loop_count", c.loop_count, kWidth);
   at_most("vocab_size", c.vocab_size, kCount);
+  at_most("head_dim", c.head_dim.value_or(0), kWidth);
+  at_most("n_heads", c.n_heads.value_or(0), kWidth);
+  at_most("intermediate_size", c.intermediate_size.value_or(0), kWidth);
   at_most("gdn_head_dim", c.gdn_head_dim.value_or(0), kWidth);
   at_most("gdn_expand_v", c.gdn_expand_v.value_or(0), 1024.0);
   at_most("kda_expand_v", c.kda_expand_v, 1024.0);
@@ -138,6 +141,29 @@ void check_sizes(const ModelConfig& c, const Where& where) {
   at_most("dsa_score_dim", c.dsa_score_dim, kWidth);
   at_most("dsa_index_n_heads", c.dsa_index_n_heads, kWidth);
   at_most("dsa_index_head_dim", c.dsa_index_head_dim, kWidth);
+}
+
+// What the loops of the two families share, and what only one has.
+void check_family(const ModelConfig& c, const Where& where) {
+  LT2_CHECK(!c.intermediate_size || !c.ffn_dim_multiplier,
+            "{}model.intermediate_size gives the FFN width; model.ffn_dim_multiplier must then be null, found {}",
+            where.prefix({"model.ffn_dim_multiplier", "model.intermediate_size"}), *c.ffn_dim_multiplier);
+  LT2_CHECK(!c.early_exit_step || *c.early_exit_step < c.loop_count,
+            "{}model.early_exit_step counts loops from 0 and must be below model.loop_count = {}; found {}",
+            where.prefix({"model.early_exit_step", "model.loop_count"}), c.loop_count, *c.early_exit_step);
+  LT2_CHECK(!c.early_exit_step || !c.legacy_iteration_weights,
+            "{}model.early_exit_step needs every loop's own logits; model.legacy_iteration_weights mixes all loops",
+            where.prefix({"model.early_exit_step", "model.legacy_iteration_weights"}));
+  const bool ouro = c.model_type == "ouro";
+  LT2_CHECK(ouro || !c.early_exit_threshold,
+            "{}model.early_exit_threshold needs the exit gate of model.model_type ouro; found model_type = {}",
+            where.prefix({"model.early_exit_threshold", "model.model_type"}), c.model_type);
+  for (const auto& [key, on] : {std::pair("model.use_residual", c.use_residual),
+                                {"model.use_block_residual", c.use_block_residual},
+                                {"model.legacy_iteration_weights", c.legacy_iteration_weights}}) {
+    LT2_CHECK(!ouro || !on, "{}{} must be false for model.model_type ouro, whose loops are norm(layers(h)); found true",
+              where.prefix({key, "model.model_type"}), key);
+  }
 }
 
 // ---- Data ----
@@ -302,6 +328,7 @@ void validate_model(ModelConfig& config, const Where& where) {
   LT2_CHECK(config.vocab_size != 0, "{}model.vocab_size must be above 0, or -1 for the tokenizer's; found 0",
             where.prefix({"model.vocab_size"}));
   check_sizes(config, where);
+  check_family(config, where);
   resolve_heads(config, where);
   LT2_CHECK(ffn_hidden_dim(config) > 0, "{}model.ffn_dim_multiplier = {} leaves no FFN channel",
             where.prefix({"model.ffn_dim_multiplier"}), config.ffn_dim_multiplier.value_or(1.0));

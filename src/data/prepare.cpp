@@ -1,7 +1,6 @@
 #include "data/prepare.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,6 +22,7 @@
 #include "data/external_shuffle.h"
 #include "data/json_line.h"
 #include "data/line_source.h"
+#include "data/prepare_job.h"
 #include "tokenizer/utf8.h"
 
 namespace lt2 {
@@ -35,177 +35,6 @@ constexpr uint64_t kLeastMemory = 64 << 10;
 constexpr const char* kManifest = "prepare.json";
 
 std::string human(uint64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
-
-// ---- inputs ----
-
-struct Input {
-  std::string path;
-  uint64_t bytes = 0;
-  int64_t modified_ns = 0;
-};
-
-Input input_at(const fs::path& path) {
-  struct stat info {};
-  LT2_CHECK(::stat(path.c_str(), &info) == 0, "{}: {}", path.string(), std::system_category().message(errno));
-  return {path.string(), static_cast<uint64_t>(info.st_size),
-          int64_t{info.st_mtim.tv_sec} * 1000000000 + info.st_mtim.tv_nsec};
-}
-
-bool lies_in(const fs::path& path, const fs::path& folder) {
-  return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first == folder.end();
-}
-
-// Document files below `folder`; what this program makes there is none of them.
-void add_folder(const fs::path& folder, const std::vector<fs::path>& own, std::vector<Input>& inputs) {
-  std::error_code code;
-  const size_t before = inputs.size();
-  fs::recursive_directory_iterator it(folder, code);
-  for (const fs::recursive_directory_iterator end; !code && it != end; it.increment(code)) {
-    const fs::path& path = it->path();
-    const bool skip = std::any_of(own.begin(), own.end(), [&](const fs::path& mine) { return lies_in(path, mine); });
-    if (skip) {
-      it.disable_recursion_pending();
-    } else if (is_document_file(path) && it->is_regular_file()) {
-      inputs.push_back(input_at(path));
-    }
-  }
-  LT2_CHECK(!code, "{}: cannot list this folder: {}", folder.string(), code.message());
-  LT2_CHECK(inputs.size() > before, "in={}: no .txt, .jsonl, .jsonl.gz, .jsonl.zst or .parquet file in this folder",
-            folder.string());
-}
-
-std::vector<Input> find_inputs(const std::string& list, const std::vector<fs::path>& own) {
-  std::vector<Input> inputs;
-  for (size_t begin = 0; begin <= list.size();) {
-    const size_t end = std::min(list.find(',', begin), list.size());
-    const std::string name = list.substr(begin, end - begin);
-    begin = end + 1;
-    LT2_CHECK(!name.empty(), "in={}: an empty path; give paths with one comma between them", list);
-    const fs::path path = fs::absolute(name).lexically_normal();
-    LT2_CHECK(fs::exists(path), "in={}: no such file or folder: {}", list, path.string());
-    if (fs::is_directory(path)) {
-      add_folder(path, own, inputs);
-      continue;
-    }
-    LT2_CHECK(is_document_file(path), "in={}: expected a .txt, .jsonl, .jsonl.gz, .jsonl.zst or .parquet file",
-              path.string());
-    inputs.push_back(input_at(path));
-  }
-  std::sort(inputs.begin(), inputs.end(), [](const Input& a, const Input& b) { return a.path < b.path; });
-  for (size_t i = 1; i < inputs.size(); ++i)
-    LT2_CHECK(inputs[i].path != inputs[i - 1].path, "in={}: {} is named twice", list, inputs[i].path);
-  return inputs;
-}
-
-// ---- what the result depends on ----
-
-Json job_of(const PrepareConfig& config, const std::vector<Input>& inputs) {
-  Json files = Json::array();
-  for (const Input& input : inputs)
-    // Names are bytes; JSON wants text.
-    files.push_back(
-        {{"path", escape_invalid_utf8(input.path)}, {"bytes", input.bytes}, {"modified_ns", input.modified_ns}});
-  return {{"format", 1},
-          {"name", config.name},
-          {"nchunks", config.nchunks},
-          {"validation_lines", config.validation_lines},
-          {"seed", config.seed},
-          {"on_bad_line", config.on_bad_line},
-          {"inputs", std::move(files)}};
-}
-
-struct Difference {
-  std::string key, text;
-};
-
-Difference input_difference(const Json& before, const Json& now) {
-  for (size_t i = 0; i < std::max(before.size(), now.size()); ++i) {
-    if (i < before.size() && i < now.size() && before[i] == now[i]) continue;
-    const auto path = [&](const Json& files) {
-      const bool known =
-          i < files.size() && files[i].is_object() && files[i].contains("path") && files[i]["path"].is_string();
-      return known ? files[i]["path"].get<std::string>() : std::string();
-    };
-    const std::string was = path(before), is = path(now);
-    if (was == is) return {"inputs", is + " has changed since"};
-    if (is.empty() || (!was.empty() && was < is)) return {"inputs", was + " was an input then"};
-    return {"inputs", is + " was no input then"};
-  }
-  return {"inputs", "the inputs differ"};
-}
-
-std::optional<Difference> difference(const Json& before, const Json& now) {
-  // The inputs are the last key: a setting that differs is the clearer thing to say.
-  for (const auto& [key, value] : now.items()) {
-    const Json was = before.value(key, Json());
-    if (was == value) continue;
-    if (key == "inputs") return input_difference(was, value);
-    return Difference{key, fmt::format("{} was {}, now it is {}", key, was.dump(), value.dump())};
-  }
-  return std::nullopt;
-}
-
-// ---- how far the work has come ----
-
-struct State {
-  bool reading = true;
-  uint64_t input = 0, lines = 0;  // lines of inputs[input] that are done
-  PrepareReport report;
-  std::vector<ShuffleBucket> buckets;  // in the order of their keys; while dealing: those that are left
-  uint64_t dealt = 0;
-  std::vector<uint64_t> sizes;  // of the files dealt to
-};
-
-Json to_json(const Json& job, const State& state) {
-  Json buckets = Json::array();
-  for (const auto& bucket : state.buckets) buckets.push_back({bucket.bits, bucket.prefix, bucket.bytes, bucket.lines});
-  const PrepareReport& report = state.report;
-  return {{"job", job},
-          {"reading", state.reading},
-          {"input", state.input},
-          {"lines", state.lines},
-          {"documents", report.documents},
-          {"text_bytes", report.text_bytes},
-          {"blank_lines", report.blank_lines},
-          {"bad_lines", report.bad_lines},
-          {"invalid_utf8", report.invalid_utf8},
-          {"buckets", std::move(buckets)},
-          {"dealt", state.dealt},
-          {"sizes", state.sizes}};
-}
-
-PrepareReport counts_of(const Json& json) {
-  PrepareReport report;
-  json.at("documents").get_to(report.documents);
-  json.at("text_bytes").get_to(report.text_bytes);
-  json.at("blank_lines").get_to(report.blank_lines);
-  json.at("bad_lines").get_to(report.bad_lines);
-  json.at("invalid_utf8").get_to(report.invalid_utf8);
-  return report;
-}
-
-State state_of(const Json& json) {
-  State state;
-  json.at("reading").get_to(state.reading);
-  json.at("input").get_to(state.input);
-  json.at("lines").get_to(state.lines);
-  state.report = counts_of(json);
-  for (const Json& bucket : json.at("buckets"))
-    state.buckets.push_back({bucket.at(0).get<int>(), bucket.at(1).get<uint64_t>(), bucket.at(2).get<uint64_t>(),
-                             bucket.at(3).get<uint64_t>()});
-  json.at("dealt").get_to(state.dealt);
-  json.at("sizes").get_to(state.sizes);
-  return state;
-}
-
-Json read_json(const fs::path& path, const fs::path& folder) {
-  try {
-    const Json json = Json::parse(read_file(path));
-    if (json.at("job").at("inputs").is_array()) return json;
-  } catch (const Json::exception&) {
-  }
-  fail("{}: damaged, or not made here. Remove {} and start again", path.string(), folder.string());
-}
 
 void sync_folder(const fs::path& path) {
   const int file = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -301,8 +130,8 @@ class Preparation {
 
   bool is_done() const {
     if (!fs::exists(out_ / kManifest)) return false;
-    const Json manifest = read_json(out_ / kManifest, out_);
-    const auto other = difference(manifest.at("job"), job_);
+    const Json manifest = read_prepare_json(out_ / kManifest, out_);
+    const auto other = job_difference(manifest.at("job"), job_);
     LT2_CHECK(!other, "out={}: this folder was made from other inputs or settings: {}. Remove it, or name another",
               out_.string(), other->text);
     const Json files = manifest.value("files", Json::object());
@@ -316,7 +145,7 @@ class Preparation {
   }
 
   PrepareReport done_report() const {
-    const Json manifest = read_json(out_ / kManifest, out_);
+    const Json manifest = read_prepare_json(out_ / kManifest, out_);
     PrepareReport report = counts_of(manifest);
     report.validation_documents = manifest.at("validation_documents").get<uint64_t>();
     report.was_done = true;
@@ -327,8 +156,8 @@ class Preparation {
 
   void start_or_continue() {
     if (fs::exists(state_path())) {
-      const Json saved = read_json(state_path(), work_);
-      const auto other = difference(saved.at("job"), job_);
+      const Json saved = read_prepare_json(state_path(), work_);
+      const auto other = job_difference(saved.at("job"), job_);
       if (!other) return continue_from(saved);
       // A mended line or file: what was made of the old one is of no use.
       LT2_CHECK(other->key == "inputs" || other->key == "on_bad_line",
@@ -344,8 +173,8 @@ class Preparation {
       }
     }
     uint64_t expected = 0;
-    for (const Input& input : inputs_) expected += expected_text_bytes(input.path, input.bytes);
-    state_ = State{};
+    for (const PrepareInput& input : inputs_) expected += expected_text_bytes(input.path, input.bytes);
+    state_ = PrepareState{};
     state_.buckets = plan_buckets(expected, limits_.memory);
     check_space(expected);
     // First, so that the new state never meets files of an old one.
@@ -357,7 +186,7 @@ class Preparation {
   }
 
   void continue_from(const Json& saved) {
-    state_ = state_of(saved);
+    state_ = prepare_state_of(saved);
     const bool whole = state_.input <= inputs_.size() && (!state_.reading || !state_.buckets.empty()) &&
                        (state_.sizes.empty() || state_.sizes.size() == 2 * chunks());
     LT2_CHECK(whole, "{}: damaged. Remove {} and start again", state_path().string(), work_.string());
@@ -372,7 +201,7 @@ class Preparation {
   // stay.
   void check_space(uint64_t expected) const {
     uint64_t least = 0;
-    for (const Input& input : inputs_) least += input.bytes;
+    for (const PrepareInput& input : inputs_) least += input.bytes;
     const uint64_t need = expected + std::min(expected, limits_.memory + limits_.checkpoint_bytes);
     std::error_code code;
     const auto space = fs::space(work_, code);
@@ -388,7 +217,7 @@ class Preparation {
 
   void save() const {
     // Bytes that are no UTF-8 were escaped by job_of.
-    write_file_atomically(state_path(), to_json(job_, state_).dump(1) + "\n");
+    write_file_atomically(state_path(), json_of(job_, state_).dump(1) + "\n");
   }
 
   // ---- documents to buckets ----
@@ -397,7 +226,7 @@ class Preparation {
     make_folders(buckets(), "out");
     BucketWriter writer(buckets(), state_.buckets, limits_.memory);
     uint64_t total = 0, behind = 0;
-    for (const Input& input : inputs_) total += input.bytes;
+    for (const PrepareInput& input : inputs_) total += input.bytes;
     for (uint64_t i = 0; i < state_.input; ++i) behind += inputs_[i].bytes;
     ByteBar bar("reading", total, behind);
     const Clock clock;
@@ -418,7 +247,7 @@ class Preparation {
     limits_.after_step("read");
   }
 
-  void read_input(const Input& input, BucketWriter& writer, uint64_t behind, ByteBar& bar) {
+  void read_input(const PrepareInput& input, BucketWriter& writer, uint64_t behind, ByteBar& bar) {
     const auto source = LineSource::open(input.path, limits_.memory);
     std::string_view line;
     for (uint64_t i = 0; i < state_.lines; ++i)
@@ -435,12 +264,12 @@ class Preparation {
       limits_.after_step("checkpoint");
     }
     bar.update(behind + input.bytes);
-    const Input now = input_at(input.path);
+    const PrepareInput now = input_at(input.path);
     LT2_CHECK(now.bytes == input.bytes && now.modified_ns == input.modified_ns,
               "{}: has changed while it was read. Repeat the command", input.path);
   }
 
-  void take(const Input& input, std::string_view line, bool checked, BucketWriter& writer) {
+  void take(const PrepareInput& input, std::string_view line, bool checked, BucketWriter& writer) {
     PrepareReport& report = state_.report;
     if (line.find_first_not_of(" \t") == std::string_view::npos) {
       ++report.blank_lines;
@@ -617,9 +446,9 @@ class Preparation {
   PrepareConfig config_;
   PrepareLimits limits_;
   fs::path out_, work_;
-  std::vector<Input> inputs_;
+  std::vector<PrepareInput> inputs_;
   Json job_;
-  State state_;
+  PrepareState state_;
   uint64_t saved_bytes_ = 0;  // of text that the saved state counts
 };
 

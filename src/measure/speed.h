@@ -27,24 +27,38 @@ double measure_product_gflops(torch::ScalarType dtype);
 /// One row of `lt2 bench`.
 struct SpeedRow {
   std::string mode;   // "decode" | "prefill" | "train"
+  std::string shape;  // size of a recipe ("1.3B"); empty: of the user's own model
   std::string model;  // a label
   int64_t context = 0, batch = 1;
   std::string dtype;
   double tokens_per_s = 0;  // of all sequences together
   double floor_tokens_per_s = 0;
   double share = 0;            // tokens_per_s / floor_tokens_per_s
-  int64_t state_bytes = 0;     // decode: of all sequences
-  int64_t peak_bytes = 0;      // train: most bytes of tensors during a step, weights and moments included
+  double first_token_s = 0;    // prefill: until the prompt's logits; decode: the first step on a state just made
+  int64_t state_bytes = 0;     // of all sequences
+  int64_t peak_bytes = 0;      // most bytes of tensors, weights included (training: moments as well)
+  int64_t planned_bytes = 0;   // the grid: weights as served, state and scratch, as the frontier counts them
   double predicted_share = 0;  // decode: against what the bytes predict from the first context's own figure
 };
 
-/// Decode steps after `contexts` tokens of synthetic state. Floor: weights and state traffic over the read bandwidth.
-std::vector<SpeedRow> decode_speed(LoopedTransformer& model, const std::string& label,
-                                   const std::vector<int64_t>& contexts, int64_t batch, const MachineLimits& limits,
-                                   double seconds_per_row);
-/// A whole prompt of `context` tokens from an empty state. Floor: operations over the rate of products in its type.
+/// Seconds that one pass of `tokens` new tokens a sequence takes at the machine's limits after `context` tokens: bytes
+/// of weights and states over the read bandwidth, or operations over the rate of products, whichever is more.
+double decode_floor_s(const LoopedTransformer& model, int64_t context, int64_t batch, const MachineLimits& limits);
+double prefill_floor_s(const LoopedTransformer& model, int64_t context, int64_t batch, const MachineLimits& limits);
+
+/// How long a measurement goes on.
+struct Effort {
+  double seconds = 2;       // of decode steps
+  int64_t least_steps = 5;  // however slow they are
+  int64_t repeats = 3;      // of a prefill, after one of the same length; 1: after a short one, once
+};
+
+/// Decode steps after `context` tokens of synthetic state.
+SpeedRow decode_speed(LoopedTransformer& model, const std::string& label, int64_t context, int64_t batch,
+                      const MachineLimits& limits, const Effort& effort);
+/// A whole prompt of `context` tokens from an empty state.
 SpeedRow prefill_speed(LoopedTransformer& model, const std::string& label, int64_t context, int64_t batch,
-                       const MachineLimits& limits, int64_t repeats);
+                       const MachineLimits& limits, const Effort& effort);
 /// Forward, backward and AdamW on one micro-batch, with model.recompute. Recomputation costs time, not a higher floor.
 SpeedRow train_speed(LoopedTransformer& model, const std::string& label, int64_t seq_len, int64_t batch,
                      const MachineLimits& limits, int64_t repeats);

@@ -93,18 +93,25 @@ IndexTopkInput DeepseekSparseAttention::index_input(const torch::Tensor& x, int6
 
 torch::Tensor DeepseekSparseAttention::forward(const torch::Tensor& x, const MixerCall& call) {
   const int64_t B = x.size(0), L = x.size(1);
-  auto* state = static_cast<DsaState*>(call.state);
-  const bool with_loss = indexer && call.losses && !state;
   const auto q = q_proj->forward(x).view({B, L, heads_, kv_dim_});
-  auto kv = kv_proj->forward(x);  // [B, L, E]
+  const auto own = [&](const std::vector<torch::Tensor>& rows, MixerState* state) {
+    return attend(rows[0], rows[1], rows[2], static_cast<DsaState*>(state), call.losses);
+  };
+  const auto o = each_sequence(call, {x, q, kv_proj->forward(x)}, own).reshape({B, L, heads_ * value_dim_});
+  return call.residual.defined() ? o_proj->forward_add(o, call.residual) : o_proj->forward(o);
+}
+
+torch::Tensor DeepseekSparseAttention::attend(const torch::Tensor& x, const torch::Tensor& q, torch::Tensor kv,
+                                              DsaState* state, std::vector<torch::Tensor>* losses) {
+  const bool with_loss = indexer && losses && !state;
   auto index = [&] {
     torch::AutoGradMode only_for_the_loss(with_loss && torch::GradMode::is_enabled());
     return index_input(x, state ? state->position : 0);
   }();
   if (state) {
+    state->position += kv.size(1);
     kv = state->kv.append(kv);
     index.k = state->index.append(index.k);
-    state->position += L;
   }
   const auto indices = index_topk(index);
   const auto k = kv.unsqueeze(2);  // [B, S, 1, E]
@@ -124,10 +131,9 @@ torch::Tensor DeepseekSparseAttention::forward(const torch::Tensor& x, const Mix
       loss.indices = indices;
       loss.probabilities = selected_attention_mean_probabilities(attention).squeeze(2);
     }
-    call.losses->push_back(index_loss(loss));
+    losses->push_back(index_loss(loss));
   }
-  const auto o = selected_attention(attention).reshape({B, L, heads_ * value_dim_});
-  return call.residual.defined() ? o_proj->forward_add(o, call.residual) : o_proj->forward(o);
+  return selected_attention(attention);
 }
 
 std::unique_ptr<MixerState> DeepseekSparseAttention::make_state(const StateOptions& options) const {

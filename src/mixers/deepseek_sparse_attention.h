@@ -55,6 +55,9 @@ class DeepseekSparseAttention : public Mixer {
 
   /// What the choice of keys reads, for tokens x [B, L, D] from `position` on.
   IndexTopkInput index_input(const torch::Tensor& x, int64_t position);
+  /// One sequence's tokens x [B, L, D] with their queries [B, L, H, E] and rows kv [B, L, E] -> o [B, L, H, dsa_dim].
+  torch::Tensor attend(const torch::Tensor& x, const torch::Tensor& q, torch::Tensor kv, DsaState* state,
+                       std::vector<torch::Tensor>* losses);
 
   Linear q_proj{nullptr};             // [H E, D]
   Linear kv_proj{nullptr};            // [E, D]

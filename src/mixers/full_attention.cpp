@@ -4,13 +4,17 @@
 #include <cmath>
 
 #include "ops/causal_attention/op.h"
-#include "ops/rope/op.h"
 #include "ops/swiglu/op.h"
 
 namespace lt2 {
 
 FullAttention::FullAttention(const ModelConfig& c)
-    : dim_(c.dim), heads_(*c.n_heads), kv_heads_(*c.n_kv_heads), head_dim_(*c.head_dim), rope_theta_(c.rope_theta) {
+    : dim_(c.dim),
+      heads_(*c.n_heads),
+      kv_heads_(*c.n_kv_heads),
+      head_dim_(*c.head_dim),
+      rope_theta_(c.rope_theta),
+      rope_layout_(c.model_type == "ouro" ? RopeLayout::kHalves : RopeLayout::kPairs) {
   wq = register_module("wq", Linear(dim_, heads_ * head_dim_));
   wk = register_module("wk", Linear(dim_, kv_heads_ * head_dim_));
   wv = register_module("wv", Linear(dim_, kv_heads_ * head_dim_));
@@ -20,25 +24,27 @@ FullAttention::FullAttention(const ModelConfig& c)
 
 torch::Tensor FullAttention::forward(const torch::Tensor& x, const MixerCall& call) {
   const int64_t B = x.size(0), L = x.size(1);
-  auto* state = static_cast<KvState*>(call.state);
-  const int64_t position = state ? state->position : 0;
-  const auto rotate = [&](const torch::Tensor& t) { return rope(t, rope_theta_, position, RopeLayout::kPairs); };
-  const auto q = rotate(wq->forward(x).view({B, L, heads_, head_dim_}));
-  const auto k = rotate(wk->forward(x).view({B, L, kv_heads_, head_dim_}));
+  const auto q = wq->forward(x).view({B, L, heads_, head_dim_});
+  const auto k = wk->forward(x).view({B, L, kv_heads_, head_dim_});
   const auto v = wv->forward(x).view({B, L, kv_heads_, head_dim_});
-  CausalAttentionInput in{.q = q,
-                          .k = k,
-                          .v = v,
-                          .window = call.window,
-                          .scale = 1.0 / std::sqrt(static_cast<double>(head_dim_)),
-                          .first_position = position};
-  if (state) {
-    const auto keys = state->append(k, v);
-    in.k = keys.k;
-    in.v = keys.v;
-    in.first_position = keys.first_position;
-  }
-  auto o = causal_attention(in).reshape({B, L, heads_ * head_dim_});
+  const auto attend = [&](const std::vector<torch::Tensor>& qkv, MixerState* of) {
+    auto* state = static_cast<KvState*>(of);
+    const int64_t position = state ? state->position : 0;
+    CausalAttentionInput in{.q = rope(qkv[0], rope_theta_, position, rope_layout_),
+                            .k = rope(qkv[1], rope_theta_, position, rope_layout_),
+                            .v = qkv[2],
+                            .window = call.window,
+                            .scale = 1.0 / std::sqrt(static_cast<double>(head_dim_)),
+                            .first_position = position};
+    if (state) {
+      const auto keys = state->append(in.k, in.v);
+      in.k = keys.k;
+      in.v = keys.v;
+      in.first_position = keys.first_position;
+    }
+    return causal_attention(in);
+  };
+  auto o = each_sequence(call, {q, k, v}, attend).reshape({B, L, heads_ * head_dim_});
   if (w_gate) o = sigmoid_gate(o, w_gate->forward(x));
   return call.residual.defined() ? wo->forward_add(o, call.residual) : wo->forward(o);
 }

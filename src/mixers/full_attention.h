@@ -4,6 +4,7 @@
 #include "mixers/kv_state.h"
 #include "mixers/mixer.h"
 #include "ops/linear/op.h"
+#include "ops/rope/op.h"
 
 namespace lt2 {
 
@@ -28,6 +29,7 @@ class FullAttention : public Mixer {
  private:
   int64_t dim_, heads_, kv_heads_, head_dim_;
   double rope_theta_;
+  RopeLayout rope_layout_;
 };
 
 }  // namespace lt2

@@ -3,16 +3,18 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/error.h"
+
 namespace lt2 {
 namespace {
 
 constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 
 /// Rows of a full buffer. Beyond the window: dropping old rows moves the kept ones to the front, once per this many
-/// tokens instead of at every token.
+/// tokens instead of at every token. Room for what a mark keeps is among them.
 int64_t row_limit(std::optional<int64_t> window) {
   if (!window || *window > kUnlimited / 2) return kUnlimited;
-  return *window - 1 + std::max<int64_t>(64, *window / 8);
+  return *window - 1 + std::max(kMostRewound, *window / 8);
 }
 
 }  // namespace
@@ -51,11 +53,12 @@ void TokenRows::make_room(int64_t tokens) {
   const int64_t capacity = data_.defined() ? data_.size(2) : 0;
   if (rows_ + tokens <= capacity) return;
   const int64_t wanted = std::max({rows_ + tokens, options_.reserve_tokens, capacity * 2});
-  move_to(std::min(wanted, limit_), kept());
+  move_to(std::min(wanted, limit_), std::min(rows_, kept() + since_mark_.value_or(0)));
 }
 
 torch::Tensor TokenRows::append(const torch::Tensor& rows) {
   const int64_t L = rows.size(1), old = kept();
+  if (since_mark_) *since_mark_ += L;
   const auto added = rows.transpose(1, 2);
   if (old + L > limit_) {
     // A long piece: its tokens see old and new rows side by side in memory of this call only.
@@ -81,6 +84,27 @@ void TokenRows::restore(const NamedTensors& tensors, const std::string& name, in
   move_to(std::min(std::max(count, options_.reserve_tokens), limit_), 0);
   data_.narrow(2, 0, count).copy_(saved);
   rows_ = count;
+}
+
+TokenRows TokenRows::clone(int64_t reserve_tokens) const {
+  TokenRows copy = *this;
+  copy.options_.reserve_tokens = reserve_tokens;
+  copy.since_mark_.reset();
+  if (!data_.defined()) return copy;
+  const auto rows = view();
+  copy.data_ = torch::Tensor();
+  copy.rows_ = 0;
+  copy.move_to(std::min(std::max(rows.size(2), reserve_tokens), limit_), 0);
+  copy.data_.narrow(2, 0, rows.size(2)).copy_(rows);
+  copy.rows_ = rows.size(2);
+  return copy;
+}
+
+void TokenRows::rewind(int64_t keep) {
+  LT2_CHECK(since_mark_ && keep >= 0 && keep <= *since_mark_ && *since_mark_ <= kMostRewound,
+            "rewind to {} tokens after the mark, of {}", keep, since_mark_.value_or(-1));
+  rows_ -= *since_mark_ - keep;
+  since_mark_.reset();
 }
 
 void TokenRows::fill_synthetic(int64_t position) {
@@ -113,6 +137,29 @@ void KvState::fill_synthetic(int64_t tokens) {
   k_.fill_synthetic(tokens);
   v_.fill_synthetic(tokens);
   position = tokens;
+}
+
+std::unique_ptr<MixerState> KvState::clone(int64_t reserve_tokens) const {
+  return std::make_unique<KvState>(copy(reserve_tokens));
+}
+
+KvState KvState::copy(int64_t reserve_tokens) const {
+  KvState out = *this;
+  out.k_ = k_.clone(reserve_tokens);
+  out.v_ = v_.clone(reserve_tokens);
+  return out;
+}
+
+void KvState::mark() {
+  k_.mark();
+  v_.mark();
+  marked_ = position;
+}
+
+void KvState::rewind(int64_t keep) {
+  k_.rewind(keep);
+  v_.rewind(keep);
+  position = marked_ + keep;
 }
 
 int64_t KvState::bytes_after(int64_t tokens, std::optional<int64_t> window, int64_t width, torch::ScalarType dtype) {

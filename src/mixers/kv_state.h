@@ -22,6 +22,11 @@ class TokenRows {
   /// As restore, with 0.01 everywhere.
   void fill_synthetic(int64_t position);
   static int64_t kept_after(int64_t tokens, std::optional<int64_t> window);
+  /// A copy of the kept rows with room for `reserve_tokens`.
+  TokenRows clone(int64_t reserve_tokens) const;
+  /// See MixerState::mark: from here on no row is dropped that rewind() would need.
+  void mark() { since_mark_ = 0; }
+  void rewind(int64_t keep);
 
  private:
   void make_room(int64_t tokens);
@@ -31,9 +36,10 @@ class TokenRows {
 
   StateOptions options_;
   int64_t heads_, width_;
-  int64_t limit_;       // of the capacity
-  torch::Tensor data_;  // [B, heads, capacity, width]
-  int64_t rows_ = 0;    // in use; the last one is the newest token
+  int64_t limit_;                      // of the capacity
+  torch::Tensor data_;                 // [B, heads, capacity, width]
+  int64_t rows_ = 0;                   // in use; the last one is the newest token
+  std::optional<int64_t> since_mark_;  // rows appended
 };
 
 class KvState : public MixerState {
@@ -51,10 +57,15 @@ class KvState : public MixerState {
   NamedTensors tensors() const override;
   void restore(const NamedTensors& tensors, int64_t position) override;
   void fill_synthetic(int64_t tokens) override;
+  std::unique_ptr<MixerState> clone(int64_t reserve_tokens) const override;
+  KvState copy(int64_t reserve_tokens) const;
+  void mark() override;
+  void rewind(int64_t keep) override;
   static int64_t bytes_after(int64_t tokens, std::optional<int64_t> window, int64_t width, torch::ScalarType dtype);
 
  private:
   TokenRows k_, v_;
+  int64_t marked_ = 0;  // position
 };
 
 }  // namespace lt2

@@ -57,6 +57,22 @@ void LatentState::fill_synthetic(int64_t tokens) {
   position = tokens;
 }
 
+std::unique_ptr<MixerState> LatentState::clone(int64_t reserve_tokens) const {
+  auto copy = std::make_unique<LatentState>(*this);
+  copy->rows_ = rows_.clone(reserve_tokens);
+  return copy;
+}
+
+void LatentState::mark() {
+  rows_.mark();
+  marked_ = position;
+}
+
+void LatentState::rewind(int64_t keep) {
+  rows_.rewind(keep);
+  position = marked_ + keep;
+}
+
 LatentAttention::LatentAttention(const ModelConfig& c)
     : dim_(c.dim),
       heads_(*c.n_heads),
@@ -85,16 +101,18 @@ LatentAttention::Queries LatentAttention::Queries::part(int64_t begin, int64_t c
 
 torch::Tensor LatentAttention::forward(const torch::Tensor& x, const MixerCall& call) {
   const int64_t B = x.size(0), L = x.size(1);
-  auto* state = static_cast<LatentState*>(call.state);
-  const int64_t position = state ? state->position : 0;
-  const auto rotate = [&](const torch::Tensor& t) { return rope(t, rope_theta_, position, RopeLayout::kHalves); };
   const auto query = (q_low_rank ? q_low_rank->up->forward(q_low_rank->latent(x)) : q_proj->forward(x))
                          .view({B, L, heads_, plain_dim_ + rope_dim_});
-  const Queries q{query.narrow(3, 0, plain_dim_), rotate(query.narrow(3, plain_dim_, rope_dim_))};
-  const auto latent = kv_proj->latent(x);
-  const auto k_rotated = rotate(k_rope->forward(x).view({B, L, 1, rope_dim_}));
-  const auto rows = torch::cat({latent, k_rotated.squeeze(2)}, -1);
-  const auto o = (state ? attend_all(q, state->append(rows)) : attend_expanded(q, rows.unsqueeze(2), 0)).flatten(2);
+  const auto key = k_rope->forward(x).view({B, L, 1, rope_dim_});
+  const auto attend = [&](const std::vector<torch::Tensor>& own, MixerState* of) {
+    auto* state = static_cast<LatentState*>(of);
+    const int64_t position = state ? state->position : 0;
+    const auto rotate = [&](const torch::Tensor& t) { return rope(t, rope_theta_, position, RopeLayout::kHalves); };
+    const Queries q{own[0].narrow(3, 0, plain_dim_), rotate(own[0].narrow(3, plain_dim_, rope_dim_))};
+    const auto rows = torch::cat({own[1], rotate(own[2]).squeeze(2)}, -1);
+    return state ? attend_all(q, state->append(rows)) : attend_expanded(q, rows.unsqueeze(2), 0);
+  };
+  const auto o = each_sequence(call, {query, kv_proj->latent(x), key}, attend).flatten(2);
   return call.residual.defined() ? o_proj->forward_add(o, call.residual) : o_proj->forward(o);
 }
 

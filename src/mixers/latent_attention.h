@@ -41,9 +41,13 @@ class LatentState : public MixerState {
   NamedTensors tensors() const override;
   void restore(const NamedTensors& tensors, int64_t position) override;
   void fill_synthetic(int64_t tokens) override;
+  std::unique_ptr<MixerState> clone(int64_t reserve_tokens) const override;
+  void mark() override;
+  void rewind(int64_t keep) override;
 
  private:
   TokenRows rows_;
+  int64_t marked_ = 0;  // position
 };
 
 // D model dim, H heads; r rotated and n other channels of a query or key, v of a value, c of the latent; cq rank of the
@@ -63,6 +67,7 @@ class LatentAttention : public Mixer {
   double flops_per_token(int64_t context, std::optional<int64_t> window) const override;
   int64_t saved_elements_per_token() const override;
   void initialise(Initialiser& init) override;
+  std::vector<const LinearImpl*> read_maps() const override { return {kv_proj->up.get()}; }
 
   Linear q_proj{nullptr};             // [H (n + r), D]  without mla_q_lora_rank, or
   NormedLowRank q_low_rank{nullptr};  // q_proj.0 [cq, D], q_proj.1 [cq], q_proj.2 [H (n + r), cq]

@@ -24,47 +24,53 @@ torch::Tensor LinearMixer::heads(const torch::Tensor& x) const {
 torch::Tensor LinearMixer::convolve(const torch::Tensor& x, const ShortConv1d& conv, size_t i, bool silu,
                                     const MixerCall& call) const {
   const bool fused = silu && shape_.conv_width == kKernelWidth;
-  ShortConvInput in{.x = x, .weight = conv->weight, .bias = conv->bias, .tail = {}, .silu = fused};
-  auto* state = static_cast<LinearState*>(call.state);
-  if (state) in.tail = state->tails[i];
-  const auto y = short_conv(in);
-  if (state) state->tails[i] = short_conv_next_tail(in);
+  const auto y = each_sequence(call, {x}, [&](const std::vector<torch::Tensor>& rows, MixerState* of) {
+    ShortConvInput in{.x = rows[0], .weight = conv->weight, .bias = conv->bias, .tail = {}, .silu = fused};
+    auto* state = static_cast<LinearState*>(of);
+    if (state) in.tail = state->tails[i];
+    const auto own = short_conv(in);
+    if (state) state->advance_tail(i, rows[0], short_conv_next_tail(in));
+    return own;
+  });
   return silu && !fused ? swish(y) : y;
 }
 
 double LinearMixer::key_scale() const { return 1.0 / std::sqrt(static_cast<double>(shape_.key_dim)); }
 
-torch::Tensor LinearMixer::recur(LinearRecurrenceInput in, const MixerCall& call) const {
-  auto* state = static_cast<LinearState*>(call.state);
+torch::Tensor LinearMixer::recur(const LinearRecurrenceInput& all, const MixerCall& call) const {
   LoopCarry* carry = state_gate.defined() ? call.carry : nullptr;
-  const bool in_place = state && !torch::GradMode::is_enabled();
-  torch::Tensor before;  // the state before these tokens, for the next loop
-  if (state) {
-    in.state = state->S;
-    in.position = state->position;
-    in.inplace_state = in_place;
-    if (carry) before = in_place ? state->set_aside() : state->S;
-  }
-  const auto out = linear_recurrence(in);
-  auto o = out.o;
-  if (carry) {
-    if (carry->k.defined()) {
-      auto previous = in;
-      previous.k = carry->k;
-      previous.v = carry->v;
-      previous.g = carry->g;
-      previous.beta = carry->beta;
-      previous.state = carry->state;
-      previous.inplace_state = in_place && carry->state.defined();  // nobody reads it after this loop
-      const auto read = linear_recurrence(previous).o;
-      o = (o + state_gate.view({-1, 1}) * read).to(o.scalar_type());
+  LoopCarry next{.k = all.k, .v = all.v, .g = all.g, .beta = all.beta, .states = {}};
+  int64_t begin = 0;
+  const auto o = each_sequence(call, {all.q}, [&](const std::vector<torch::Tensor>& q, MixerState* of) {
+    auto* state = static_cast<LinearState*>(of);
+    const int64_t count = q[0].size(1);
+    const bool in_place = state && !torch::GradMode::is_enabled();
+    auto in = part_of(all, begin, count);
+    torch::Tensor before;  // the state before these tokens, for the next loop
+    if (state) {
+      in.state = state->S;
+      in.position = state->position;
+      in.inplace_state = in_place;
+      if (carry) before = in_place ? state->set_aside() : state->S;
     }
-    *carry = {.k = in.k, .v = in.v, .g = in.g, .beta = in.beta, .state = before};
-  }
-  if (state) {
-    state->S = out.state.detach();
-    state->position += in.q.size(1);
-  }
+    const auto out = linear_recurrence(in);
+    auto own = out.o;
+    if (carry && carry->k.defined()) {
+      auto previous =
+          part_of({.q = all.q, .k = carry->k, .v = carry->v, .g = carry->g, .beta = carry->beta}, begin, count);
+      previous.scale = in.scale;
+      previous.position = in.position;
+      if (next.states.size() < carry->states.size()) previous.state = carry->states[next.states.size()];
+      previous.inplace_state = in_place && previous.state.defined();  // nobody reads it after this loop
+      const auto read = linear_recurrence(previous).o;
+      own = (own + state_gate.view({-1, 1}) * read).to(own.scalar_type());
+    }
+    next.states.push_back(before);
+    if (state) state->advance(in, out.state.detach());
+    begin += count;
+    return own;
+  });
+  if (carry) *carry = std::move(next);
   return o;
 }
 

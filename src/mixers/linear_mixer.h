@@ -46,11 +46,9 @@ class LinearMixer : public Mixer {
   /// Convolution i of the shape over x [B, L, channels]; with a state it continues from tail i and replaces it.
   torch::Tensor convolve(const torch::Tensor& x, const ShortConv1d& conv, size_t i, bool silu,
                          const MixerCall& call) const;
-  /// Tokens before the first of this call.
-  static int64_t position(const MixerCall& call) { return call.state ? call.state->position : 0; }
   /// Fills in state and position, runs the recurrence and, with a carry, the carried read; moves the state past these
   /// tokens. Without gradients the state is written in place, and the memory of `call.carry` with it. -> o [B, L, H, V]
-  torch::Tensor recur(LinearRecurrenceInput in, const MixerCall& call) const;
+  torch::Tensor recur(const LinearRecurrenceInput& all, const MixerCall& call) const;
   /// y [B, L, n] through the output projection, with the call's residual.
   static torch::Tensor project(Linear& output, const torch::Tensor& y, const MixerCall& call);
   /// K^-1/2: the scale of every mixer but mamba2.

@@ -1,5 +1,9 @@
 #include "mixers/linear_state.h"
 
+#include <algorithm>
+
+#include "base/error.h"
+
 namespace lt2 {
 
 LinearState::LinearState(const StateOptions& options, int64_t heads, int64_t key_dim, int64_t value_dim,
@@ -29,6 +33,64 @@ void LinearState::fill_synthetic(int64_t tokens) {
   position = tokens;
   S.fill_(0.01);
   for (auto& tail : tails) tail.fill_(0.01);
+}
+
+std::unique_ptr<MixerState> LinearState::clone(int64_t) const {
+  auto copy = std::make_unique<LinearState>(*this);
+  copy->S = S.clone();
+  for (auto& tail : copy->tails) tail = tail.clone();
+  copy->aside_ = torch::Tensor();
+  copy->mark_.reset();
+  return copy;
+}
+
+void LinearState::mark() {
+  // The matrices are written in place, tails are replaced.
+  auto kept = mark_ ? mark_->S.copy_(S) : S.clone();
+  mark_ = Mark{.S = kept,
+               .tails = tails,
+               .position = position,
+               .inputs = {},
+               .convolved = std::vector<std::vector<torch::Tensor>>(tails.size())};
+}
+
+void LinearState::advance(const LinearRecurrenceInput& in, const torch::Tensor& after) {
+  if (mark_) {
+    mark_->inputs.push_back(in);
+    mark_->inputs.back().state = torch::Tensor();
+  }
+  S = after;
+  position += in.q.size(1);
+}
+
+void LinearState::advance_tail(size_t i, const torch::Tensor& x, const torch::Tensor& tail) {
+  if (mark_) mark_->convolved[i].push_back(x);
+  tails[i] = tail;
+}
+
+void LinearState::rewind(int64_t keep) {
+  LT2_CHECK(mark_ && keep >= 0 && keep <= position - mark_->position, "rewind to {} tokens after the mark, of {}", keep,
+            mark_ ? position - mark_->position : -1);
+  Mark since = std::move(*mark_);
+  mark_.reset();
+  if (position == since.position + keep) return;
+  S.copy_(since.S);
+  position = since.position;
+  for (auto& in : since.inputs) {
+    const int64_t count = std::min(keep - (position - since.position), in.q.size(1));
+    if (count == 0) break;
+    in = part_of(in, 0, count);
+    in.state = S;
+    in.position = position;
+    in.inplace_state = true;
+    linear_recurrence(in);
+    position += count;
+  }
+  for (size_t i = 0; i < tails.size(); ++i) {
+    auto rows = since.convolved[i];
+    rows.insert(rows.begin(), since.tails[i]);
+    tails[i] = torch::cat(rows, 1).narrow(1, keep, since.tails[i].size(1)).contiguous();
+  }
 }
 
 torch::Tensor LinearState::set_aside() {

@@ -12,6 +12,7 @@
 #include "base/torch.h"
 #include "config/train_config.h"
 #include "mixers/init.h"
+#include "ops/linear/op.h"
 
 namespace lt2 {
 
@@ -30,11 +31,22 @@ class MixerState {
   /// As if `tokens` tokens had been seen, with arbitrary finite contents: long contexts for benchmarks without their
   /// prefill.
   virtual void fill_synthetic(int64_t tokens) = 0;
+  /// Another state that continues from the same point and shares no memory with this one; room for `reserve_tokens`.
+  virtual std::unique_ptr<MixerState> clone(int64_t reserve_tokens) const = 0;
+  /// Remembers this point until rewind() or the next mark(), so that tokens that follow can be taken back. At most
+  /// kMostRewound tokens may follow. Not while training.
+  virtual void mark() = 0;
+  /// As if of the tokens since mark() only the first `keep` had been seen. Bits as if they alone had been run, token by
+  /// token or as they were run, up to the rounding between these two.
+  virtual void rewind(int64_t keep) = 0;
   /// Bytes of tensors().
   int64_t bytes() const;
   /// Tokens seen.
   int64_t position = 0;
 };
+
+/// Tokens that may follow a MixerState::mark().
+inline constexpr int64_t kMostRewound = 64;
 
 struct StateOptions {
   int64_t batch = 1;
@@ -49,14 +61,24 @@ struct StateOptions {
 /// docs/architecture.md, "State carried across loops" (ours, not the paper's).
 struct LoopCarry {
   torch::Tensor k, v, g, beta;  // as LinearRecurrenceInput has them; all undefined before the first loop
-  torch::Tensor state;          // [B, H, K, V] fp32 before these tokens; undefined: zero
+  std::vector<torch::Tensor>
+      states;  // [B, H, K, V] fp32 before these tokens, one a sequence of the call; undefined: zero
+};
+
+/// The next tokens of one of several sequences that a call runs together.
+struct SequenceRows {
+  MixerState* state;  // of batch 1
+  int64_t count;      // its rows of x
 };
 
 struct MixerCall {
   std::optional<int64_t> window;  // visible keys of `full`; other mixers ignore it
   MixerState* state = nullptr;    // continued and left after the last token; no gradient flows through it
-  torch::Tensor residual;         // [B, L, D] fp32: the call returns residual + mixer(x) in fp32; undefined: mixer(x)
-  LoopCarry* carry = nullptr;     // with state_carry: this layer's previous loop; the call replaces it by its own
+  // Several sequences in one call, without gradients: x is [1, R, D], their rows one after the other, each continues
+  // its own state, and `state` is null. A sequence's results do not depend, bit for bit, on the others.
+  const std::vector<SequenceRows>* sequences = nullptr;
+  torch::Tensor residual;      // [B, L, D] fp32: the call returns residual + mixer(x) in fp32; undefined: mixer(x)
+  LoopCarry* carry = nullptr;  // with state_carry: this layer's previous loop; the call replaces it by its own
   std::vector<torch::Tensor>* losses = nullptr;  // training: a mixer with a loss of its own appends it, a scalar fp32
 };
 
@@ -75,6 +97,8 @@ class Mixer : public torch::nn::Module {
   /// Elements per token that the backward pass keeps from the forward pass, in the type of the products (for memory
   /// plans).
   virtual int64_t saved_elements_per_token() const = 0;
+  /// Maps whose weight the mixer reads itself, beside multiplying with it: inference keeps them as they are.
+  virtual std::vector<const LinearImpl*> read_maps() const { return {}; }
   /// Fills all parameters as the official code distributes them.
   virtual void initialise(Initialiser& init) = 0;
   /// Where the parameters stand in the official state dict: "layers.{i}." + this + name.
@@ -86,6 +110,22 @@ class Mixer : public torch::nn::Module {
 std::shared_ptr<Mixer> make_mixer(const std::string& type, const ModelConfig& config);
 /// Types that make_mixer knows.
 std::vector<std::string> mixer_types();
+
+/// What `part(rows, state)` makes of each sequence's rows of `rows` ([1, R, ..] each), put together along dim 1: for
+/// the steps of a mixer that know of a token's place. Without call.sequences it is part(rows, call.state).
+template <class Part>
+torch::Tensor each_sequence(const MixerCall& call, const std::vector<torch::Tensor>& rows, Part part) {
+  if (!call.sequences) return part(rows, call.state);
+  std::vector<torch::Tensor> out, own(rows.size());
+  out.reserve(call.sequences->size());
+  int64_t begin = 0;
+  for (const auto& [state, count] : *call.sequences) {
+    for (size_t i = 0; i < rows.size(); ++i) own[i] = rows[i].narrow(1, begin, count);
+    out.push_back(part(own, state));
+    begin += count;
+  }
+  return out.size() == 1 ? out[0] : torch::cat(out, 1);
+}
 
 /// Parameters of `module` with names relative to it, in registration order.
 NamedTensors parameters_of(const torch::nn::Module& module);

@@ -13,9 +13,9 @@
 namespace lt2 {
 namespace {
 
-torch::Tensor project(Linear& map, const torch::Tensor& x) {
-  auto* biased = dynamic_cast<BiasedLinearImpl*>(map.get());
-  return biased ? biased->forward(x) : map->forward(x);
+torch::Tensor biased(Linear& map, const torch::Tensor& x) {
+  auto* with_bias = dynamic_cast<BiasedLinearImpl*>(map.get());
+  return with_bias ? with_bias->forward(x) : map->forward(x);
 }
 
 }  // namespace
@@ -40,12 +40,20 @@ NativeSparseAttention::NativeSparseAttention(const ModelConfig& c)
   o_proj = register_module("o_proj", Linear(heads_ * head_dim_, dim_));
 }
 
-NativeSparseAttention::Branches NativeSparseAttention::branches(const torch::Tensor& x, NsaState* state) {
-  const int64_t B = x.size(0), L = x.size(1), position = state ? state->position : 0;
+std::vector<torch::Tensor> NativeSparseAttention::project(const torch::Tensor& x) {
+  const int64_t B = x.size(0), L = x.size(1);
+  return {biased(q_proj, x).view({B, L, heads_, head_dim_}), biased(k_proj, x).view({B, L, kv_heads_, head_dim_}),
+          biased(v_proj, x).view({B, L, kv_heads_, head_dim_})};
+}
+
+NativeSparseAttention::Branches NativeSparseAttention::branches(const torch::Tensor& x) {
+  return attend(project(x), nullptr);
+}
+
+NativeSparseAttention::Branches NativeSparseAttention::attend(const std::vector<torch::Tensor>& qkv, NsaState* state) {
+  const int64_t position = state ? state->position : 0;
   const auto rotate = [&](const torch::Tensor& t) { return rope(t, rope_theta_, position, RopeLayout::kHalves); };
-  const auto q = rotate(project(q_proj, x).view({B, L, heads_, head_dim_}));
-  const auto k = rotate(project(k_proj, x).view({B, L, kv_heads_, head_dim_}));
-  const auto v = project(v_proj, x).view({B, L, kv_heads_, head_dim_});
+  const auto q = rotate(qkv[0]), k = rotate(qkv[1]), v = qkv[2];
   const auto seen =
       state ? state->append(k, v) : NsaState::Seen{k, v, block_means(k, block_size_), block_means(v, block_size_)};
   const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_));
@@ -69,11 +77,16 @@ NativeSparseAttention::Branches NativeSparseAttention::branches(const torch::Ten
 
 torch::Tensor NativeSparseAttention::forward(const torch::Tensor& x, const MixerCall& call) {
   const int64_t B = x.size(0), L = x.size(1);
-  const auto parts = branches(x, static_cast<NsaState*>(call.state));
-  const auto gates = write_strength(g_proj->forward(x), 1.0).view({B, L, heads_, 3, 1});  // sigmoid, fp32
-  auto o = gates.select(3, 0) * parts.compressed + gates.select(3, 1) * parts.selected;
-  if (parts.windowed.defined()) o = o + gates.select(3, 2) * parts.windowed;
-  o = o.to(x.scalar_type()).view({B, L, heads_ * head_dim_});
+  auto rows = project(x);
+  rows.push_back(write_strength(g_proj->forward(x), 1.0).view({B, L, heads_, 3, 1}));  // sigmoid, fp32
+  const auto mix = [&](const std::vector<torch::Tensor>& own, MixerState* state) {
+    const auto parts = attend(own, static_cast<NsaState*>(state));
+    const auto& gates = own[3];
+    auto o = gates.select(3, 0) * parts.compressed + gates.select(3, 1) * parts.selected;
+    if (parts.windowed.defined()) o = o + gates.select(3, 2) * parts.windowed;
+    return o.to(x.scalar_type());
+  };
+  const auto o = each_sequence(call, rows, mix).view({B, L, heads_ * head_dim_});
   return call.residual.defined() ? o_proj->forward_add(o, call.residual) : o_proj->forward(o);
 }
 

@@ -24,8 +24,8 @@ class NativeSparseAttention : public Mixer {
     torch::Tensor windowed;              // [B, L, H, E]; undefined without a window
     torch::Tensor blocks;                // [B, L, Hk, up to nsa_block_counts] int32, ascending, then -1
   };
-  /// The branches before gating: what forward mixes. Continues from and extends a state, if one is given.
-  Branches branches(const torch::Tensor& x, NsaState* state);
+  /// The branches before gating, of x [B, L, D] from a sequence's first token: what forward mixes.
+  Branches branches(const torch::Tensor& x);
 
   Linear q_proj{nullptr};  // [H E, D]    and .bias [H E] with nsa_qkv_bias
   Linear k_proj{nullptr};  // [Hk E, D]   and .bias
@@ -34,6 +34,10 @@ class NativeSparseAttention : public Mixer {
   Linear o_proj{nullptr};  // [D, H E]
 
  private:
+  /// q, k and v [B, L, heads, E], not rotated yet.
+  std::vector<torch::Tensor> project(const torch::Tensor& x);
+  Branches attend(const std::vector<torch::Tensor>& qkv, NsaState* state);
+
   int64_t dim_, heads_, kv_heads_, head_dim_, block_size_, block_counts_, window_;
   double rope_theta_;
 };

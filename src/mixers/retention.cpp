@@ -33,7 +33,9 @@ Retention::Retention(const ModelConfig& c) : LinearMixer(c, shape_of(c)) {
 
 torch::Tensor Retention::forward(const torch::Tensor& x, const MixerCall& call) {
   const auto rotate = [&](const torch::Tensor& t) {
-    return rope(heads(t), kRotaryBase, position(call), RopeLayout::kHalves, RopeAngles::kExact);
+    return each_sequence(call, {heads(t)}, [&](const std::vector<torch::Tensor>& rows, const MixerState* state) {
+      return rope(rows[0], kRotaryBase, state ? state->position : 0, RopeLayout::kHalves, RopeAngles::kExact);
+    });
   };
   LinearRecurrenceInput in;
   in.q = rotate(q_proj->forward(x));

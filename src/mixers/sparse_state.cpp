@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "ops/block_selection/op.h"
 
 namespace lt2 {
@@ -42,6 +43,12 @@ void RowCache::restore(const NamedTensors& tensors, const std::string& name, int
   const auto saved = take(tensors, name, {data_.size(0), count, data_.size(2)});
   count_ = 0;
   grow(count).copy_(saved);
+}
+
+RowCache RowCache::clone(int64_t reserve_rows) const {
+  RowCache copy(data_.size(0), data_.size(2), data_.options(), std::max(count_, reserve_rows));
+  copy.append(rows());
+  return copy;
 }
 
 NsaState::NsaState(const StateOptions& options, int64_t kv_heads, int64_t head_dim, int64_t block_size)
@@ -93,6 +100,38 @@ void NsaState::fill_synthetic(int64_t tokens) {
   restore({{"k", rows}, {"v", rows}, {"k_means", means}, {"v_means", means}, {"k_sum", sum}, {"v_sum", sum}}, tokens);
 }
 
+std::unique_ptr<MixerState> NsaState::clone(int64_t reserve_tokens) const {
+  auto copy = std::make_unique<NsaState>(*this);
+  copy->kv_ = kv_.copy(reserve_tokens);
+  copy->k_means_ = k_means_.clone(reserve_tokens / block_size_);
+  copy->v_means_ = v_means_.clone(reserve_tokens / block_size_);
+  copy->k_sum_ = k_sum_.clone();
+  copy->v_sum_ = v_sum_.clone();
+  return copy;
+}
+
+void NsaState::mark() {
+  kv_.mark();
+  marked_ = position;
+}
+
+void NsaState::rewind(int64_t keep) {
+  kv_.rewind(keep);
+  position = kv_.position;
+  const int64_t blocks = position / block_size_, open = position % block_size_;
+  const auto rows = kv_.tensors();
+  const auto shorten = [&](const std::string& name, RowCache& means, torch::Tensor& sum) {
+    means.shorten(blocks);
+    sum.zero_();
+    if (open == 0) return;
+    // The open block's sums anew, from its rows and in their order.
+    const auto last = take(rows, name, {-1, -1, -1, -1}).narrow(2, position - open, open).transpose(1, 2);
+    extend_block_means(last, position - open, block_size_, sum, means.grow(0).unflatten(2, {kv_heads_, head_dim_}));
+  };
+  shorten("k", k_means_, k_sum_);
+  shorten("v", v_means_, v_sum_);
+}
+
 DsaState::DsaState(const StateOptions& options, int64_t kv_width, int64_t index_width)
     : kv(options.batch, kv_width, cached(options), options.reserve_tokens),
       index(options.batch, index_width, cached(options), options.reserve_tokens),
@@ -112,6 +151,23 @@ void DsaState::fill_synthetic(int64_t tokens) {
   restore({{"kv", torch::full({options_.batch, tokens, kv_width_}, 0.01, cached(options_))},
            {"index", torch::full({options_.batch, tokens, index_width_}, 0.01, cached(options_))}},
           tokens);
+}
+
+std::unique_ptr<MixerState> DsaState::clone(int64_t reserve_tokens) const {
+  auto copy = std::make_unique<DsaState>(*this);
+  copy->kv = kv.clone(reserve_tokens);
+  copy->index = index.clone(reserve_tokens);
+  return copy;
+}
+
+void DsaState::mark() { marked_ = position; }
+
+void DsaState::rewind(int64_t keep) {
+  LT2_CHECK(keep >= 0 && keep <= position - marked_, "rewind to {} tokens after the mark, of {}", keep,
+            position - marked_);
+  position = marked_ + keep;
+  kv.shorten(position);
+  index.shorten(position);
 }
 
 }  // namespace lt2

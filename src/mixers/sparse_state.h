@@ -18,6 +18,10 @@ class RowCache {
   int64_t count() const { return count_; }
   /// Replaces the contents by `name` of `tensors`, which must have `count` rows.
   void restore(const NamedTensors& tensors, const std::string& name, int64_t count);
+  /// Drops the newest rows but `count`.
+  void shorten(int64_t count) { count_ = count; }
+  /// A copy with room for `reserve_rows`.
+  RowCache clone(int64_t reserve_rows) const;
 
  private:
   torch::Tensor data_;  // [B, capacity, width]
@@ -40,10 +44,14 @@ class NsaState : public MixerState {
   NamedTensors tensors() const override;
   void restore(const NamedTensors& tensors, int64_t position) override;
   void fill_synthetic(int64_t tokens) override;
+  std::unique_ptr<MixerState> clone(int64_t reserve_tokens) const override;
+  void mark() override;
+  void rewind(int64_t keep) override;
 
  private:
   StateOptions options_;
   int64_t kv_heads_, head_dim_, block_size_;
+  int64_t marked_ = 0;  // position
   KvState kv_;
   RowCache k_means_, v_means_;   // [B, blocks, Hk E] fp32
   torch::Tensor k_sum_, v_sum_;  // [B, Hk, E] fp32
@@ -57,6 +65,9 @@ class DsaState : public MixerState {
   NamedTensors tensors() const override;
   void restore(const NamedTensors& tensors, int64_t position) override;
   void fill_synthetic(int64_t tokens) override;
+  std::unique_ptr<MixerState> clone(int64_t reserve_tokens) const override;
+  void mark() override;
+  void rewind(int64_t keep) override;
 
   RowCache kv;     // [B, S, kv_width]
   RowCache index;  // [B, S, index_width]
@@ -64,6 +75,7 @@ class DsaState : public MixerState {
  private:
   StateOptions options_;
   int64_t kv_width_, index_width_;
+  int64_t marked_ = 0;  // position
 };
 
 }  // namespace lt2

@@ -7,12 +7,6 @@
 namespace lt2 {
 namespace {
 
-int64_t count(const torch::nn::Module& module) {
-  int64_t sum = 0;
-  for (const auto& parameter : module.parameters()) sum += parameter.numel();
-  return sum;
-}
-
 void add(std::vector<std::pair<std::string, int64_t>>& parts, const std::string& name, int64_t amount) {
   if (amount == 0) return;
   for (auto& part : parts) {
@@ -35,20 +29,39 @@ int64_t draws(const LoopedTransformer& model) {
                                                              : 1;
 }
 
+int64_t bytes_of(torch::ScalarType dtype) { return static_cast<int64_t>(c10::elementSize(dtype)); }
+
+// Of the output product's weight.
+int64_t output_bytes(const LoopedTransformer& model, torch::ScalarType dtype) {
+  if (model.output) return part_weight_bytes(*model.output, dtype);
+  return model.tied_output ? model.tied_output->frozen_bytes() : model.tok_embeddings.numel() * bytes_of(dtype);
+}
+
 }  // namespace
 
 std::vector<std::pair<std::string, int64_t>> parameters_by_part(const LoopedTransformer& model) {
   std::vector<std::pair<std::string, int64_t>> parts;
   add(parts, "embedding", model.tok_embeddings.numel());
-  for (const auto& layer : model.layers) add(parts, layer->type + " mixers", count(*layer->mixer));
-  for (const auto& layer : model.layers) add(parts, "feed-forward", count(*layer->feed_forward));
-  for (const auto& layer : model.layers) add(parts, "norms", count(*layer->attention_norm) + count(*layer->ffn_norm));
-  add(parts, "norms", count(*model.norm));
-  if (model.output) add(parts, "output", count(*model.output));
+  for (const auto& layer : model.layers) add(parts, layer->type + " mixers", part_parameter_count(*layer->mixer));
+  for (const auto& layer : model.layers) add(parts, "feed-forward", part_parameter_count(*layer->feed_forward));
+  for (const auto& layer : model.layers) {
+    for (const auto* norm : {&layer->attention_norm, &layer->ffn_norm, &layer->attention_norm_2, &layer->ffn_norm_2}) {
+      if (*norm) add(parts, "norms", part_parameter_count(**norm));
+    }
+  }
+  add(parts, "norms", part_parameter_count(*model.norm));
+  if (model.output) add(parts, "output", part_parameter_count(*model.output));
+  if (model.early_exit_gate) add(parts, "exit gate", part_parameter_count(*model.early_exit_gate));
   for (const auto* residual : {&model.residual_weight, &model.block_residual_weight, &model.iteration_weights}) {
     if (residual->defined()) add(parts, "loop and block residuals", residual->numel());
   }
   return parts;
+}
+
+int64_t part_parameter_count(const torch::nn::Module& part) {
+  int64_t sum = 0;
+  for (const auto& parameter : part.parameters()) sum += parameter.numel();
+  return sum;
 }
 
 int64_t parameter_count(const LoopedTransformer& model) {
@@ -100,10 +113,49 @@ int64_t state_traffic_bytes(const LoopedTransformer& model, int64_t tokens, torc
 }
 
 double weight_bytes_per_token(const LoopedTransformer& model, torch::ScalarType dtype) {
-  double elements = static_cast<double>((model.output ? model.output->weight : model.tok_embeddings).numel());
+  int64_t bytes = output_bytes(model, dtype);
   for_each_call(model,
-                [&](const LayerImpl& layer, std::optional<int64_t>) { elements += static_cast<double>(count(layer)); });
-  return elements * static_cast<double>(draws(model)) * static_cast<double>(c10::elementSize(dtype));
+                [&](const LayerImpl& layer, std::optional<int64_t>) { bytes += part_weight_bytes(layer, dtype); });
+  return static_cast<double>(bytes * draws(model));
+}
+
+int64_t part_weight_bytes(const torch::nn::Module& part, torch::ScalarType dtype) {
+  int64_t bytes = 0;
+  for (const auto& module : part.modules()) {
+    const auto* map = dynamic_cast<const LinearImpl*>(module.get());
+    if (map) bytes += map->frozen() ? map->frozen_bytes() : map->weight.numel() * bytes_of(dtype);
+    for (const auto& parameter : module->parameters(/*recurse=*/false)) {
+      if (!map || !parameter.is_same(map->weight)) bytes += 4 * parameter.numel();
+    }
+  }
+  return bytes;
+}
+
+int64_t served_bytes(const LoopedTransformer& model, torch::ScalarType dtype) {
+  const auto& table = model.tok_embeddings;
+  const int64_t own =
+      part_weight_bytes(model, dtype) + table.numel() * (static_cast<int64_t>(table.element_size()) - 4);
+  return model.output ? own : own + output_bytes(model, dtype);
+}
+
+std::string weight_format_name(const LoopedTransformer& model) {
+  const auto& map = model.layers[0]->feed_forward->w1;
+  if (!map->frozen()) return model.compute_type == torch::kFloat32 ? "fp32" : "bf16";
+  return weight_format_name(map->frozen_format());
+}
+
+std::string weight_format_name(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kF32:
+      return "fp32";
+    case WeightFormat::kBf16:
+      return "bf16";
+    case WeightFormat::kInt8:
+      return "int8";
+    case WeightFormat::kInt4:
+      return "int4";
+  }
+  return "";
 }
 
 int64_t packed_bytes(const LayerImpl& layer, torch::ScalarType dtype) {

@@ -12,6 +12,8 @@ namespace lt2 {
 /// once.
 std::vector<std::pair<std::string, int64_t>> parameters_by_part(const LoopedTransformer& model);
 int64_t parameter_count(const LoopedTransformer& model);
+/// Of a part of a model.
+int64_t part_parameter_count(const torch::nn::Module& part);
 /// Layer calls a token passes: loops x layers.
 int64_t effective_depth(const LoopedTransformer& model);
 
@@ -27,8 +29,16 @@ double training_flops_per_token(const LoopedTransformer& model, int64_t seq_len)
 int64_t state_bytes(const LoopedTransformer& model, int64_t tokens, torch::ScalarType dtype);
 /// Bytes of state that decoding one token after `tokens` tokens reads and writes, one sequence.
 int64_t state_traffic_bytes(const LoopedTransformer& model, int64_t tokens, torch::ScalarType dtype);
-/// Bytes of weights that decoding one token reads: every layer once per loop, the output once.
+/// Bytes of weights that decoding one token reads: every layer once per loop, the output once. Frozen maps count as
+/// they are kept, others in `dtype`, everything else in fp32.
 double weight_bytes_per_token(const LoopedTransformer& model, torch::ScalarType dtype);
+/// Bytes of a part's weights when it serves, in the same sense; and of the whole model's.
+int64_t part_weight_bytes(const torch::nn::Module& part, torch::ScalarType dtype);
+int64_t served_bytes(const LoopedTransformer& model, torch::ScalarType dtype);
+
+/// "fp32", "bf16", "int8", "int4": of the large maps, frozen or not.
+std::string weight_format_name(const LoopedTransformer& model);
+std::string weight_format_name(WeightFormat format);
 
 /// Bytes of packed copies of the layers' weights in training: one for the forward pass, and one for the backward pass
 /// where the processor has a unit for bf16 products.

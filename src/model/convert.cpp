@@ -13,7 +13,10 @@
 #include "checkpoint/checksums.h"
 #include "checkpoint/hf_folder.h"
 #include "checkpoint/torch_file.h"
+#include "model/model_folder.h"
 #include "model/model_io.h"
+#include "model/ouro_folder.h"
+#include "model/tensor_source.h"
 
 namespace lt2 {
 namespace {
@@ -22,108 +25,32 @@ namespace fs = std::filesystem;
 using Kind = PickleValue::Kind;
 
 constexpr const char *kParams = "params.json", *kTrainState = "train_state.json", *kOptimizer = "optimizer.safetensors",
-                     *kWeights = "model.safetensors", *kConsolidated = "consolidated.pth";
+                     *kWeights = "model.safetensors", *kConsolidated = "consolidated.pth", *kConfig = "config.json",
+                     *kTokenizer = "tokenizer.json", *kGeneration = "generation_config.json";
 // Names under which a tied output may be saved once more.
 const std::set<std::string> kTiedAliases = {"output.tied_module.weight", "output.weight"};
+// What published folders have beside the weights; it travels along under the same names.
+constexpr const char* kCompanions[] = {
+    kTokenizer,  "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "chat_template.jinja",
+    kGeneration,
+};
 const std::vector<std::string> kMoments = {"exp_avg", "exp_avg_sq"};
 
-// A name from a file, on one line and of bounded length.
-std::string shown(const std::string& name) {
-  const bool plain =
-      name.size() <= 200 && std::all_of(name.begin(), name.end(), [](char c) { return c > 0x20 && c < 0x7f; });
-  return plain ? name
-               : nlohmann::json(name.substr(0, 200)).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-}
-
-/// Something that has tensors by name, wherever they lie.
-struct TensorSource {
-  std::string where;
-  std::vector<std::string> names;
-  std::function<std::vector<int64_t>(const std::string&)> shape;
-  std::function<torch::Tensor(const std::string&)> view;
-};
-
-TensorSource source_of(const std::shared_ptr<SafetensorsFile>& file) {
-  return {.where = file->path().string(),
-          .names = file->names(),
-          .shape = [file](const std::string& name) { return file->info(name).shape; },
-          .view = [file](const std::string& name) { return file->view(name); }};
-}
-
-TensorSource source_of(const std::shared_ptr<HfFolder>& folder) {
-  return {.where = folder->path().string(),
-          .names = folder->names(),
-          .shape = [folder](const std::string& name) { return folder->info(name).shape; },
-          .view = [folder](const std::string& name) { return folder->view(name); }};
-}
-
 TensorSource source_of(const std::shared_ptr<TorchArchive>& file, const PickleValue& model) {
-  TensorSource out{.where = file->where()};
+  TensorSource out;
+  out.where = file->where();
+  out.file = [where = file->where()](const std::string&) { return where; };
   auto tensors = std::make_shared<std::map<std::string, PickleRef>>();
   for (size_t i = 0; i < model.items.size(); i += 2) {
     const PickleValue &key = *model.items[i], &value = *model.items[i + 1];
     LT2_CHECK(key.is(Kind::kText) && value.is(Kind::kTensor),
               "{}: \"model\" must hold names and tensors; found {} with {}", file->where(), key.kind_name(),
               value.kind_name());
-    LT2_CHECK(tensors->emplace(key.text, &value).second, "{}: {} appears twice", file->where(), shown(key.text));
+    LT2_CHECK(tensors->emplace(key.text, &value).second, "{}: {} appears twice", file->where(), shown_name(key.text));
     out.names.push_back(key.text);
   }
   out.shape = [tensors](const std::string& name) { return tensors->at(name)->tensor->shape; };
   out.view = [tensors, file](const std::string& name) { return tensor_of(*file, *tensors->at(name)); };
-  return out;
-}
-
-void check_floating(const std::string& where, const std::string& name, const torch::Tensor& tensor) {
-  const auto type = tensor.scalar_type();
-  LT2_CHECK(type == torch::kFloat32 || type == torch::kBFloat16 || type == torch::kFloat16,
-            "{}: {} has type {}; expected fp32, bf16 or fp16, which fp32 master weights hold exactly", where, name,
-            torch::toString(type));
-}
-
-// Name and shape of each parameter as the configuration's model has it. Its memory is allocated but never touched.
-std::vector<std::pair<std::string, std::vector<int64_t>>> model_shapes(const ModelConfig& config) {
-  std::vector<std::pair<std::string, std::vector<int64_t>>> out;
-  for (const auto& [name, parameter] : LoopedTransformer(config).official_parameters())
-    out.emplace_back(name, parameter.sizes().vec());
-  return out;
-}
-
-std::string hint(const ModelConfig& config, const std::string& name) {
-  const bool legacy = name == "iteration_weights" && !config.legacy_iteration_weights;
-  return legacy ? "An old checkpoint: set model.legacy_iteration_weights to true in its params.json"
-                : "Another layer_pattern or option?";
-}
-
-NamedTensors take_parameters(const TensorSource& source, const ModelConfig& config) {
-  const std::set<std::string> there(source.names.begin(), source.names.end());
-  std::set<std::string> known;
-  NamedTensors out;
-  const auto shapes = model_shapes(config);
-  for (const auto& [name, shape] : shapes) known.insert(name);
-  for (const auto& name : source.names) {
-    const bool alias = config.weight_tying && kTiedAliases.count(name);
-    LT2_CHECK(known.count(name) || alias, "{}: {} has no place in the model of this configuration. {}", source.where,
-              shown(name), hint(config, name));
-  }
-  for (const auto& [name, shape] : shapes) {
-    LT2_CHECK(there.count(name), "{}: {} is missing; the model of this configuration has it. {}", source.where, name,
-              hint(config, name));
-    const auto found = source.shape(name);
-    LT2_CHECK(found == shape, "{}: {} is [{}], the model needs [{}]. Saved with another configuration?", source.where,
-              name, fmt::join(found, ", "), fmt::join(shape, ", "));
-    out.emplace_back(name, source.view(name));
-    check_floating(source.where, name, out.back().second);
-  }
-  if (!config.weight_tying) return out;
-  const auto& embedding = std::find_if(out.begin(), out.end(), [](const auto& item) {
-                            return item.first == "tok_embeddings.weight";
-                          })->second;
-  for (const auto& name : kTiedAliases) {
-    LT2_CHECK(
-        !there.count(name) || (source.shape(name) == embedding.sizes().vec() &&
-                               torch::equal(source.view(name).to(torch::kFloat32), embedding.to(torch::kFloat32))),
-        "{}: {} differs from tok_embeddings.weight, although model.weight_tying is true", source.where, name);
-  }
   return out;
 }
 
@@ -237,7 +164,7 @@ NamedTensors read_official_optimizer(const TorchArchive& file, const PickleValue
   }
   for (const auto& [name, slot] : slots)
     LT2_CHECK(known.count(name), "{}: the optimizer has state of {}, the model has no such parameter", file.where(),
-              shown(name));
+              shown_name(name));
   return out;
 }
 
@@ -284,7 +211,8 @@ AnyCheckpoint open_lt2(const fs::path& folder) {
   // A folder put together by hand has no checksums; a run's checkpoint always does.
   if (fs::exists(folder / "checksums.json")) verify_checksums(folder);
   take_config(out, folder / kParams);
-  out.parameters = take_parameters(source_of(std::make_shared<SafetensorsFile>(folder / kWeights)), out.config.model);
+  out.parameters =
+      take_parameters(tensor_source(std::make_shared<SafetensorsFile>(folder / kWeights)), out.config.model);
   if (fs::exists(folder / kOptimizer)) out.optimizer = read_our_optimizer(folder / kOptimizer, out.parameters);
   out.train_state = read_train_state(folder);
   return out;
@@ -306,26 +234,38 @@ AnyCheckpoint open_official(const fs::path& path) {
   return out;
 }
 
+// What config.json and params.json both say of the model.
+bool agree(const ModelConfig& config, ModelConfig run, const std::string& where) {
+  if (config.model_type != "ouro") return config == run;
+  if (run.model_type != "ouro") return false;
+  // Where tokens leave the loops is a choice of whoever runs the model: config.json's holds.
+  run.early_exit_step = config.early_exit_step;
+  run.early_exit_threshold = config.early_exit_threshold;
+  return ouro_config_json(config, torch::kFloat32, where) == ouro_config_json(run, torch::kFloat32, where);
+}
+
 AnyCheckpoint open_hf(const fs::path& path) {
   AnyCheckpoint out{.form = CheckpointForm::kHf, .folder = path};
-  const auto folder = std::make_shared<HfFolder>(path);
-  const std::string where = (path / "config.json").string();
-  const auto config = nlohmann::json::parse(folder->config());
-  const auto type = config.value("model_type", nlohmann::json());
-  LT2_CHECK(type == "lt2", "{}: model_type is {}; lt2 convert moves models of this project, expected \"lt2\"", where,
-            type.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
-  auto model = model_config_from_json(folder->config(), where);
-  validate_model(model, where);
+  const auto folder = open_model_folder(path);
   if (fs::exists(path / kParams)) {
     take_config(out, path / kParams);
-    LT2_CHECK(out.config.model == model, "{} and {} describe different models. Remove the one that is wrong", where,
+    LT2_CHECK(agree(folder.config, out.config.model, path.string()),
+              "{} and {} describe different models. Remove the one that is wrong", (path / kConfig).string(),
               (path / kParams).string());
+    auto& run = out.config.model;
+    if (run.early_exit_step != folder.config.early_exit_step ||
+        run.early_exit_threshold != folder.config.early_exit_threshold) {
+      run.early_exit_step = folder.config.early_exit_step;
+      run.early_exit_threshold = folder.config.early_exit_threshold;
+      out.params_json = to_json(out.config);
+    }
   } else {
-    out.config.model = std::move(model);
-    LT2_CHECK(out.config.model.vocab_size > 0, "{}: vocab_size must be given", where);
-    out.params_json = to_json(out.config);
+    out.config.model = folder.config;
+    out.config.data.add_bos = folder.add_bos;
+    out.config.distributed.model_dtype = folder.dtype == torch::kBFloat16 ? "bf16" : "fp32";
+    if (folder.tokenizer) out.config.data.tokenizer = *folder.tokenizer;
   }
-  out.parameters = take_parameters(source_of(folder), out.config.model);
+  out.parameters = folder.parameters;
   return out;
 }
 
@@ -349,6 +289,22 @@ bool has_shards_of_torch(const fs::path& folder) {
   return false;
 }
 
+void write_companions(const AnyCheckpoint& checkpoint, const fs::path& folder, bool hf) {
+  for (const char* name : kCompanions) {
+    const fs::path from = checkpoint.folder / name;
+    if (fs::is_regular_file(from)) write_file_atomically(folder / name, read_file(from));
+  }
+  const auto& tokenizer = checkpoint.config.data.tokenizer;
+  if (hf && !fs::exists(folder / kTokenizer) && tokenizer.name == "hf" && tokenizer.path &&
+      fs::is_regular_file(*tokenizer.path))
+    write_file_atomically(folder / kTokenizer, read_file(*tokenizer.path));
+  if (fs::exists(folder / kGeneration)) return;
+  // Only the source's config.json knows where texts end, and it is written anew.
+  const auto stop_ids = read_stop_ids(checkpoint.folder, checkpoint.config.model.vocab_size);
+  if (stop_ids.empty()) return;
+  write_file_atomically(folder / kGeneration, nlohmann::json{{"eos_token_id", stop_ids}}.dump(2) + "\n");
+}
+
 }  // namespace
 
 const char* form_name(CheckpointForm form) {
@@ -368,7 +324,7 @@ AnyCheckpoint open_checkpoint(const fs::path& path) {
               path.string());
     return open_official(path);
   }
-  if (HfFolder::is_one(path)) return open_hf(path);
+  if (is_hf_model_folder(path)) return open_hf(path);
   if (fs::exists(path / kWeights)) return open_lt2(path);
   for (const auto& folder : {path, path / "consolidated"})
     if (const auto pth = find_pth(folder)) return open_official(*pth);
@@ -394,11 +350,24 @@ void write_checkpoint(const AnyCheckpoint& checkpoint, const fs::path& folder, c
       for (auto& [name, tensor] : *tensors)
         if (tensor.is_floating_point()) tensor = tensor.to(torch::kFloat32);
   }
+  const ModelConfig& model_config = checkpoint.config.model;
+  const bool ouro = model_config.model_type == "ouro", hf = options.to == CheckpointForm::kHf;
   write_folder_atomically(out, [&](const fs::path& aside) {
-    write_file_atomically(aside / kParams, checkpoint.params_json);
-    if (options.to == CheckpointForm::kHf) {
-      write_hf_folder(aside, hf_config(checkpoint.config.model, options.dtype), parameters, options.dtype,
-                      options.shard_bytes);
+    write_companions(checkpoint, aside, hf);
+    // A published folder describes itself; of a run's, params.json knows more.
+    if (!checkpoint.params_json.empty()) {
+      write_file_atomically(aside / kParams, checkpoint.params_json);
+    } else if (!hf || !ouro) {
+      TrainConfig config = checkpoint.config;
+      if (fs::exists(aside / kTokenizer)) config.data.tokenizer.path = (fs::absolute(out) / kTokenizer).string();
+      write_file_atomically(aside / kParams, to_json(config));
+    }
+    if (hf && ouro) {
+      write_ouro_folder(aside, model_config, parameters, options.dtype, options.shard_bytes);
+      return;
+    }
+    if (hf) {
+      write_hf_folder(aside, hf_config(model_config, options.dtype), parameters, options.dtype, options.shard_bytes);
       return;
     }
     if (checkpoint.train_state) write_file_atomically(aside / kTrainState, *checkpoint.train_state);

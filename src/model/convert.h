@@ -3,10 +3,11 @@
 //
 //   lt2       a run's checkpoints/NNNNNNNNNN/: model.safetensors, optimizer.safetensors, params.json, train_state.json
 //   official  a folder with consolidated.pth ({"model": .., "optim": ..}, a file of torch.save) and params.json
-//   hf        a model folder: config.json and (sharded) safetensors; weights only
+//   hf        a model folder: config.json and (sharded) safetensors; weights only. Models of type ouro get the names
+//             and keys of the published ones (model/ouro_folder.h)
 //
-// Parameters have the official names in all of them. What only one program knows (params.json, train_state.json)
-// travels along as it is, so that going there and back loses nothing.
+// Parameters have the official names in all others. What only one program knows (params.json, train_state.json, a
+// tokenizer and its settings) travels along as it is, so that going there and back loses nothing.
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -28,7 +29,7 @@ struct AnyCheckpoint {
   CheckpointForm form = CheckpointForm::kLt2;
   std::filesystem::path folder;  // or the .pth file
   TrainConfig config;
-  std::string params_json;                 // the run's configuration
+  std::string params_json;                 // the run's configuration; empty if the source has none
   NamedTensors parameters;                 // official names, in the model's order, F32, BF16 or F16
   NamedTensors optimizer;                  // as optimizer.safetensors has it; empty if the source has none
   std::optional<std::string> train_state;  // train_state.json

@@ -16,15 +16,28 @@ torch::Tensor FeedForwardImpl::forward_add(const torch::Tensor& x, const torch::
   return w2->forward_add(linear_swiglu(x, w1, w3), residual);
 }
 
+torch::Tensor FeedForwardImpl::forward(const torch::Tensor& x) { return w2->forward(linear_swiglu(x, w1, w3)); }
+
 LayerImpl::LayerImpl(const std::string& mixer_type, const ModelConfig& config)
     : type(mixer_type), eps_(config.norm_eps) {
   mixer = register_module("attention", make_mixer(mixer_type, config));
   feed_forward = register_module("feed_forward", FeedForward(config.dim, ffn_hidden_dim(config)));
   attention_norm = register_module("attention_norm", Norm(config.dim));
   ffn_norm = register_module("ffn_norm", Norm(config.dim));
+  if (config.model_type != "ouro") return;
+  attention_norm_2 = register_module("attention_norm_2", Norm(config.dim));
+  ffn_norm_2 = register_module("ffn_norm_2", Norm(config.dim));
 }
 
 torch::Tensor LayerImpl::forward(const torch::Tensor& h, MixerCall call, torch::ScalarType compute) {
+  if (attention_norm_2) {
+    const auto added = [&](const torch::Tensor& to, const torch::Tensor& part, const Norm& by) {
+      return to + rms_norm(part, by->weight, eps_, to.scalar_type());
+    };
+    const auto mixed = mixer->forward(rms_norm(h, attention_norm->weight, eps_, compute), call);
+    const auto middle = added(h, mixed, attention_norm_2);
+    return added(middle, feed_forward->forward(rms_norm(middle, ffn_norm->weight, eps_, compute)), ffn_norm_2);
+  }
   call.residual = h;
   const auto after_mixer = mixer->forward(rms_norm(h, attention_norm->weight, eps_, compute), call);
   return feed_forward->forward_add(rms_norm(after_mixer, ffn_norm->weight, eps_, compute), after_mixer);
@@ -39,7 +52,9 @@ void LayerImpl::initialise(Initialiser& init, const ModelConfig& config) {
   init.projection(feed_forward->w3->weight);
   init.truncated_normal(feed_forward->w2->weight, s2 / init.depth_factor, 3 * s2 / init.depth_factor);
   Initialiser::constant(attention_norm->weight, 1);
-  Initialiser::constant(ffn_norm->weight, 1);
+  for (auto* each : {&ffn_norm, &attention_norm_2, &ffn_norm_2}) {
+    if (*each) Initialiser::constant((*each)->weight, 1);
+  }
 }
 
 }  // namespace lt2

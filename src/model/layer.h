@@ -1,5 +1,5 @@
 #pragma once
-// One shared layer: h = h + mixer(norm(h)); h = h + ffn(norm(h)).
+// One shared layer: h = h + mixer(norm(h)); h = h + ffn(norm(h)). In `ouro` models what is added is normed as well.
 #include "mixers/mixer.h"
 #include "mixers/parts.h"
 #include "ops/linear/op.h"
@@ -12,6 +12,8 @@ class FeedForwardImpl : public torch::nn::Module {
   FeedForwardImpl(int64_t dim, int64_t hidden);
   /// x [.., D] normed; returns residual + ffn(x), fp32.
   torch::Tensor forward_add(const torch::Tensor& x, const torch::Tensor& residual);
+  /// ffn(x), of x's type.
+  torch::Tensor forward(const torch::Tensor& x);
 
   Linear w1{nullptr}, w3{nullptr};  // [F, D]
   Linear w2{nullptr};               // [D, F]
@@ -28,7 +30,8 @@ class LayerImpl : public torch::nn::Module {
   std::string type;              // "full", "gdn", ...
   std::shared_ptr<Mixer> mixer;  // official name: attention
   FeedForward feed_forward{nullptr};
-  Norm attention_norm{nullptr}, ffn_norm{nullptr};  // [D]
+  Norm attention_norm{nullptr}, ffn_norm{nullptr};      // [D]
+  Norm attention_norm_2{nullptr}, ffn_norm_2{nullptr};  // [D] behind mixer and FFN; `ouro` only
 
  private:
   double eps_;

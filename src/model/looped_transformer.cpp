@@ -26,6 +26,7 @@ LoopedTransformer::LoopedTransformer(const ModelConfig& config)
     block_residual_weight = register_parameter("block_residual_weight", torch::empty({plan_.n_blocks()}));
   }
   if (config.legacy_iteration_weights) iteration_weights = register_parameter("iteration_weights", torch::empty({T}));
+  if (config.model_type == "ouro") early_exit_gate = register_module("early_exit_gate", BiasedLinear(D, 1));
 }
 
 void LoopedTransformer::initialise() {
@@ -48,15 +49,28 @@ void LoopedTransformer::initialise() {
   if (block_residual_weight.defined()) Initialiser::constant(block_residual_weight, 0);
   if (iteration_weights.defined())
     Initialiser::constant(iteration_weights, 1.0 / static_cast<double>(config_.loop_count));
+  if (early_exit_gate) {
+    init.truncated_normal(early_exit_gate->weight, dim_std, 3 * dim_std);
+    Initialiser::constant(early_exit_gate->bias, 0);
+  }
 }
 
 torch::Tensor LoopedTransformer::run_layer(const torch::Tensor& h, const Place& place, const Pass& pass) {
   const auto i = static_cast<size_t>(place.first), t = static_cast<size_t>(place.t);
+  const size_t slot = t * layers.size() + i;
+  std::vector<SequenceRows> sequences;
+  if (pass.rows) {
+    for (const auto& [draw, count] : *pass.rows) sequences.push_back({draw->slots[slot].get(), count});
+  }
+  const bool several = sequences.size() > 1;
   const MixerCall call{.window = pass.plan.windows[t][i],
-                       .state = pass.slots ? (*pass.slots)[t * layers.size() + i].get() : nullptr,
+                       .state = pass.slots              ? (*pass.slots)[slot].get()
+                                : pass.rows && !several ? sequences[0].state
+                                                        : nullptr,
+                       .sequences = several ? &sequences : nullptr,
                        .carry = pass.carries ? &(*pass.carries)[i] : nullptr,
                        .losses = pass.mixer_losses};
-  if (at_each_layer && torch::GradMode::is_enabled()) at_each_layer();
+  if (at_each_layer) at_each_layer();
   if (watch) watch->enter(i);
   const auto out = layers[i]->forward(h, call, compute_type);
   if (watch && !torch::GradMode::is_enabled()) watch->leave(i);
@@ -77,6 +91,7 @@ torch::Tensor LoopedTransformer::run_loop(const torch::Tensor& h_loop, const Pla
     const Place block{place.t, first, std::min(first + pass.plan.block_size, place.last)};
     h = run_part(Recompute::kBlock, &LoopedTransformer::run_block, h, block, pass);
   }
+  if (early_exit_gate) return rms_norm(h, norm->weight, config_.norm_eps, h.scalar_type());
   return residual_weight.defined() ? torch::addcmul(h, residual_weight[place.t], h_loop) : h;
 }
 
@@ -152,7 +167,7 @@ torch::Tensor LoopedTransformer::run(const torch::Tensor& tokens, const Pass& gi
   std::vector<LoopCarry> carries(config_.state_carry == "token" ? layers.size() : 0);
   Pass pass = given;
   if (!carries.empty()) pass.carries = &carries;
-  auto h = torch::embedding(tok_embeddings, tokens);
+  auto h = embed(tokens);
   torch::Tensor weighted;
   for (int64_t t = 0; t < config_.loop_count; ++t) {
     h = run_part(Recompute::kLoop, &LoopedTransformer::run_loop, h, {t, 0, N}, pass);
@@ -174,9 +189,22 @@ torch::Tensor LoopedTransformer::hidden(const torch::Tensor& tokens, int64_t dra
   return run(tokens, {.plan = plan, .hook = hook});
 }
 
+torch::Tensor LoopedTransformer::embed(const torch::Tensor& tokens) const {
+  const auto h = torch::embedding(tok_embeddings, tokens);
+  // A table in a narrow type (a file's, for inference) still starts an fp32 stream.
+  return h.scalar_type() == torch::kBFloat16 ? h.to(torch::kFloat32) : h;
+}
+
+torch::Tensor LoopedTransformer::head_input(const torch::Tensor& h) {
+  if (early_exit_gate) return h.to(compute_type);
+  return rms_norm(h, norm->weight, config_.norm_eps, compute_type);
+}
+
 torch::Tensor LoopedTransformer::logits(const torch::Tensor& h) {
-  const auto x = rms_norm(h, norm->weight, config_.norm_eps, compute_type);
-  const auto y = output ? output->forward(x) : linear(x, tok_embeddings, &packed_tied_);
+  const auto x = head_input(h);
+  const auto y = output        ? output->forward(x)
+                 : tied_output ? tied_output->forward(x)
+                               : linear(x, tok_embeddings, &packed_tied_);
   return y.to(torch::kFloat32);
 }
 
@@ -185,7 +213,7 @@ LoopedTransformer::Losses LoopedTransformer::losses(const torch::Tensor& tokens,
   std::vector<torch::Tensor> of_mixers;
   const auto plan = plan_of(draw);
   const auto h = run(tokens, {.plan = plan, .mixer_losses = torch::GradMode::is_enabled() ? &of_mixers : nullptr});
-  const auto x = rms_norm(h, norm->weight, config_.norm_eps, compute_type);
+  const auto x = head_input(h);
   Losses out;
   out.cross_entropy = linear_cross_entropy(x, output ? output->weight : tok_embeddings, targets);
   out.total = out.cross_entropy;
@@ -245,12 +273,19 @@ NamedTensors LoopedTransformer::official_parameters() const {
       out.emplace_back(prefix + "feed_forward." + name, tensor);
     out.emplace_back(prefix + "attention_norm.weight", layers[i]->attention_norm->weight);
     out.emplace_back(prefix + "ffn_norm.weight", layers[i]->ffn_norm->weight);
+    if (!layers[i]->attention_norm_2) continue;
+    out.emplace_back(prefix + "attention_norm_2.weight", layers[i]->attention_norm_2->weight);
+    out.emplace_back(prefix + "ffn_norm_2.weight", layers[i]->ffn_norm_2->weight);
   }
   out.emplace_back("norm.weight", norm->weight);
   if (output) out.emplace_back("output.weight", output->weight);
   if (residual_weight.defined()) out.emplace_back("residual_weight", residual_weight);
   if (block_residual_weight.defined()) out.emplace_back("block_residual_weight", block_residual_weight);
   if (iteration_weights.defined()) out.emplace_back("iteration_weights", iteration_weights);
+  if (early_exit_gate) {
+    out.emplace_back("early_exit_gate.weight", early_exit_gate->weight);
+    out.emplace_back("early_exit_gate.bias", early_exit_gate->bias);
+  }
   return out;
 }
 

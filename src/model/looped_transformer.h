@@ -9,7 +9,9 @@
 //     logits = output(norm(h))
 //
 // Every loop starts from empty mixer states: the weights are shared across loops, not the memory.
-// Source: arXiv 2605.20670.
+//
+// `ouro` models (model_type) have no gated residuals; every loop ends with h = norm(h), which the output reads as it
+// is, and an exit gate reads the same h. Source: arXiv 2605.20670; Ouro: arXiv 2510.25741.
 #include <functional>
 #include <optional>
 
@@ -33,6 +35,32 @@ class LayerWatch {
   virtual void backward_done(size_t layer) = 0;
 };
 
+/// Which loop's logits a token gets; by default the last one's.
+struct ExitRule {
+  std::optional<int64_t> step;  // this loop, counted from 0; wins over the threshold
+  std::optional<double>
+      threshold;  // the first loop t with C_t >= threshold, C the exit gate's distribution; `ouro` only
+  /// Loops behind a token's exit wait until a later token needs them, and then run for all that wait, in their order:
+  /// the same memories and results as without, up to rounding, for less work. Without it every loop always runs.
+  bool defer = false;
+
+  bool exits_early() const { return step || threshold; }
+};
+
+/// The next tokens of one sequence.
+struct Continuation {
+  SequenceState* state;        // of batch 1
+  torch::Tensor tokens;        // int64 [L], L >= 1
+  bool all_positions = false;  // logits of all tokens, or of the last one
+  bool waiting = false;        // before them, those of all tokens that waited for a loop, from the last loop
+};
+
+/// What a Continuation leads to.
+struct Continued {
+  torch::Tensor logits;        // fp32 [rows, vocab]
+  std::vector<int64_t> exits;  // the loop of each row
+};
+
 class LoopedTransformer : public torch::nn::Module {
  public:
   /// `config` must be validated. Parameters are allocated in fp32 and not initialised.
@@ -47,7 +75,7 @@ class LoopedTransformer : public torch::nn::Module {
   /// tokens int64 [B, L] -> residual stream [B, L, D] fp32 that `output` reads (after the last loop; with
   /// legacy_iteration_weights the weighted sum of all loops). `draw` selects the pattern of random layouts.
   torch::Tensor hidden(const torch::Tensor& tokens, int64_t draw = 0, const LoopHook& hook = {});
-  /// [.., D] -> logits fp32 [.., vocab]: output(norm(h)).
+  /// What hidden() gave, or a LoopHook got, [.., D] -> logits fp32 [.., vocab]: output(norm(h)), in `ouro` output(h).
   torch::Tensor logits(const torch::Tensor& h);
   struct Losses {
     torch::Tensor cross_entropy;  // mean over the targets
@@ -63,9 +91,15 @@ class LoopedTransformer : public torch::nn::Module {
   /// room to allocate at once.
   SequenceState make_state(int64_t batch, int64_t reserve_tokens = 0, int64_t first_draw = 0) const;
   /// Continues `state` with tokens [B, L] (L >= 1) and returns fp32 logits: of the last token [B, 1, vocab], or of all
-  /// [B, L, vocab]. Random layouts: the mean over the state's draws. Prefill whole, in parts or token by token is this
-  /// one call.
+  /// [B, L, vocab], both of the last loop. Random layouts: the mean over the state's draws. Prefill whole, in parts or
+  /// token by token is this one call.
   torch::Tensor step(const torch::Tensor& tokens, SequenceState& state, bool all_positions = false);
+
+  /// Continues several sequences in one pass over the weights, each from its own state. A sequence's bits do not depend
+  /// on the others. Throws lt2::Error for a rule that the model cannot follow.
+  std::vector<Continued> advance(const std::vector<Continuation>& sequences, const ExitRule& rule = {});
+  /// What config() says: early_exit_step, early_exit_threshold.
+  ExitRule exit_rule() const { return {.step = config_.early_exit_step, .threshold = config_.early_exit_threshold}; }
 
   /// Every parameter under its official name, once (tied output is the embedding).
   NamedTensors official_parameters() const;
@@ -75,24 +109,27 @@ class LoopedTransformer : public torch::nn::Module {
   torch::ScalarType compute_type = torch::kFloat32;
   /// What training recomputes in its backward pass instead of keeping it. The same gradients, bit for bit.
   Recompute recompute = Recompute::kNone;
-  /// If set, called at every layer of a training pass, forward and backward. What it throws gives the pass up; the
-  /// gradients are then worth nothing.
+  /// If set, called at every layer of every pass, forward (also of recomputed parts) and backward. What it throws gives
+  /// the pass up; the gradients are then worth nothing.
   std::function<void()> at_each_layer;
   /// Null: nobody watches. With a watch, training needs Recompute::kLayer.
   LayerWatch* watch = nullptr;
 
   torch::Tensor tok_embeddings;  // [V, D]       official name tok_embeddings.weight
   std::vector<Layer> layers;
-  Norm norm{nullptr};                   // [D]
-  Linear output{nullptr};               // [V, D]       absent when tied
-  torch::Tensor residual_weight;        // [T, D]       with use_residual ([T] with legacy_iteration_weights)
-  torch::Tensor block_residual_weight;  // [n_blocks]   with use_block_residual
-  torch::Tensor iteration_weights;      // [T]          with legacy_iteration_weights
+  Norm norm{nullptr};                     // [D]
+  Linear output{nullptr};                 // [V, D]       absent when tied
+  Linear tied_output{nullptr};            // the tied one once frozen; not a parameter of its own
+  torch::Tensor residual_weight;          // [T, D]       with use_residual ([T] with legacy_iteration_weights)
+  torch::Tensor block_residual_weight;    // [n_blocks]   with use_block_residual
+  torch::Tensor iteration_weights;        // [T]          with legacy_iteration_weights
+  BiasedLinear early_exit_gate{nullptr};  // [1, D], [1]  of `ouro` models
 
  private:
   struct Pass {  // what one run over the tokens needs besides them
     const AttentionPlan& plan;
     std::vector<std::unique_ptr<MixerState>>* slots = nullptr;
+    const std::vector<std::pair<SequenceState::Draw*, int64_t>>* rows = nullptr;  // or several sequences and their rows
     LoopHook hook = {};
     std::vector<torch::Tensor>* mixer_losses = nullptr;
     std::vector<LoopCarry>* carries = nullptr;  // one a layer, with state_carry
@@ -106,6 +143,10 @@ class LoopedTransformer : public torch::nn::Module {
   torch::Tensor run_block(const torch::Tensor& h, const Place& place, const Pass& pass);
   torch::Tensor run_layer(const torch::Tensor& h, const Place& place, const Pass& pass);
   torch::Tensor run_part(Recompute level, Run part, const torch::Tensor& h, const Place& place, const Pass& pass);
+  std::vector<Continued> advance_draw(const std::vector<Continuation>& sequences, const ExitRule& rule, size_t draw);
+  /// What the output's product reads, in the type of the products.
+  torch::Tensor head_input(const torch::Tensor& h);
+  torch::Tensor embed(const torch::Tensor& tokens) const;
   AttentionPlan plan_of(int64_t draw) const;
 
   ModelConfig config_;

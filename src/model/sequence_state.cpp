@@ -12,6 +12,7 @@ namespace lt2 {
 namespace {
 
 std::string slot_name(size_t draw, size_t slot) { return fmt::format("draw.{}.slot.{}.", draw, slot); }
+std::string pending_name(size_t loop) { return fmt::format("pending.{}", loop); }
 
 }  // namespace
 
@@ -20,11 +21,52 @@ int64_t SequenceState::bytes() const {
   for (const auto& draw : draws) {
     for (const auto& slot : draw.slots) sum += slot->bytes();
   }
+  for (const auto& rows : pending) {
+    if (rows.defined()) sum += static_cast<int64_t>(rows.nbytes());
+  }
   return sum;
 }
 
-void SequenceState::save(const std::filesystem::path& path) const {
-  NamedTensors tensors;
+SequenceState SequenceState::clone(int64_t reserve_tokens) const {
+  SequenceState copy;
+  copy.batch = batch;
+  copy.position = position;
+  for (const auto& draw : draws) {
+    Draw other{.plan = draw.plan, .slots = {}};
+    for (const auto& slot : draw.slots) other.slots.push_back(slot->clone(reserve_tokens));
+    copy.draws.push_back(std::move(other));
+  }
+  copy.pending = pending;  // rows are replaced, never written
+  return copy;
+}
+
+void SequenceState::mark() {
+  for (const auto& rows : pending)
+    LT2_CHECK(!rows.defined() || rows.size(1) == 0, "a state in which tokens wait for their loops cannot be marked");
+  for (auto& draw : draws) {
+    for (auto& slot : draw.slots) slot->mark();
+  }
+  marked_ = position;
+}
+
+void SequenceState::rewind(int64_t keep) {
+  const int64_t to = marked_ + keep;
+  LT2_CHECK(keep >= 0 && to <= position, "rewind to {} tokens after the mark, of {}", keep, position - marked_);
+  int64_t before = to;  // what stays of the loop before
+  for (size_t t = 0; t < pending.size(); ++t) {
+    const int64_t seen = std::min(to, draws[0].slots[t * draws[0].slots.size() / pending.size()]->position);
+    auto& rows = pending[t];
+    if (rows.defined()) rows = rows.narrow(1, 0, before - seen);
+    before = seen;
+  }
+  for (auto& draw : draws) {
+    for (auto& slot : draw.slots) slot->rewind(std::min(to, slot->position) - marked_);
+  }
+  position = to;
+}
+
+void SequenceState::save(const std::filesystem::path& path, const NamedTensors& beside) const {
+  NamedTensors tensors = beside;
   auto windows = nlohmann::json::array();
   for (size_t d = 0; d < draws.size(); ++d) {
     windows.push_back(windows_json(draws[d].plan));
@@ -32,6 +74,9 @@ void SequenceState::save(const std::filesystem::path& path) const {
       for (const auto& [name, tensor] : draws[d].slots[s]->tensors())
         tensors.emplace_back(slot_name(d, s) + name, tensor);
     }
+  }
+  for (size_t t = 0; t < pending.size(); ++t) {
+    if (pending[t].defined() && pending[t].size(1) > 0) tensors.emplace_back(pending_name(t), pending[t]);
   }
   write_safetensors(path, tensors,
                     {{"format", "lt2-state-1"},
@@ -80,7 +125,24 @@ void SequenceState::load(const std::filesystem::path& path) {
       }
     }
   }
-  for (auto& [where, tensors] : saved) draws[where.first].slots[where.second]->restore(tensors, saved_position);
+  // Tokens that wait for a loop have not been seen by its memories and those behind it.
+  const size_t loops = draws[0].plan.windows.size(), layers = draws[0].slots.size() / loops;
+  std::vector<torch::Tensor> waiting(loops);
+  std::vector<int64_t> seen;
+  int64_t tokens = saved_position;
+  for (size_t t = 0; t < loops; ++t) {
+    if (file.contains(pending_name(t))) {
+      waiting[t] = file.tensor(pending_name(t));
+      LT2_CHECK(waiting[t].dim() == 3 && waiting[t].size(0) == batch && waiting[t].size(1) <= tokens,
+                "{}: {} is [{}], expected [{}, up to {}, D]", path.string(), pending_name(t),
+                fmt::join(waiting[t].sizes(), ", "), batch, tokens);
+      tokens -= waiting[t].size(1);
+    }
+    seen.push_back(tokens);
+  }
+  for (auto& [where, tensors_of] : saved)
+    draws[where.first].slots[where.second]->restore(tensors_of, seen[where.second / layers]);
+  pending = std::move(waiting);
   position = saved_position;
 }
 

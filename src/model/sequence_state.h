@@ -21,13 +21,26 @@ class SequenceState {
   int64_t batch = 1;
   int64_t position = 0;  // tokens seen
   std::vector<Draw> draws;
+  // Tokens that left the loops early and wait for loop t (ExitRule::defer): their rows [1, waiting, D], in their order.
+  // They are not in the memories of loop t and those behind it yet. Empty, or one a loop, undefined where none waits.
+  std::vector<torch::Tensor> pending;
 
-  /// Bytes of all slots.
+  /// Bytes of all slots and of what waits.
   int64_t bytes() const;
-  /// Writes every tensor and the position; loading changes no bit. `save` is atomic.
-  void save(const std::filesystem::path& path) const;
+  /// A state that continues from the same point and shares no memory with this one; room for `reserve_tokens`.
+  SequenceState clone(int64_t reserve_tokens) const;
+  /// Remembers this point; nothing may wait. See MixerState::mark.
+  void mark();
+  /// As if of the tokens since mark() only the first `keep` had been seen.
+  void rewind(int64_t keep);
+  /// Writes every tensor and the position; loading changes no bit. `save` is atomic. `beside`: more tensors for the
+  /// same file, which load() passes over.
+  void save(const std::filesystem::path& path, const NamedTensors& beside = {}) const;
   /// Fills this state, made by the same model for the same batch, from a file. Throws lt2::Error when it does not fit.
   void load(const std::filesystem::path& path);
+
+ private:
+  int64_t marked_ = 0;  // position
 };
 
 }  // namespace lt2

@@ -48,6 +48,11 @@ class TensorPool final : public c10::Allocator {
     counts_.peak_bytes = counts_.live_bytes;
   }
 
+  void trim() {
+    const std::lock_guard lock(mutex_);
+    return_all();
+  }
+
   // Never destroyed: tensors of static lifetime return their blocks after main.
   static TensorPool& instance() {
     static auto* const pool = new TensorPool;
@@ -127,5 +132,7 @@ void install_tensor_pool() { c10::SetCPUAllocator(&TensorPool::instance(), /*pri
 TensorPoolCounts tensor_pool_counts() { return TensorPool::instance().counts(); }
 
 void tensor_pool_reset_peak() { TensorPool::instance().reset_peak(); }
+
+void tensor_pool_trim() { TensorPool::instance().trim(); }
 
 }  // namespace lt2

@@ -22,5 +22,7 @@ void install_tensor_pool();
 
 TensorPoolCounts tensor_pool_counts();
 void tensor_pool_reset_peak();
+/// Gives all kept blocks back to the system.
+void tensor_pool_trim();
 
 }  // namespace lt2

@@ -16,6 +16,7 @@ namespace {
 // Sums, spans and logarithms of values inside these limits stay finite.
 constexpr double kLargest = 1e300, kSmallest = 1e-300;
 constexpr int kColours = 6;
+constexpr int kPanelWidth = 370, kPanelHeight = 280;
 constexpr double kCharWidth = 7.3;  // of the 13-unit label font, generous: labels must not be cut
 
 struct Range {
@@ -152,6 +153,7 @@ class Drawing {
       for (const auto& band : series.band) ys.insert(ys.end(), {band.low, band.high});
     }
     for (const auto& mark : chart.marks) ys.push_back(mark.y);
+    for (const auto& level : chart.levels) ys.push_back(level.y);
     top_ = chart.y.title.empty() ? 14 : 34;
     bottom_ = height - (chart.x.title.empty() ? 26 : 48);
     const int most_y_ticks = std::max(3, (bottom_ - top_) / 36);
@@ -172,6 +174,7 @@ class Drawing {
                                   escape_html(chart_.description));
     out += axes();
     for (size_t i = 0; i < chart_.series.size(); ++i) out += series(i);
+    out += levels();
     out += marks();
     if (direct_labels_) out += labels();
     return out + "</svg>";
@@ -253,10 +256,22 @@ class Drawing {
       }
       pen_down = visible;
     }
-    return fmt::format(R"(<g class="series {}" data-name="{}" data-points="{}">{}<path class="line" d="{}"/>{}</g>)",
-                       colour_class(index), escape_html(series.name),
-                       escape_html(values.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)), band(series),
-                       line, marks);
+    return fmt::format(
+        R"(<g class="series {}{}" data-name="{}" data-points="{}">{}<path class="line" d="{}"/>{}</g>)",
+        colour_class(series.floor_of.value_or(index)), series.floor_of ? " floor" : "", escape_html(series.name),
+        escape_html(values.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)), band(series), line, marks);
+  }
+
+  std::string levels() const {
+    std::string out;
+    for (const auto& level : chart_.levels) {
+      if (!shown(chart_.y, level.y)) continue;
+      out += fmt::format(R"(<line class="level" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>)", left_, right_, py(level.y),
+                         py(level.y));
+      out += fmt::format(R"(<text class="level" x="{}" y="{:.1f}">{}</text>)", left_ + 4, py(level.y) - 5,
+                         escape_html(level.label));
+    }
+    return out;
   }
 
   std::string marks() const {
@@ -306,6 +321,19 @@ class Drawing {
   std::vector<double> x_ticks_, y_ticks_;
 };
 
+/// `narrow_only`: the lines carry their names where there is room.
+std::string legend(const Chart& chart, bool narrow_only) {
+  std::string out = fmt::format(R"(<ul class="legend{}">)", narrow_only ? " narrow" : "");
+  for (size_t i = 0; i < chart.series.size(); ++i) {
+    const auto& series = chart.series[i];
+    if (series.floor_of) continue;
+    out += fmt::format(
+        R"(<li><svg class="key" viewBox="0 0 26 12" aria-hidden="true"><g class="series {}"><path class="line" d="M1 6H25"/>{}</g></svg>{}</li>)",
+        colour_class(i), series.markers ? marker(i, 13, 6) : "", escape_html(series.name));
+  }
+  return out + "</ul>";
+}
+
 }  // namespace
 
 std::vector<double> tick_values(AxisScale scale, double low, double high, int at_most) {
@@ -337,20 +365,21 @@ std::string render_chart(const Chart& chart) {
   const auto short_name = [](const ChartSeries& series) { return width_in_chars(series.name) <= 18; };
   const bool direct_labels = chart.series.size() > 1 && chart.series.size() <= 4 &&
                              std::all_of(chart.series.begin(), chart.series.end(), short_name);
-  std::string legend;
-  if (chart.series.size() > 1) {
-    legend = fmt::format(R"(<ul class="legend{}">)", direct_labels ? " narrow" : "");
-    for (size_t i = 0; i < chart.series.size(); ++i) {
-      legend += fmt::format(
-          R"(<li><svg class="key" viewBox="0 0 26 12" aria-hidden="true"><g class="series {}"><path class="line" d="M1 6H25"/>{}</g></svg>{}</li>)",
-          colour_class(i), chart.series[i].markers ? marker(i, 13, 6) : "", escape_html(chart.series[i].name));
-    }
-    legend += "</ul>";
-  }
   return fmt::format(
       "<div class=\"chart\">{}<div class=\"wide\">{}</div><div class=\"narrow\">{}</div>"
       "<div class=\"tip\" hidden></div></div>\n",
-      legend, render_svg(chart, 760, 360, direct_labels), render_svg(chart, 360, 290, false));
+      chart.series.size() > 1 ? legend(chart, direct_labels) : "", render_svg(chart, 760, 360, direct_labels),
+      render_svg(chart, 360, 290, false));
+}
+
+std::string render_panels(const std::vector<Panel>& panels) {
+  if (panels.empty()) return "";
+  std::string out = "<div class=\"chart\">" + legend(panels.front().chart, false) + "<div class=\"panels\">\n";
+  for (const auto& panel : panels) {
+    out += fmt::format("<div><h3>{}</h3>{}</div>\n", escape_html(panel.title),
+                       render_svg(panel.chart, kPanelWidth, kPanelHeight, false));
+  }
+  return out + "</div><div class=\"tip\" hidden></div></div>\n";
 }
 
 std::string_view chart_style() {
@@ -367,6 +396,12 @@ std::string_view chart_style() {
 .chart .mark { fill: var(--alert); stroke: var(--ground); stroke-width: 1; }
 .chart .band { stroke: none; opacity: .18; }
 .chart .again .line { stroke-dasharray: 7 5; }
+.chart .floor .line { stroke-width: 1.1; stroke-dasharray: 3 3; stroke-linecap: butt; }
+.chart line.level { stroke: var(--ink); stroke-width: 1.2; stroke-dasharray: 8 4; }
+.chart text.level { paint-order: stroke; stroke: var(--ground); stroke-width: 4px; }
+.chart .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); gap: 1.4rem 2rem; }
+.chart .panels > div { min-width: 0; max-width: 480px; }
+.chart .panels h3 { font-size: .98rem; margin: 0 0 .4rem; }
 .chart .s1 { --colour: var(--series-1); } .chart .s2 { --colour: var(--series-2); }
 .chart .s3 { --colour: var(--series-3); } .chart .s4 { --colour: var(--series-4); }
 .chart .s5 { --colour: var(--series-5); } .chart .s6 { --colour: var(--series-6); }

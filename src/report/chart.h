@@ -1,6 +1,7 @@
 #pragma once
 // Line charts as inline SVG: one call, no script needed, light and dark, wide and narrow.
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,6 +33,8 @@ struct ChartSeries {
       {};                            // drawn in order of x; a point without a finite place on both axes breaks the line
   std::vector<ChartBand> band = {};  // a pale area behind the line, may be empty
   bool markers = false;              // few measured points: show each
+  std::optional<size_t> floor_of =
+      {};  // the limit of this other series: thin, dashed, in its colour, not in the legend
 };
 
 struct ChartMark {
@@ -39,11 +42,23 @@ struct ChartMark {
   std::string label;  // under a resting pointer
 };
 
+struct ChartLevel {
+  double y = 0;
+  std::string label;  // written above the line, at its left end
+};
+
 struct Chart {
   std::string description;  // one sentence for readers who cannot see the picture
   ChartAxis x, y;
   std::vector<ChartSeries> series;
-  std::vector<ChartMark> marks = {};  // points to look at: a small triangle above each
+  std::vector<ChartMark> marks = {};    // points to look at: a small triangle above each
+  std::vector<ChartLevel> levels = {};  // values to compare with: a line across
+};
+
+/// A chart among others with the same series.
+struct Panel {
+  std::string title;
+  Chart chart;
 };
 
 /// At most `at_most` (>= 2) round values inside [low, high], in order: 1, 2, 5 times a power of ten on linear and log10
@@ -57,6 +72,9 @@ std::string render_svg(const Chart& chart, int width, int height, bool direct_la
 /// The chart for a page: a wide and a narrow drawing of which the style sheet shows the one that fits, and a legend
 /// where the lines are not labelled.
 std::string render_chart(const Chart& chart);
+
+/// Several charts of the same series side by side, as many as fit beside each other, under one legend.
+std::string render_panels(const std::vector<Panel>& panels);
 
 /// Rules that render_chart's output needs once a page. Colours come from custom properties, to be set by the page:
 /// --ink, --ink-soft, --line, --ground, --alert (marks), --series-1 to --series-6 (further series repeat the colours,

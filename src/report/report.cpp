@@ -11,6 +11,7 @@
 #include "base/files.h"
 #include "base/units.h"
 #include "report/chart.h"
+#include "report/efficiency.h"
 #include "report/heat_map.h"
 #include "report/html.h"
 #include "report/page_parts.h"
@@ -37,7 +38,8 @@ std::string bytes(double value) {
 
 std::vector<BenchRow> decode_rows(const std::vector<BenchRow>& bench) {
   std::vector<BenchRow> rows;
-  std::copy_if(bench.begin(), bench.end(), std::back_inserter(rows), [](const auto& r) { return r.kind == "decode"; });
+  std::copy_if(bench.begin(), bench.end(), std::back_inserter(rows),
+               [](const auto& r) { return r.kind == "decode" && r.own_time(); });
   return rows;
 }
 
@@ -137,7 +139,8 @@ std::string times(double ratio) { return std::isfinite(ratio) ? format_number(ra
 std::string numbers_section(const std::vector<BenchRow>& bench) {
   const char* title = "The measurements";
   if (bench.empty()) return section(title, missing("there is no bench.jsonl, or it is empty."));
-  std::vector<BenchRow> rows = bench;
+  std::vector<BenchRow> rows;
+  std::copy_if(bench.begin(), bench.end(), std::back_inserter(rows), [](const auto& row) { return row.own_time(); });
   std::vector<std::string> models;
   for (const auto& row : rows) {
     if (std::find(models.begin(), models.end(), row.model) == models.end()) models.push_back(row.model);
@@ -415,6 +418,9 @@ std::string render_changing_part(const RunRecord& run) {
 
 std::string render_report(const RunRecord& run, const LivePart* live) {
   const auto decode = decode_rows(run.bench);
+  std::vector<BenchRow> of_grids;  // and frontiers
+  std::copy_if(run.bench.begin(), run.bench.end(), std::back_inserter(of_grids),
+               [](const auto& row) { return !row.own_time(); });
   std::string out = fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
@@ -430,8 +436,11 @@ std::string render_report(const RunRecord& run, const LivePart* live) {
   const auto add = [&](bool there, const std::string& part) {
     if (there || !live) out += part;
   };
-  add(!decode.empty(), speed_section(decode) + state_section(decode));
-  add(!run.bench.empty(), numbers_section(run.bench));
+  if (of_grids.empty() || of_grids.size() < run.bench.size()) {
+    add(!decode.empty(), speed_section(decode) + state_section(decode));
+    add(!run.bench.empty(), numbers_section(run.bench));
+  }
+  out += efficiency_sections(of_grids);
   add(!run.samples.empty(), samples_section(run));
   add(!run.model.empty(), model_section(run));
   add(!run.machine.empty(), machine_section(run));

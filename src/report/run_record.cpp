@@ -102,25 +102,27 @@ Json parse_line(std::string_view line, const std::string& where) {
   return json;
 }
 
-void read_lines(const fs::path& path, RunRecord& run, const std::function<void(const Record&)>& take) {
-  const auto content = read_if_there(path);
-  if (!content) return;
-  std::string_view rest = *content;
-  for (int64_t number = 1; !rest.empty(); ++number) {
-    const size_t end = rest.find('\n');
+/// Calls take(record) for every line of `text`; false if the last one is cut off, which is left out.
+bool each_line(std::string_view text, const std::string& name, const std::function<void(const Record&)>& take) {
+  for (int64_t number = 1; !text.empty(); ++number) {
+    const size_t end = text.find('\n');
     const bool cut_off = end == std::string_view::npos;
-    const std::string_view line = rest.substr(0, end);
-    rest = cut_off ? std::string_view{} : rest.substr(end + 1);
+    const std::string_view line = text.substr(0, end);
+    text = cut_off ? std::string_view{} : text.substr(end + 1);
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const std::string where = fmt::format("{}:{}", path.string(), number);
-    if (cut_off && !Json::accept(without_nan(valid_utf8(line)))) {
-      run.notes.push_back(fmt::format("{}:{}: the last line is cut off (the writer was stopped) and was skipped.",
-                                      path.filename().string(), number));
-      return;
-    }
+    const std::string where = fmt::format("{}:{}", name, number);
+    if (cut_off && !Json::accept(without_nan(valid_utf8(line)))) return false;
     const Json json = parse_line(line, where);
     take(Record{json, where});
   }
+  return true;
+}
+
+void read_lines(const fs::path& path, RunRecord& run, const std::function<void(const Record&)>& take) {
+  const auto content = read_if_there(path);
+  if (!content || each_line(*content, path.string(), take)) return;
+  run.notes.push_back(fmt::format("{}:{}: the last line is cut off (the writer was stopped) and was skipped.",
+                                  path.filename().string(), 1 + std::count(content->begin(), content->end(), '\n')));
 }
 
 /// Null if the file is missing.
@@ -217,29 +219,47 @@ void read_validation(const fs::path& path, RunRecord& run) {
   });
 }
 
-void read_bench(const fs::path& path, RunRecord& run) {
-  read_lines(path, run, [&](const Record& line) {
-    BenchRow row;
-    row.kind = line.text("kind", "decode");
-    row.model = line.text("model", "model");
-    row.dtype = line.text("dtype", "");
-    row.context = line.required_number("context");
-    row.tokens_per_s = line.number("tokens_per_s");
-    row.floor_tokens_per_s = line.number("floor_tokens_per_s");
-    row.share = line.number("share");
-    if (std::isnan(row.share)) row.share = row.tokens_per_s / row.floor_tokens_per_s;
-    row.state_bytes = line.number("state_bytes");
-    row.batch = line.json.contains("batch") ? line.required_number("batch") : 1;
-    const auto same = std::find_if(run.bench.begin(), run.bench.end(), [&](const BenchRow& old) {
-      return old.kind == row.kind && old.model == row.model && old.dtype == row.dtype && old.context == row.context &&
-             old.batch == row.batch;
-    });
-    if (same == run.bench.end()) {
-      run.bench.push_back(row);
-    } else {
-      *same = row;
-    }
+void take_bench_row(const Record& line, std::vector<BenchRow>& rows) {
+  BenchRow row;
+  row.kind = line.text("kind", "decode");
+  row.model = line.text("model", "model");
+  row.dtype = line.text("dtype", "");
+  row.shape = line.text("shape", "");
+  row.mode = line.text("mode", "");
+  row.reason = line.text("reason", "");
+  row.context = row.kind == "frontier" ? line.number("context") : line.required_number("context");
+  row.tokens_per_s = line.number("tokens_per_s");
+  row.floor_tokens_per_s = line.number("floor_tokens_per_s");
+  row.share = line.number("share");
+  if (std::isnan(row.share)) row.share = row.tokens_per_s / row.floor_tokens_per_s;
+  for (auto [key, field] : {std::pair{"state_bytes", &BenchRow::state_bytes},
+                            {"first_token_s", &BenchRow::first_token_s},
+                            {"predicted_share", &BenchRow::predicted_share},
+                            {"peak_bytes", &BenchRow::peak_bytes},
+                            {"planned_bytes", &BenchRow::planned_bytes},
+                            {"memory_bytes", &BenchRow::memory_bytes},
+                            {"refused_context", &BenchRow::refused_context},
+                            {"tried_context", &BenchRow::tried_context},
+                            {"resident_bytes", &BenchRow::resident_bytes}}) {
+    row.*field = line.number(key);
+  }
+  row.batch = line.json.contains("batch") ? line.required_number("batch") : 1;
+  // A row measured after all replaces the note that it was not.
+  const auto what = [](const BenchRow& of) { return of.kind == "skipped" ? of.mode : of.kind; };
+  const auto same = std::find_if(rows.begin(), rows.end(), [&](const BenchRow& old) {
+    const bool same_place = row.kind == "frontier" ? old.memory_bytes == row.memory_bytes : old.context == row.context;
+    return what(old) == what(row) && old.shape == row.shape && old.model == row.model && old.dtype == row.dtype &&
+           old.batch == row.batch && same_place;
   });
+  if (same == rows.end()) {
+    rows.push_back(row);
+  } else if (row.kind != "skipped" || same->kind == "skipped") {
+    *same = row;
+  }
+}
+
+void read_bench(const fs::path& path, RunRecord& run) {
+  read_lines(path, run, [&](const Record& line) { take_bench_row(line, run.bench); });
 }
 
 void read_samples(const fs::path& path, RunRecord& run) {
@@ -288,6 +308,12 @@ void read_others(const fs::path& folder, RunRecord& run) {
 }
 
 }  // namespace
+
+std::vector<BenchRow> parse_bench(const std::string& text, const std::string& where) {
+  std::vector<BenchRow> rows;
+  each_line(text, where, [&](const Record& line) { take_bench_row(line, rows); });
+  return rows;
+}
 
 RunRecord read_run(const fs::path& folder) {
   LT2_CHECK(fs::is_directory(folder), "{}: no such folder. Name the dump_dir of a run", folder.string());

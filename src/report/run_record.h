@@ -28,13 +28,22 @@ struct ValidationPoint {
 };
 
 struct BenchRow {
-  std::string kind, model, dtype;
-  double context = kAbsent;             // tokens before the measured one
-  double tokens_per_s = kAbsent;        // measured
+  std::string kind, model, dtype;  // "decode", "prefill", "train"; "skipped" (not run), "frontier" (largest context)
+  std::string shape;               // of a recipe; empty: the run's own model
+  double context = kAbsent;        // tokens before the measured one; a frontier without end has none
+  double tokens_per_s = kAbsent;   // measured
   double floor_tokens_per_s = kAbsent;  // what the machine's measured limits allow
   double share = kAbsent;               // tokens_per_s / floor_tokens_per_s
   double state_bytes = kAbsent;
   double batch = kAbsent;
+  double first_token_s = kAbsent, predicted_share = kAbsent, peak_bytes = kAbsent;
+  double planned_bytes = kAbsent;  // weights, states and scratch together
+  std::string mode, reason;        // skipped: the kind it would have been, and why
+  double memory_bytes = kAbsent;   // frontier: what the context fits into
+  double refused_context = kAbsent, tried_context = kAbsent, resident_bytes = kAbsent;
+
+  /// Of a model and nothing but a time: what a run's own page compares.
+  bool own_time() const { return shape.empty() && kind != "skipped" && kind != "frontier"; }
 };
 
 struct Sample {
@@ -60,6 +69,9 @@ struct RunRecord {
 /// line end that does not parse (the writer was killed) is skipped with a note; steps that a resumed run repeated
 /// replace the old ones. Throws lt2::Error with file and line for anything else that cannot be read.
 RunRecord read_run(const std::filesystem::path& folder);
+
+/// The rows of `text`, lines of bench.jsonl; `where` names it in errors. Throws lt2::Error.
+std::vector<BenchRow> parse_bench(const std::string& text, const std::string& where);
 
 /// A run that is still writing: reads of metrics.jsonl only what came since the last look.
 class RunFollower {

@@ -224,15 +224,9 @@ void HfTokenizer::check_id(int32_t id) const {
 }
 
 std::vector<int32_t> HfTokenizer::encode(std::string_view text, bool add_bos, bool add_eos) const {
-  require_marks(add_bos, add_eos, where_);
   LT2_CHECK(text.size() < UINT32_MAX / 16, "{}: a text of {} bytes at once; give it in pieces", where_, text.size());
-  const ValidUtf8 valid(text);
-  std::vector<int32_t> ids;
-  ids.reserve(text.size() / 3 + 2);
-  if (add_bos) ids.push_back(bos_);
-  Encoder(*this, ids).add(valid.text());
-  if (add_eos) ids.push_back(eos_);
-  return ids;
+  return encode_valid(text, add_bos, add_eos, where_,
+                      [this](std::string_view valid, std::vector<int32_t>& ids) { Encoder(*this, ids).add(valid); });
 }
 
 std::vector<int32_t> HfTokenizer::with_template(const std::vector<int32_t>& ids) const {

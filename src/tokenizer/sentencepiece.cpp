@@ -460,22 +460,19 @@ void SentencePieceTokenizer::encode_unigram(std::string_view text, std::vector<i
 }
 
 std::vector<int32_t> SentencePieceTokenizer::encode(std::string_view text, bool add_bos, bool add_eos) const {
-  require_marks(add_bos, add_eos, where_);
   LT2_CHECK(text.size() < UINT32_MAX / 16, "{}: a text of {} bytes at once; give it in pieces", where_, text.size());
-  const ValidUtf8 valid(text);
-  const std::string normal = normalize(valid.text());
-  std::vector<int32_t> ids;
-  if (settings_.model == Model::kUnigram) {
-    encode_unigram(normal, ids);
-  } else {
-    encode_bpe(normal, ids);
-  }
-  // A run of unknown symbols is one.
-  ids.erase(std::unique(ids.begin(), ids.end(), [&](int32_t a, int32_t b) { return a == unk_ && b == unk_; }),
-            ids.end());
-  if (add_bos) ids.insert(ids.begin(), bos_);
-  if (add_eos) ids.push_back(eos_);
-  return ids;
+  return encode_valid(text, add_bos, add_eos, where_, [this](std::string_view valid, std::vector<int32_t>& ids) {
+    const std::string normal = normalize(valid);
+    const auto begin = static_cast<std::ptrdiff_t>(ids.size());
+    if (settings_.model == Model::kUnigram) {
+      encode_unigram(normal, ids);
+    } else {
+      encode_bpe(normal, ids);
+    }
+    // A run of unknown symbols is one.
+    const auto both_unknown = [this](int32_t a, int32_t b) { return a == unk_ && b == unk_; };
+    ids.erase(std::unique(ids.begin() + begin, ids.end(), both_unknown), ids.end());
+  });
 }
 
 std::string SentencePieceTokenizer::token_bytes(int32_t id) const {

@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "tokenizer/base64.h"
-#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {
@@ -209,32 +208,21 @@ TiktokenTokenizer::TiktokenTokenizer(std::string_view content, const std::string
 }
 
 std::vector<int32_t> TiktokenTokenizer::encode(std::string_view text, bool add_bos, bool add_eos) const {
-  const ValidUtf8 valid(text);
-  std::vector<int32_t> ids;
-  ids.reserve(text.size() / 3 + 2);
-  if (add_bos) ids.push_back(bos_);
-  Encoder(*this, ids).add(valid.text());
-  if (add_eos) ids.push_back(eos_);
-  return ids;
+  return encode_valid(text, add_bos, add_eos, where_,
+                      [this](std::string_view valid, std::vector<int32_t>& ids) { Encoder(*this, ids).add(valid); });
 }
 
 std::vector<int32_t> TiktokenTokenizer::encode_with_specials(std::string_view text, bool add_bos, bool add_eos) const {
-  const ValidUtf8 valid(text);
-  std::vector<int32_t> ids;
-  if (add_bos) ids.push_back(bos_);
-  Encoder encoder(*this, ids);
-  for (size_t at = 0; at < valid.text().size();) {
-    const auto match = special_names_.find(valid.text(), at);
-    if (match.number < 0) {
-      encoder.add(valid.text().substr(at));
-      break;
+  return encode_valid(text, add_bos, add_eos, where_, [this](std::string_view valid, std::vector<int32_t>& ids) {
+    Encoder encoder(*this, ids);
+    for (size_t at = 0; at < valid.size();) {
+      const auto match = special_names_.find(valid, at);
+      if (match.number < 0) return encoder.add(valid.substr(at));
+      encoder.add(valid.substr(at, match.begin - at));
+      ids.push_back(match.number);
+      at = match.end;
     }
-    encoder.add(valid.text().substr(at, match.begin - at));
-    ids.push_back(match.number);
-    at = match.end;
-  }
-  if (add_eos) ids.push_back(eos_);
-  return ids;
+  });
 }
 
 std::string TiktokenTokenizer::token_bytes(int32_t id) const {

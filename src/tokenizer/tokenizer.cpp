@@ -76,9 +76,18 @@ std::string Tokenizer::decode(const std::vector<int32_t>& ids) const {
 
 std::unique_ptr<DecodeStream> Tokenizer::decode_stream() const { return std::make_unique<BytesStream>(*this); }
 
-void Tokenizer::require_marks(bool bos, bool eos, const std::string& where) const {
+std::vector<int32_t> Tokenizer::encode_valid(
+    std::string_view text, bool bos, bool eos, const std::string& where,
+    const std::function<void(std::string_view, std::vector<int32_t>&)>& append) const {
   LT2_CHECK(!bos || bos_id() >= 0, "{}: this vocabulary names no BOS token; leave BOS out (data.add_bos=false)", where);
   LT2_CHECK(!eos || eos_id() >= 0, "{}: this vocabulary names no EOS token; leave EOS out (data.add_eos=false)", where);
+  const ValidUtf8 valid(text);
+  std::vector<int32_t> ids;
+  ids.reserve(text.size() / 3 + 2);
+  if (bos) ids.push_back(bos_id());
+  append(valid.text(), ids);
+  if (eos) ids.push_back(eos_id());
+  return ids;
 }
 
 std::vector<std::string> tokenizer_names() {

@@ -1,6 +1,7 @@
 #pragma once
 // Text to ids and back, whatever the vocabulary.
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,8 +52,10 @@ class Tokenizer {
   virtual bool keeps_invalid_utf8() const { return false; }
 
  protected:
-  /// Throws lt2::Error unless the vocabulary has what is asked for. `where` names its file.
-  void require_marks(bool bos, bool eos, const std::string& where) const;
+  /// The frame of encode(): `append` puts the ids of the text, made well-formed UTF-8, between BOS and EOS. Throws
+  /// lt2::Error unless the vocabulary has the marks asked for. `where` names its file.
+  std::vector<int32_t> encode_valid(std::string_view text, bool bos, bool eos, const std::string& where,
+                                    const std::function<void(std::string_view, std::vector<int32_t>&)>& append) const;
 };
 
 /// Names that make_tokenizer knows.

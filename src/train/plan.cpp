@@ -6,16 +6,9 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "model/model_io.h"
-#include "tokenizer/tokenizer.h"
 
 namespace lt2 {
 namespace {
-
-int64_t count(const torch::nn::Module& module) {
-  int64_t sum = 0;
-  for (const auto& parameter : module.parameters()) sum += parameter.numel();
-  return sum;
-}
 
 std::string bytes(int64_t amount) { return human_bytes(static_cast<double>(amount)); }
 
@@ -31,11 +24,7 @@ int64_t vocabulary(const TrainConfig& config) {
         tokenizer.path.value_or("null"));
     return given;
   }
-  const int64_t words = make_tokenizer(tokenizer.name, tokenizer.path, tokenizer.specials)->n_words();
-  LT2_CHECK(given < 0 || given == words,
-            "model.vocab_size is {}, the tokenizer {} has {} words; leave vocab_size out or set {}", given,
-            tokenizer.name, words, words);
-  return words;
+  return vocabulary_size(config, *make_tokenizer(tokenizer.name, tokenizer.path, tokenizer.specials));
 }
 
 constexpr std::pair<const char*, Sharding> kShardings[] = {{"no_shard", Sharding::kNone},
@@ -63,6 +52,14 @@ std::string alternatives(const LoopedTransformer& model, const TrainConfig& conf
 
 }  // namespace
 
+int64_t vocabulary_size(const TrainConfig& config, const Tokenizer& tokenizer) {
+  const int64_t given = config.model.vocab_size, words = tokenizer.n_words();
+  LT2_CHECK(given < 0 || given == words,
+            "model.vocab_size is {}, the tokenizer {} has {} words; leave vocab_size out or set {}", given,
+            config.data.tokenizer.name, words, words);
+  return words;
+}
+
 TrainingMemory rank_memory(const LoopedTransformer& model, const TrainConfig& config, Sharding sharding,
                            Recompute recompute, int64_t world) {
   const auto type = parse_dtype(config.distributed.model_dtype, "distributed.model_dtype");
@@ -82,7 +79,7 @@ TrainingMemory rank_memory(const LoopedTransformer& model, const TrainConfig& co
   // its parameters' and in the flat buffer that is exchanged.
   int64_t in_layers = 0, largest = 0, largest_packed = 0, layers_packed = 0;
   for (const auto& layer : model.layers) {
-    const int64_t size = 4 * count(*layer), copies = packed_bytes(*layer, type);
+    const int64_t size = 4 * part_parameter_count(*layer), copies = packed_bytes(*layer, type);
     in_layers += size;
     largest = std::max(largest, size);
     layers_packed += copies;

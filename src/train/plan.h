@@ -3,9 +3,13 @@
 #include <string>
 
 #include "model/accounting.h"
+#include "tokenizer/tokenizer.h"
 #include "train/replica.h"
 
 namespace lt2 {
+
+/// Words of `tokenizer`. Throws lt2::Error if model.vocab_size gives another number.
+int64_t vocabulary_size(const TrainConfig& config, const Tokenizer& tokenizer);
 
 /// Bytes that one of `world` ranks holds in training at most, as Replica shares them out. The largest of the layers
 /// stands for those gathered in full_shard, which recomputes layers whatever the configuration says.

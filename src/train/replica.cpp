@@ -158,6 +158,7 @@ void Replica::lay_flat(Unit& unit) {
 void Replica::gather(Unit& unit) {
   if (unit.flat.defined()) return;
   torch::NoGradGuard no_grad;
+  ++exchanged_;
   unit.flat = torch::empty({group_->world() * unit.share}, unit.own.options());
   std::vector<Group::Pending> pending;
   for (int r = 0; r < group_->world(); ++r) {
@@ -187,6 +188,7 @@ void Replica::leave(size_t layer) { release(unit_of_layer(layer)); }
 
 void Replica::backward_done(size_t layer) {
   Unit& unit = unit_of_layer(layer);
+  ++exchanged_;
   const Tensor flat = flat_gradient(unit);
   std::vector<Group::Pending> pending;
   for (int r = 0; r < group_->world(); ++r)
@@ -201,12 +203,79 @@ void Replica::backward_done(size_t layer) {
   release(unit);
 }
 
+void Replica::begin_step(int64_t micro_steps) {
+  micro_steps_left_ = micro_steps;
+  exchanged_ = 0;
+}
+
+// What a micro-step exchanges, in its order on every rank. The residual stream leads through the layers one by one, so
+// backward passes meet them in reverse; the output comes before them all.
+std::vector<Replica::Exchange> Replica::exchanges(bool last) const {
+  std::vector<Exchange> out;
+  if (!forward_is_collective()) {
+    for (const auto& unit : units_) {
+      if (last) out.push_back({Exchange::kLaunch, unit.get()});
+    }
+    return out;
+  }
+  const int64_t loops = model_.config().loop_count;
+  Unit *const output = units_.front().get(), *const embedding = units_.back().get();
+  for (int64_t t = 0; t < loops; ++t) {
+    for (size_t u = units_.size() - 2; u > 0; --u) out.push_back({Exchange::kGather, units_[u].get()});
+  }
+  if (last && learned_) out.push_back({Exchange::kLaunch, output});
+  for (int64_t t = 0; t < loops; ++t) {
+    for (size_t u = 1; u + 1 < units_.size(); ++u) {
+      out.push_back({Exchange::kGather, units_[u].get()});
+      out.push_back({Exchange::kReduce, units_[u].get()});
+    }
+  }
+  if (last && !learned_) out.push_back({Exchange::kLaunch, output});
+  if (last) out.push_back({Exchange::kLaunch, embedding});
+  return out;
+}
+
+void Replica::give_up_step() {
+  exchanging_ = false;
+  if (group_->world() > 1) {
+    for (const auto& unit : units_) {
+      if (unit->own.defined()) release(*unit);
+    }
+    for (; micro_steps_left_ > 0; --micro_steps_left_) {
+      const auto order = exchanges(micro_steps_left_ == 1);
+      for (size_t i = exchanged_; i < order.size(); ++i) {
+        Unit& unit = *order[i].unit;
+        switch (order[i].kind) {
+          case Exchange::kGather:
+            gather(unit);
+            release(unit);
+            break;
+          case Exchange::kReduce:
+            backward_done(static_cast<size_t>(unit.layer));
+            break;
+          case Exchange::kLaunch:
+            launch(unit);
+        }
+      }
+      exchanged_ = 0;
+    }
+    for (const auto& unit : units_) {
+      for (auto& each : unit->pending) each.wait();
+      unit->pending.clear();
+    }
+  }
+  drop_gradients();
+}
+
 void Replica::begin_backward(bool last) {
   exchanging_ = last && group_->world() > 1;
   launched_ = finished_ = 0;
   for (auto& unit : units_) {
     unit->not_final = unit->members.size();
-    for (auto& member : unit->members) member.parts_left = learned_ ? member.parts : 0;
+    for (auto& member : unit->members) {
+      if (!learned_) member.parts = 0;
+      member.parts_left = member.parts;
+    }
   }
 }
 
@@ -251,6 +320,7 @@ Tensor Replica::flat_gradient(Unit& unit) {
 
 void Replica::launch(Unit& unit) {
   if (forward_is_collective() && unit.layer >= 0) return;
+  ++exchanged_;
   unit.gradient = flat_gradient(unit);
   if (sharding_ == Sharding::kNone || sharding_ == Sharding::kZero1) {
     unit.pending.push_back(group_->all_reduce(unit.gradient));
@@ -282,15 +352,17 @@ void Replica::finish(Unit& unit) {
 void Replica::end_backward(bool last) {
   torch::NoGradGuard no_grad;
   exchanging_ = false;
+  --micro_steps_left_;
   if (last && group_->world() > 1) {
-    learned_ = true;
     for (; launched_ < units_.size(); ++launched_) {
       launch(*units_[launched_]);
       if (launched_ > 1) finish_until(launched_ - 1);
     }
     finish_until(units_.size());
+    exchanged_ = 0;
     return;
   }
+  exchanged_ = 0;
   // Summed apart, micro-step by micro-step: the result does not depend on how often a pass adds to .grad.
   for (auto& unit : units_) {
     for (auto& member : unit->members) {
@@ -324,6 +396,7 @@ std::vector<std::pair<std::string, double>> Replica::gradient_norms() {
 }
 
 void Replica::step(double lr, double gradient_scale) {
+  learned_ = true;  // here, because a step that one rank gives up may have taught the others only
   optimizer_->step(lr, gradient_scale);
   if (sharding_ == Sharding::kNone) return;
   torch::NoGradGuard no_grad;

@@ -43,10 +43,15 @@ class Replica : private LayerWatch {
   /// Whether a forward pass is an exchange, so that all ranks must run the same ones.
   bool forward_is_collective() const { return sharding_ == Sharding::kFull; }
 
+  /// Before the first micro-step of a step.
+  void begin_step(int64_t micro_steps);
   /// Around the backward pass of a micro-step; in the `last` one gradients are exchanged. Afterwards the parameters'
   /// .grad are empty, and end of the last one leaves the mean over the ranks of the sums over the micro-steps.
   void begin_backward(bool last);
   void end_backward(bool last);
+  /// After an exception in a forward or backward pass of this rank: takes part in what is left of the step's exchanges,
+  /// so that no other rank waits in vain, and drops the gradients. All ranks must then leave the step out.
+  void give_up_step();
   /// (unit, L2 norm of its gradient), the same on every rank.
   std::vector<std::pair<std::string, double>> gradient_norms();
   /// AdamW with the gradients scaled; then every rank has the new weights it needs.
@@ -66,6 +71,10 @@ class Replica : private LayerWatch {
   struct Member;
   struct Unit;
   class GradientHook;
+  struct Exchange {
+    enum Kind { kGather, kReduce, kLaunch } kind;
+    Unit* unit;
+  };
 
   void add_unit(const std::string& name, const NamedTensors& parameters, int64_t layer);
   void lay_flat(Unit& unit);
@@ -76,6 +85,7 @@ class Replica : private LayerWatch {
   void launch(Unit& unit);
   void finish_until(size_t count);
   void finish(Unit& unit);
+  std::vector<Exchange> exchanges(bool last) const;
   torch::Tensor flat_gradient(Unit& unit);
   Unit& unit_of_layer(size_t layer);
   void enter(size_t layer) override;
@@ -89,6 +99,8 @@ class Replica : private LayerWatch {
   std::unique_ptr<AdamW> optimizer_;
   bool exchanging_ = false, learned_ = false;
   size_t launched_ = 0, finished_ = 0;  // units, in their order
+  int64_t micro_steps_left_ = 0;
+  size_t exchanged_ = 0;  // of exchanges() of this micro-step
 };
 
 }  // namespace lt2

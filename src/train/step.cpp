@@ -14,25 +14,42 @@ StepResult train_step(Replica& replica, const OptimConfig& optim, int64_t step, 
   result.lr = optim.lr * lr_factor(step, steps, optim);
   const int world = replica.group().world();
   double mixer_loss = 0;
-  for (int64_t micro = 0; micro < micro_steps; ++micro) {
-    const MicroBatch batch = next(micro);
-    on_phase("forward");
-    const auto losses = replica.model().losses(batch.inputs, batch.targets, batch.draw);
-    result.micro_losses.push_back(losses.cross_entropy.item<double>());
-    if (losses.mixers.defined()) mixer_loss += losses.mixers.item<double>();
-    // Several ranks go on together: what is not finite comes out of the exchange as such.
-    if (world == 1 && !std::isfinite(result.micro_losses.back())) break;
-    on_phase("backward");
-    const bool last = micro + 1 == micro_steps;
-    replica.begin_backward(last);
-    (losses.total / static_cast<double>(micro_steps)).backward();
-    if (last && world > 1) on_phase("exchange");
-    replica.end_backward(last);
+  replica.begin_step(micro_steps);
+  bool given_up = false;
+  try {
+    for (int64_t micro = 0; micro < micro_steps; ++micro) {
+      const MicroBatch batch = next(micro);
+      on_phase("forward");
+      const auto losses = replica.model().losses(batch.inputs, batch.targets, batch.draw);
+      result.micro_losses.push_back(losses.cross_entropy.item<double>());
+      if (losses.mixers.defined()) mixer_loss += losses.mixers.item<double>();
+      // Several ranks go on together: what is not finite comes out of the exchange as such.
+      if (world == 1 && !std::isfinite(result.micro_losses.back())) break;
+      on_phase("backward");
+      const bool last = micro + 1 == micro_steps;
+      replica.begin_backward(last);
+      (losses.total / static_cast<double>(micro_steps)).backward();
+      if (last && world > 1) on_phase("exchange");
+      replica.end_backward(last);
+    }
+  } catch (const StepGivenUp&) {
+    given_up = true;
+    replica.give_up_step();
+    result.micro_losses.resize(static_cast<size_t>(micro_steps));
   }
   on_phase("optimizer");
   std::vector<double> sums = result.micro_losses;
   sums.push_back(mixer_loss);
+  sums.push_back(given_up ? 1 : 0);
   sums = replica.group().sum(sums);
+  if (sums.back() > 0) {
+    replica.drop_gradients();
+    on_phase("");
+    result.given_up = true;
+    result.applied = false;
+    return result;
+  }
+  sums.pop_back();
   result.mixer_loss = sums.back() / static_cast<double>(micro_steps * world);
   sums.pop_back();
   result.micro_losses.clear();

@@ -14,6 +14,7 @@
 #include "infer/generate.h"
 #include "model/accounting.h"
 #include "model/model_io.h"
+#include "train/plan.h"
 
 namespace lt2 {
 namespace {
@@ -43,7 +44,6 @@ LoaderConfig loader_config(const TrainConfig& config) {
 
 // A step that would outlast the time between a signal and the end is not finished: everything goes back to its start.
 constexpr double kLongStep = 4;
-struct StepGivenUp {};
 
 // View `v` of a batch as int64 [rows, seq_len].
 torch::Tensor view_of(const Batch& batch, int64_t v, torch::Device device) {
@@ -58,13 +58,11 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
     : config_(std::move(config)),
       dump_dir_(config_.dump_dir),
       checkpoints_(*config_.checkpoint.path),
-      group_(std::move(group)) {
+      group_(std::move(group)),
+      stop_wanted_([] { return stop_signal() != 0; }) {
   tokenizer_ =
       make_tokenizer(config_.data.tokenizer.name, config_.data.tokenizer.path, config_.data.tokenizer.specials);
-  if (config_.model.vocab_size < 0) config_.model.vocab_size = tokenizer_->n_words();
-  LT2_CHECK(config_.model.vocab_size == tokenizer_->n_words(),
-            "model.vocab_size is {}, the tokenizer {} has {} words; leave vocab_size out or set {}",
-            config_.model.vocab_size, config_.data.tokenizer.name, tokenizer_->n_words(), tokenizer_->n_words());
+  config_.model.vocab_size = vocabulary_size(config_, *tokenizer_);
   make_folders(dump_dir_, "dump_dir");
   make_folders(checkpoints_, "checkpoint.path");
   set_log_rank(group_->rank());
@@ -114,11 +112,6 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
                          config_.profiling.profile_steps);
   }
   position_ = loader_->state();
-  if (group_->world() == 1) {
-    model_->at_each_layer = [this] {
-      if (stop_signal() != 0 && (last_seconds_ == 0 || last_seconds_ > kLongStep)) throw StepGivenUp();
-    };
-  }
   if (!writes()) return;
   metrics_ = std::make_unique<MetricsLog>(dump_dir_ / "metrics.jsonl", state_.step);
   events_ = std::make_unique<EventFile>(dump_dir_ / "tensorboard", state_.step);
@@ -165,27 +158,25 @@ void Trainer::diverged(const std::string& what) const {
            : "No checkpoint was written yet");
 }
 
-// Takes a step, which a signal may end early; the ranks of a larger run finish theirs together. False: given up.
-bool Trainer::try_step() {
+// False: a signal to any rank ended the step early, and it counts on none.
+bool Trainer::take_step() {
+  const auto begin = Clock::now();
+  group_->set_step(state_.step);
+  tracer_.begin_step(state_.step);
   const int64_t draws = state_.draws;
-  try {
-    take_step();
-    return true;
-  } catch (const StepGivenUp&) {
-    replica_->drop_gradients();
+  model_->at_each_layer = [this] {
+    if (stop_wanted_() && (last_seconds_ == 0 || last_seconds_ > kLongStep)) throw StepGivenUp();
+  };
+  const auto result = train_step(
+      *replica_, config_.optim, state_.step, config_.steps, config_.grad_acc_steps,
+      [&](int64_t) { return load_batch(); }, [&](const char* phase) { tracer_.phase(phase); });
+  model_->at_each_layer = {};
+  if (result.given_up) {
     state_.draws = draws;
     log_info("step {} is given up half done; it will be taken again", state_.step + 1);
     return false;
   }
-}
-
-void Trainer::take_step() {
-  const auto begin = Clock::now();
-  group_->set_step(state_.step);
-  tracer_.begin_step(state_.step);
-  last_ = train_step(
-      *replica_, config_.optim, state_.step, config_.steps, config_.grad_acc_steps,
-      [&](int64_t) { return load_batch(); }, [&](const char* phase) { tracer_.phase(phase); });
+  last_ = result;
   ++state_.step;
   state_.tokens += tokens_per_step();
   position_ = loader_->state();
@@ -206,6 +197,7 @@ void Trainer::take_step() {
   since_log_.tokens += tokens_per_step();
   since_log_.seconds += last_seconds_;
   if (writes() && (state_.step % config_.logging.freq == 0 || state_.step == config_.steps)) log_step();
+  return true;
 }
 
 std::string Trainer::progress_text() const {
@@ -252,13 +244,14 @@ void Trainer::validate() {
   torch::NoGradGuard no_grad;
   const auto device = model_->tok_embeddings.device();
   double loss_sum = 0, tokens = 0, bytes = 0;
+  bool cut = false;  // half a measurement is none
   // The ranks share the batches out, unless each forward pass needs them all.
   const bool share = group_->world() > 1 && !replica_->forward_is_collective();
   // Random layouts: validation counts its own draws from 0, so that it does not disturb the run's.
   int64_t draw = 0;
   const auto& batches = validation_->batches();
   for (size_t b = 0; b < batches.size(); ++b) {
-    if (group_->world() == 1 && stop_signal() != 0) return;  // half a measurement is none
+    if ((cut = cut || stopped(replica_->forward_is_collective()))) break;
     const int64_t this_draw = draw++;
     if (share && static_cast<int>(b % static_cast<size_t>(group_->world())) != group_->rank()) continue;
     const Batch& batch = batches[b];
@@ -270,9 +263,10 @@ void Trainer::validate() {
       bytes += static_cast<double>(tokenizer_->token_bytes(batch.tokens[i]).size());
   }
   if (share) {
-    const auto sums = group_->sum({loss_sum, tokens, bytes});
-    loss_sum = sums[0], tokens = sums[1], bytes = sums[2];
+    const auto sums = group_->sum({loss_sum, tokens, bytes, cut ? 1.0 : 0.0});
+    loss_sum = sums[0], tokens = sums[1], bytes = sums[2], cut = sums[3] > 0;
   }
+  if (cut) return;
   last_validation_ = loss_sum / tokens;
   if (!std::isfinite(*last_validation_))
     diverged(fmt::format("the validation loss is not finite ({})", *last_validation_));
@@ -291,10 +285,15 @@ void Trainer::sample(const std::string& when) {
                           .stop_tokens = {tokenizer_->eos_id()},
                           .sampling = {.temperature = 0.8, .top_p = {}, .top_k = 40},
                           .seed = static_cast<uint64_t>(config_.seed)};
-  const bool alone = group_->world() == 1;
-  const auto result = generate(*model_, request, [&](int32_t) { return !alone || stop_signal() == 0; });
-  if ((alone && stop_signal() != 0) || !writes()) return;
-  const auto text = tokenizer_->decode(result.tokens);
+  bool cut = stopped(replica_->forward_is_collective());  // half a text is no sample
+  if (cut) return;
+  request.on_token = [&](const GeneratedToken&) {
+    cut = stopped(replica_->forward_is_collective());
+    return !cut;
+  };
+  const auto result = generate(*model_, request);
+  if (cut || !writes()) return;
+  const auto text = tokenizer_->decode(result.ids());
   fmt::print("--- sample {} (step {}) ---\n{}{}\n---\n", when, state_.step, *config_.val.prompt, text);
   std::fflush(stdout);
   const auto path = dump_dir_ / "samples.json";
@@ -322,10 +321,10 @@ void Trainer::save() {
   prune_checkpoints(checkpoints_, state_.step, config_.checkpoint);
 }
 
-// A signal to any rank stops them all, after the same step.
-bool Trainer::stopped() {
-  if (group_->world() == 1) return stop_signal() != 0;
-  return group_->sum({stop_signal() != 0 ? 1.0 : 0.0})[0] > 0;
+// Whether a signal came, to this rank or, `together`, to any: an exchange that gives all the same answer.
+bool Trainer::stopped(bool together) const {
+  const bool here = stop_wanted_();
+  return together ? group_->sum({here ? 1.0 : 0.0})[0] > 0 : here;
 }
 
 Trainer::End Trainer::run() {
@@ -343,8 +342,8 @@ Trainer::End Trainer::run() {
   if (writes()) bar.emplace(config_.name, config_.steps, config_.logging.freq, state_.step);
   const auto& c = config_.checkpoint;
   const int64_t first_step = state_.step;
-  while (state_.step < config_.steps && !stopped() && state_.step - first_step != stop_after_) {
-    if (!try_step()) break;
+  while (state_.step < config_.steps && !stopped(/*together=*/true) && state_.step - first_step != stop_after_) {
+    if (!take_step()) break;
     if (validation_ && (state_.step % config_.val.every == 0 || state_.step == config_.steps)) {
       tracer_.phase("validation");
       validate();

@@ -1,6 +1,7 @@
 #pragma once
 // A training run from a validated configuration: build or resume, step, validate, save, watch.
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,11 +43,12 @@ class Trainer {
 
   /// Ends run() as a stop signal would, after this many of its steps.
   void stop_after(int64_t steps) { stop_after_ = steps; }
+  /// What tells this rank to stop; the default is stop_signal().
+  void stop_when(std::function<bool()> wanted) { stop_wanted_ = std::move(wanted); }
 
  private:
   MicroBatch load_batch();
-  void take_step();
-  bool try_step();
+  bool take_step();
   void log_step();
   void validate();
   std::string progress_text() const;
@@ -56,7 +58,7 @@ class Trainer {
   void sample(const std::string& when);
   void save();
   bool writes() const { return group_->rank() == 0; }  // files and the terminal belong to rank 0
-  bool stopped();
+  bool stopped(bool together) const;
   std::optional<std::filesystem::path> newest_checkpoint() const;
 
   TrainConfig config_;
@@ -74,6 +76,7 @@ class Trainer {
   TrainState state_;
   std::string position_;  // the loader's, behind the last whole step
   int64_t saved_step_ = -1;
+  std::function<bool()> stop_wanted_;
   int64_t stop_after_ = -1;  // steps of this process; -1: no limit
   int64_t skips_in_a_row_ = 0;
   double flops_per_token_ = 0, peak_flops_ = 0;

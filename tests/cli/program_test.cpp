@@ -147,50 +147,36 @@ TEST_F(Program, CorruptCheckpointIsOneClearLine) {
   expect_error("generate ckpt=run/checkpoints/0000000004 prompt=x", {"model.safetensors"});
 }
 
+// Waits for the end of `child`, which must save, say how to go on and exit 0.
+void expect_saved(pid_t child, const fs::path& root) {
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  const auto err = read_file(root / "err");
+  EXPECT_EQ(WEXITSTATUS(status), 0) << err;
+  EXPECT_NE(err.find("Run the same command again"), std::string::npos) << err;
+  EXPECT_FALSE(fs::is_empty(root / "run" / "checkpoints"));
+}
+
 TEST_F(Program, TermSavesAndExitsZero) {
+  const auto metrics = root_ / "run" / "metrics.jsonl";
   for (const int signal : {SIGTERM, SIGINT}) {
     fs::remove_all(root_ / "run");
-    const pid_t child = fork();
-    if (child == 0) {
-      [[maybe_unused]] const auto* out = std::freopen((root_ / "out").c_str(), "w", stdout);
-      [[maybe_unused]] const auto* err = std::freopen((root_ / "err").c_str(), "w", stderr);
-      execl(LT2_PROGRAM, LT2_PROGRAM, "train", ("config=" + (root_ / "tiny.yaml").string()).c_str(), "steps=1000000",
-            nullptr);
-      _exit(127);
-    }
-    for (int i = 0; i < 600 && (!fs::exists(root_ / "run" / "metrics.jsonl") ||
-                                fs::file_size(root_ / "run" / "metrics.jsonl") == 0);
-         ++i) {
+    const pid_t child = start({"train", "config=tiny.yaml", "steps=1000000"});
+    for (int i = 0; i < 600 && (!fs::exists(metrics) || fs::file_size(metrics) == 0); ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    }
-    kill(child, signal);
-    int status = 0;
-    waitpid(child, &status, 0);
-    ASSERT_TRUE(WIFEXITED(status));
-    EXPECT_EQ(WEXITSTATUS(status), 0) << read_file(root_ / "err");
-    EXPECT_NE(read_file(root_ / "err").find("Run the same command again"), std::string::npos)
-        << read_file(root_ / "err");
-    EXPECT_FALSE(fs::is_empty(root_ / "run" / "checkpoints"));
+    ::kill(child, signal);
+    expect_saved(child, root_);
   }
 }
 
 TEST_F(Program, ASignalWhileStartingSavesToo) {
-  const pid_t child = fork();
-  if (child == 0) {
-    [[maybe_unused]] const auto* err = std::freopen((root_ / "err").c_str(), "w", stderr);
-    execl(LT2_PROGRAM, LT2_PROGRAM, "train", ("config=" + (root_ / "tiny.yaml").string()).c_str(), "steps=1000000",
-          nullptr);
-    _exit(127);
-  }
+  const pid_t child = start({"train", "config=tiny.yaml", "steps=1000000"});
   // The log file is opened before the model is built.
   for (int i = 0; i < 6000 && !fs::exists(root_ / "run" / "train.log"); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  kill(child, SIGTERM);
-  int status = 0;
-  waitpid(child, &status, 0);
-  ASSERT_TRUE(WIFEXITED(status));
-  EXPECT_EQ(WEXITSTATUS(status), 0) << read_file(root_ / "err");
-  EXPECT_NE(read_file(root_ / "err").find("Run the same command again"), std::string::npos) << read_file(root_ / "err");
+  ::kill(child, SIGTERM);
+  expect_saved(child, root_);
 }
 
 TEST_F(Program, CheckJudges) {

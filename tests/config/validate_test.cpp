@@ -211,6 +211,26 @@ TEST_F(Validate, DumpDir) {
   EXPECT_TRUE(rejects({"checkpoint.init_ckpt_path=/no/such"}, "checkpoint.init_ckpt_path /no/such does not exist"));
 }
 
+TEST_F(Validate, OuroModelsHaveTheirOwnLoops) {
+  const std::string ouro = "model.model_type=ouro", loop = "model.use_residual=false",
+                    block = "model.use_block_residual=false";
+  const auto c = load({ouro, loop, block, "model.loop_count=4", "model.early_exit_step=3", "model.intermediate_size=88",
+                       "model.early_exit_threshold=1.0"});
+  EXPECT_EQ(ffn_hidden_dim(c.model), 88);
+  EXPECT_TRUE(rejects({ouro, block}, "model.use_residual must be false for model.model_type ouro"));
+  EXPECT_TRUE(rejects({ouro, loop}, "model.use_block_residual must be false for model.model_type ouro"));
+  EXPECT_TRUE(
+      rejects({ouro, loop, block, "model.legacy_iteration_weights=true"}, "model.legacy_iteration_weights must"));
+  EXPECT_TRUE(rejects({ouro, loop, block, "model.loop_count=4", "model.early_exit_step=4"},
+                      "must be below model.loop_count = 4; found 4"));
+  EXPECT_TRUE(rejects({"model.early_exit_threshold=0.5"}, "needs the exit gate of model.model_type ouro"));
+  EXPECT_TRUE(rejects({ouro, "model.early_exit_threshold=0"}, "model.early_exit_threshold must be"));
+  EXPECT_TRUE(rejects({"model.model_type=llama"}, "model.model_type must be one of lt2, ouro"));
+  EXPECT_TRUE(rejects({"model.intermediate_size=88", "model.ffn_dim_multiplier=1.5"},
+                      "model.ffn_dim_multiplier must then be null, found 1.5"));
+  EXPECT_TRUE(rejects({"model.early_exit_step=0", "model.legacy_iteration_weights=true"}, "mixes all loops"));
+}
+
 TEST(ValidateSizes, AbsurdOnesNameTheirField) {
   const std::vector<std::pair<std::string, std::function<void(ModelConfig&)>>> cases{
       {"model.mamba2_expand", [](ModelConfig& c) { c.mamba2_expand = int64_t{1} << 62; }},
@@ -218,6 +238,8 @@ TEST(ValidateSizes, AbsurdOnesNameTheirField) {
       {"model.nsa_block_size", [](ModelConfig& c) { c.nsa_block_size = INT64_MAX; }},
       {"model.kda_expand_v", [](ModelConfig& c) { c.kda_expand_v = 1e30; }},
       {"model.mla_kv_lora_rank", [](ModelConfig& c) { c.mla_kv_lora_rank = int64_t{1} << 62; }},
+      {"model.intermediate_size", [](ModelConfig& c) { c.intermediate_size = int64_t{1} << 62; }},
+      {"model.head_dim", [](ModelConfig& c) { c.head_dim = int64_t{1} << 62; }},
       {"model.dsa_topk", [](ModelConfig& c) { c.dsa_topk = INT64_MAX; }}};
   for (const auto& [field, change] : cases) {
     ModelConfig config;

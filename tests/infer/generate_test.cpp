@@ -15,7 +15,7 @@ TEST(Generate, GreedyFollowsTheFullForwardPass) {
   ASSERT_EQ(result.tokens.size(), 20u);
   torch::NoGradGuard no_grad;
   auto sequence = request.prompt;
-  for (const int32_t token : result.tokens) {
+  for (const int32_t token : result.ids()) {
     const auto logits = model->logits(model->hidden(torch::tensor(sequence, torch::kInt64).unsqueeze(0)))
                             .select(1, static_cast<int64_t>(sequence.size()) - 1);
     const auto top = std::get<0>(logits.topk(2));
@@ -33,15 +33,16 @@ TEST(Generate, StopsWhereItShould) {
                           .stop_tokens = {},
                           .sampling = {.temperature = 1, .top_p = {}, .top_k = {}},
                           .seed = 4};
-  const auto all = generate(*model, request).tokens;
+  const auto all = generate(*model, request).ids();
   EXPECT_EQ(all.size(), 9u);
-  EXPECT_EQ(generate(*model, request).tokens, all);  // same seed, same text
+  EXPECT_EQ(generate(*model, request).ids(), all);  // same seed, same text
   request.stop_tokens = {all[3]};
   const auto first = static_cast<size_t>(std::find(all.begin(), all.end(), all[3]) - all.begin());
   EXPECT_EQ(generate(*model, request).tokens.size(), first + 1);
   int calls = 0;
   request.stop_tokens = {};
-  EXPECT_EQ(generate(*model, request, [&](int32_t) { return ++calls < 2; }).tokens.size(), 2u);
+  request.on_token = [&](const GeneratedToken&) { return ++calls < 2; };
+  EXPECT_EQ(generate(*model, request).tokens.size(), 2u);
 }
 
 TEST(Generate, RefusesTokensOutsideTheVocabulary) {

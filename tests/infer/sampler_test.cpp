@@ -47,10 +47,53 @@ TEST(Sampler, SameSeedSameTokens) {
   EXPECT_EQ(draw({.temperature = 1}, kLogits, 100), draw({.temperature = 1}, kLogits, 100));
 }
 
+TEST(Sampler, MinPDropsWhatIsFarBehind) {
+  const auto counts = draw({.temperature = 1, .min_p = 0.35}, kLogits, 2000);  // 0.5, 0.3; 0.15 < 0.35 * 0.5
+  EXPECT_EQ(counts.size(), 2u);
+  EXPECT_EQ(draw({.temperature = 1, .min_p = 1.0}, kLogits, 50), (std::map<int32_t, int>{{0, 50}}));
+}
+
+TEST(Sampler, PenaltiesFollowTheText) {
+  const std::vector<float> logits{2.0F, 1.9F, -1.0F, -1.1F};
+  Sampler repetition({.repetition_penalty = 1.2}, 0);
+  repetition.read({0});  // 2.0 / 1.2 < 1.9
+  EXPECT_EQ(repetition.next(logits.data(), 4), 1);
+  EXPECT_EQ(repetition.next(logits.data(), 4), 0);  // both divided now
+  Sampler presence({.presence_penalty = 0.5}, 0);
+  presence.read({0});  // of the text, not the prompt
+  EXPECT_EQ(presence.next(logits.data(), 4), 0);
+  EXPECT_EQ(presence.next(logits.data(), 4), 1);
+  EXPECT_EQ(presence.next(logits.data(), 4), 0);
+  presence.write(2);
+  presence.unwrite(2);
+  EXPECT_EQ(presence.candidates(logits.data(), 4).tokens, std::vector<int32_t>{0});
+}
+
+TEST(Sampler, BiasMovesTokens) {
+  EXPECT_EQ(draw({.logit_bias = {{3, 10.0}}}, kLogits, 3), (std::map<int32_t, int>{{3, 3}}));
+  EXPECT_EQ(draw({.temperature = 1, .logit_bias = {{0, -INFINITY}}}, kLogits, 500).count(0), 0u);
+}
+
+TEST(Sampler, LogProbabilitiesSumToOne) {
+  double sum = 0;
+  for (const auto& [token, value] : top_log_probabilities(kLogits.data(), 4, 9)) {
+    EXPECT_DOUBLE_EQ(value, log_probability(kLogits.data(), 4, token));
+    sum += std::exp(value);
+  }
+  EXPECT_NEAR(sum, 1, 1e-12);
+  EXPECT_EQ(top_log_probabilities(kLogits.data(), 4, 1)[0].first, 0);
+}
+
 TEST(Sampler, RefusesNonsense) {
-  EXPECT_THROW(validate({.temperature = -1}), Error);
-  EXPECT_THROW(validate({.temperature = 1, .top_p = 0.0}), Error);
-  EXPECT_THROW(validate({.temperature = 1, .top_k = 0}), Error);
+  EXPECT_THROW(validate({.temperature = -1}, 4), Error);
+  EXPECT_THROW(validate({.temperature = 1, .top_p = 0.0}, 4), Error);
+  EXPECT_THROW(validate({.temperature = 1, .top_k = 0}, 4), Error);
+  EXPECT_THROW(validate({.min_p = 1.5}, 4), Error);
+  EXPECT_THROW(validate({.repetition_penalty = 0}, 4), Error);
+  EXPECT_THROW(validate({.logit_bias = {{4, 1.0}}}, 4), Error);
+  EXPECT_THROW(validate({.logit_bias = {{3, std::nan("")}}}, 4), Error);
+  const std::vector<float> broken{1.0F, NAN};
+  EXPECT_THROW(Sampler({}, 0).next(broken.data(), 2), Error);
 }
 
 }  // namespace

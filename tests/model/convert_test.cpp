@@ -174,8 +174,8 @@ TEST_F(Convert, HfFolderDescribesItself) {
 }
 
 TEST_F(Convert, OtherModelsAreRefused) {
-  write_hf_folder(root_, "{\"model_type\": \"ouro\"}", {{"w", torch::ones({1})}}, torch::kFloat32, 1000);
-  EXPECT_NE(open_error(root_).find("model_type is \"ouro\""), std::string::npos);
+  write_hf_folder(root_, "{\"model_type\": \"llama\"}", {{"w", torch::ones({1})}}, torch::kFloat32, 1000);
+  EXPECT_NE(open_error(root_).find("model_type is \"llama\""), std::string::npos);
   write_hf_folder(root_, "{}", {{"w", torch::ones({1})}}, torch::kFloat32, 1000);
   EXPECT_NE(open_error(root_).find("model_type is null"), std::string::npos);
 }

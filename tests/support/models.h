@@ -14,7 +14,7 @@ struct ModelCase {
   bool gate = false, tied = false, legacy = false, neg_eigval = false;
   int64_t kv_heads = 4;
   int64_t dim = 48, heads = 4;
-  std::string indexer = "reference", kl_stage = "sparse", carry = "none";
+  std::string indexer = "reference", kl_stage = "sparse", carry = "none", type = "lt2";
 };
 inline std::ostream& operator<<(std::ostream& out, const ModelCase& c) { return out << c.name; }
 
@@ -36,6 +36,8 @@ inline ModelConfig config_of(const ModelCase& c) {
   config.gdn_allow_neg_eigval = c.neg_eigval;
   config.inference_ensemble_k = 3;
   config.state_carry = c.carry;
+  config.model_type = c.type;
+  config.use_residual = config.use_block_residual = c.type == "lt2";
   config.mamba2_d_state = 16;
   config.nsa_block_size = 8;
   config.nsa_block_counts = 4;
@@ -102,6 +104,8 @@ inline std::vector<ModelCase> all_layouts() {
       {.name = "mla", .layer_pattern = "mla"},
       {.name = "gdn_carry", .layer_pattern = "gdn", .loops = 3, .layers = 2, .carry = "token"},
       {.name = "kda_full_carry", .layer_pattern = "interleaved:1:1:kda:full", .carry = "token"},
+      {.name = "ouro", .loops = 3, .type = "ouro"},
+      {.name = "ouro_gdn", .layer_pattern = "interleaved:1:1:gdn:full", .type = "ouro"},
   };
 }
 

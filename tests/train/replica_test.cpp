@@ -1,6 +1,7 @@
 // Several ranks against one: the same weights, whatever is shared out.
 #include "train/replica.h"
 
+#include <atomic>
 #include <map>
 #include <mutex>
 
@@ -150,6 +151,59 @@ TEST_P(ReplicaTest, GoesOnWithAnotherNumberOfRanks) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Settings, ReplicaTest, ::testing::ValuesIn(kSettings),
+                         [](const auto& i) { return std::string(i.param.name); });
+
+// Wherever a rank gives up a step, alone or with others: nobody waits for it, all leave the step out, and taken again
+// it is as if nothing had been.
+using GivenUp = ReplicaTest;
+TEST_P(GivenUp, ByAnyRankCountsOnNone) {
+  const auto& s = GetParam();
+  const ModelCase c{.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1"};
+  const Outcome whole = run(c, s.world, s.sharding, s.recompute);
+  const auto batches = all_batches();
+  std::vector<std::shared_ptr<LoopedTransformer>> models;
+  for (int rank = 0; rank < s.world; ++rank) {
+    models.push_back(test::make_model(c));
+    models.back()->recompute = s.recompute;
+  }
+  std::atomic<int> given_up = 0;
+  test::on_ranks(s.world, [&](const std::shared_ptr<Group>& group) {
+    const int rank = group->rank();
+    LoopedTransformer& model = *models[static_cast<size_t>(rank)];
+    Replica replica(model, {}, group, s.sharding);
+    Outcome own;
+    // The first step learns what later ones know; both are tried again and again, some calls of a layer further.
+    for (int64_t step = 0; step < kSteps; ++step) {
+      for (int attempt = 0;; ++attempt) {
+        int calls = step < 2 ? 7 * attempt + 3 * static_cast<int>(step) : 1000;
+        if (attempt % 3 == 1) calls += rank;                                     // all, at different places
+        const bool quits = attempt % 3 == 1 || rank == (attempt / 3) % s.world;  // or one
+        model.at_each_layer = [&] {
+          if (quits && calls-- == 0) throw StepGivenUp();
+        };
+        train(replica, step, step + 1, batches, own);
+        if (!own.steps.back().given_up) break;
+        EXPECT_FALSE(own.steps.back().applied);
+        own.steps.pop_back();
+        ++given_up;
+      }
+    }
+    model.at_each_layer = {};
+    const auto parameters = replica.parameters(), moments = replica.optimizer_state();
+    if (rank > 0) return;
+    for (size_t i = 0; i < whole.steps.size(); ++i) {
+      EXPECT_EQ(own.steps[i].loss, whole.steps[i].loss);
+      EXPECT_EQ(own.steps[i].gradient_norm, whole.steps[i].gradient_norm);
+    }
+    for (const auto& [name, tensor] : parameters)
+      EXPECT_TRUE(test::identical(tensor, take(whole.parameters, name, tensor.sizes().vec()))) << name;
+    for (const auto& [name, tensor] : moments)
+      EXPECT_TRUE(test::identical(tensor, take(whole.moments, name, tensor.sizes().vec()))) << name;
+  });
+  EXPECT_GE(given_up, 3 * s.world);
+}
+
+INSTANTIATE_TEST_SUITE_P(Settings, GivenUp, ::testing::Values(kSettings[0], kSettings[3], kSettings[4], kSettings[6]),
                          [](const auto& i) { return std::string(i.param.name); });
 
 TEST(Replica, RunsTwiceAlike) {

@@ -2,22 +2,23 @@
 #include "train/trainer.h"
 #include "train/plan.h"
 
-#include <chrono>
+#include <atomic>
 #include <csignal>
 #include <fstream>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/signals.h"
+#include "base/threads.h"
 #include "checkpoint/checksums.h"
 #include "checkpoint/safetensors.h"
 #include "model/model_io.h"
 #include "tests/support/compare.h"
+#include "tests/support/ranks.h"
 
 namespace lt2 {
 namespace {
@@ -90,30 +91,55 @@ class TrainerTest : public ::testing::Test {
   fs::path root_ = fs::temp_directory_path() / "lt2_trainer_test";
 };
 
-// A signal in the middle of a long step: the step is taken again, with the same batch, and the end is the same.
+// A signal in the middle of the first or a long step: the step is taken again, with the same batch, and the end is the
+// same.
 TEST_F(TrainerTest, AStepGivenUpIsTakenAgain) {
-  const std::vector<std::string> slow{"data.seq_len=256", "data.batch_size=4", "model.loop_count=6", "steps=2",
-                                      "optim.warmup=1",   "val.every=0",       "grad_acc_steps=2"};
-  Trainer(config("whole", slow)).run();
-  bool given_up = false;
-  for (const int delay_ms : {20, 60, 120, 200}) {
-    const std::string run = "cut" + std::to_string(delay_ms);
+  const std::vector<std::string> two_steps{"steps=2", "optim.warmup=1", "val.every=0"};
+  Trainer(config("whole", two_steps)).run();
+  for (const int looks : {1, 3, 6, 9, 16}) {  // one before the step, then one at each layer
+    const std::string run = "cut" + std::to_string(looks);
     {
-      Trainer trainer(config(run, slow));
-      catch_stop_signals();
-      std::thread killer([&] {
-        std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
-        ::raise(SIGTERM);
-      });
-      trainer.run();
-      killer.join();
+      Trainer trainer(config(run, two_steps));
+      trainer.stop_when([left = looks]() mutable { return left-- <= 0; });
+      EXPECT_EQ(trainer.run(), Trainer::End::kInterrupted);
     }
-    clear_stop_signal();
-    given_up = given_up || read_file(root_ / run / "train.log").find("is given up") != std::string::npos;
-    Trainer(config(run, slow)).run();
-    EXPECT_EQ(weights(root_ / run, 2), weights(root_ / "whole", 2)) << delay_ms;
+    EXPECT_TRUE(has(read_file(root_ / run / "train.log"), "step 1 is given up half done")) << looks;
+    Trainer(config(run, two_steps)).run();
+    EXPECT_EQ(weights(root_ / run, 2), weights(root_ / "whole", 2)) << looks;
   }
-  EXPECT_TRUE(given_up);
+}
+
+// The same on two ranks, whichever of them the signal reaches, whatever they share out.
+TEST_F(TrainerTest, ASignalToAnyRankGivesUpTheStepOnAll) {
+  set_num_threads(1);
+  const auto train = [&](const std::string& run, const std::string& sharding, const std::function<bool(int)>& stop) {
+    test::on_ranks(2, [&](const std::shared_ptr<Group>& group) {
+      std::vector<std::string> more{"steps=2", "optim.warmup=1", "val.every=0", "distributed.fsdp_type=" + sharding};
+      if (sharding == "full_shard") more.push_back("distributed.activation_checkpointing=layer");
+      Trainer trainer(config(run, more), group);
+      if (stop) trainer.stop_when([&, rank = group->rank()] { return stop(rank); });
+      trainer.run();
+    });
+  };
+  for (const std::string sharding : {"no_shard", "zero1", "zero2", "full_shard"}) {
+    train("whole_" + sharding, sharding, {});
+    for (const int signalled : {1, 2}) {  // 2: both
+      SCOPED_TRACE(fmt::format("{}, signal to {}", sharding, signalled));
+      const auto run = fmt::format("{}_{}", sharding, signalled);
+      std::atomic<int> looks[2] = {0, 0};
+      // Asked before the first step, then at each layer of it.
+      train(run, sharding, [&](int rank) { return ++looks[rank] > 7 && (signalled == 2 || signalled == rank); });
+      EXPECT_TRUE(has(read_file(root_ / run / "train.log"), "step 1 is given up half done"));
+      EXPECT_NO_THROW(verify_checksums(checkpoint_folder(root_ / run / "checkpoints", 0)));
+      train(run, sharding, {});
+      EXPECT_EQ(weights(root_ / run, 2), weights(root_ / ("whole_" + sharding), 2));
+      const auto moments = [&](const std::string& name) {
+        return read_file(checkpoint_folder(root_ / name / "checkpoints", 2) / "optimizer.safetensors");
+      };
+      EXPECT_EQ(moments(run), moments("whole_" + sharding));
+    }
+  }
+  set_num_threads(allowed_cores());
 }
 
 TEST_F(TrainerTest, WritesTheDumpDirectory) {

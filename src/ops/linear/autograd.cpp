@@ -1,5 +1,6 @@
 #include "base/error.h"
 #include "ops/kernel_dispatch.h"
+#include "ops/linear/frozen.h"
 #include "ops/linear/op.h"
 #include "ops/linear/pack_cache.h"
 #include "ops/swiglu/kernel.h"
@@ -27,13 +28,10 @@ struct Finish {
 };
 
 // x and the finish contiguous. `product`, if given, takes the product before it is gated.
-Tensor forward_cpu(const Tensor& x, const Tensor& weight, const Finish& finish, PackedWeight* cache,
-                   Tensor* product = nullptr) {
-  PackedWeight for_this_call;
-  const Panels& panels = (cache != nullptr ? *cache : for_this_call).panels(weight.contiguous(), element_of(x));
+Tensor forward_panels(const Tensor& x, const Panels& panels, const Finish& finish, Tensor* product = nullptr) {
   const auto options =
       x.options().dtype(finish.residual.defined() ? torch::kFloat32 : x.scalar_type()).requires_grad(false);
-  Tensor y = torch::empty(with_last(x, weight.size(0)), options);
+  Tensor y = torch::empty(with_last(x, panels.N), options);
   if (product != nullptr) *product = torch::empty_like(y);
   linear_forward({rows_of(x),
                   matrix_of(x),
@@ -44,6 +42,13 @@ Tensor forward_cpu(const Tensor& x, const Tensor& weight, const Finish& finish, 
                    .gate = finish.gate.defined() ? finish.gate.data_ptr() : nullptr,
                    .product = product != nullptr ? product->data_ptr() : nullptr}});
   return y;
+}
+
+Tensor forward_cpu(const Tensor& x, const Tensor& weight, const Finish& finish, PackedWeight* cache,
+                   Tensor* product = nullptr) {
+  PackedWeight for_this_call;
+  const Panels& panels = (cache != nullptr ? *cache : for_this_call).panels(weight.contiguous(), element_of(x));
+  return forward_panels(x, panels, finish, product);
 }
 
 // Keeps the packed copies for the backward pass, which may outlive the module.
@@ -110,44 +115,113 @@ void check_operand(const char* name, const Tensor& operand, const Tensor& x, con
             fmt::join(with_last(x, weight.size(0)), ", "), fmt::join(operand.sizes(), ", "));
 }
 
-Tensor apply(const Tensor& x, const Tensor& weight, const Finish& finish, const std::shared_ptr<PackedWeight>& cache) {
-  const auto& [residual, gate] = finish;
+void check_shapes(const Tensor& x, const Tensor& weight, const Finish& finish) {
   LT2_CHECK(weight.dim() == 2, "linear: weight must be [out, in], found {} dimensions", weight.dim());
   LT2_CHECK(x.dim() >= 1 && x.size(-1) == weight.size(1),
             "linear: x must be [.., {}] for a weight [{}, {}], found [{}]", weight.size(1), weight.size(0),
             weight.size(1), fmt::join(x.sizes(), ", "));
-  if (residual.defined()) check_operand("residual", residual, x, weight);
-  if (gate.defined()) check_operand("gate", gate, x, weight);
+  if (finish.residual.defined()) check_operand("residual", finish.residual, x, weight);
+  if (finish.gate.defined()) check_operand("gate", finish.gate, x, weight);
+}
+
+Tensor contiguous(const Tensor& t) { return t.defined() ? t.contiguous() : t; }
+
+Tensor apply(const Tensor& x, const Tensor& weight, const Finish& finish, const std::shared_ptr<PackedWeight>& cache) {
+  const auto& [residual, gate] = finish;
+  check_shapes(x, weight, finish);
+  LT2_CHECK(!weight.is_meta() || x.is_meta(),
+            "linear: the weight [{}] has no memory yet; freeze() or adopt() one before the first product",
+            fmt::join(weight.sizes(), ", "));
   if (!has_kernel(x, weight) || (residual.defined() && residual.scalar_type() != torch::kFloat32) ||
       (gate.defined() && gate.scalar_type() != x.scalar_type())) {
     const Tensor y = linear_reference(x, weight);
     if (gate.defined()) return swiglu(gate, y);
     return residual.defined() ? residual + y.to(residual.scalar_type()) : y;
   }
-  const auto contiguous = [](const Tensor& t) { return t.defined() ? t.contiguous() : t; };
   const auto optional = [](const Tensor& t) { return t.defined() ? c10::optional<Tensor>(t) : c10::nullopt; };
   const Finish rows{contiguous(residual), contiguous(gate)};
   if (!needs_gradient({x, weight, residual, gate})) return forward_cpu(x.contiguous(), weight, rows, cache.get());
   return LinearFunction::apply(x.contiguous(), weight, optional(rows.residual), optional(rows.gate), cache);
 }
 
+void check_frozen(const Tensor& x, const FrozenWeight& frozen, const Finish& finish) {
+  LT2_CHECK(!needs_gradient({x, finish.residual, finish.gate}),
+            "linear: a frozen weight gives no gradients; use torch::NoGradGuard, or a model that was not frozen");
+  LT2_CHECK(kernel_takes(x), "linear: a frozen weight takes x in fp32 or bf16 on the CPU, found {} on {}",
+            torch::toString(x.scalar_type()), x.device().str());
+  LT2_CHECK(frozen.view.scales != nullptr || linear_panels_current(frozen.view, frozen.view.N, frozen.view.K),
+            "linear: the weight was frozen for another instruction set than the one in use; set LT2_ISA before");
+}
+
+Tensor apply_frozen(const Tensor& x, const Tensor& weight, const Finish& finish, const FrozenWeight& frozen) {
+  const auto& [residual, gate] = finish;
+  check_shapes(x, weight, finish);
+  check_frozen(x, frozen, finish);
+  LT2_CHECK(!residual.defined() || kernel_takes_fp32(residual),
+            "linear: residual must be fp32 on the CPU, found {} on {}", torch::toString(residual.scalar_type()),
+            residual.device().str());
+  LT2_CHECK(!gate.defined() || (kernel_takes(gate) && gate.scalar_type() == x.scalar_type()),
+            "linear: gate must be {} on the CPU like x, found {} on {}", torch::toString(x.scalar_type()),
+            torch::toString(gate.scalar_type()), gate.device().str());
+  if (x.numel() == 0)
+    return residual.defined() ? residual.clone() : torch::empty(with_last(x, weight.size(0)), x.options());
+  return forward_panels(x.contiguous(), frozen.view, {contiguous(residual), contiguous(gate)});
+}
+
+thread_local int without_weights = 0;
+
 }  // namespace
 
+WithoutWeights::WithoutWeights() { ++without_weights; }
+WithoutWeights::~WithoutWeights() { --without_weights; }
+
 LinearImpl::LinearImpl(int64_t in, int64_t out) : packed_(std::make_shared<PackedWeight>()) {
-  weight = register_parameter("weight", torch::empty({out, in}, torch::kFloat32));
+  const auto options = torch::TensorOptions(torch::kFloat32).device(without_weights > 0 ? torch::kMeta : torch::kCPU);
+  weight = register_parameter("weight", torch::empty({out, in}, options));
 }
 
-Tensor LinearImpl::forward(const Tensor& x) { return lt2::apply(x, weight, {}, packed_); }
-
-Tensor LinearImpl::forward_add(const Tensor& x, const Tensor& residual) {
-  return lt2::apply(x, weight, {.residual = residual, .gate = {}}, packed_);
+Tensor LinearImpl::apply(const Tensor& x, const Tensor& residual, const Tensor& gate) {
+  return frozen_ ? apply_frozen(x, weight, {residual, gate}, *frozen_)
+                 : lt2::apply(x, weight, {residual, gate}, packed_);
 }
 
-Tensor LinearImpl::forward_gated(const Tensor& x, const Tensor& gate) {
-  return lt2::apply(x, weight, {.residual = {}, .gate = gate}, packed_);
-}
+Tensor LinearImpl::forward(const Tensor& x) { return apply(x, {}, {}); }
+Tensor LinearImpl::forward_add(const Tensor& x, const Tensor& residual) { return apply(x, residual, {}); }
+Tensor LinearImpl::forward_gated(const Tensor& x, const Tensor& gate) { return apply(x, {}, gate); }
 
 void LinearImpl::drop_packed() { packed_ = std::make_shared<PackedWeight>(); }
+
+void LinearImpl::freeze(const Tensor& from, WeightFormat format) {
+  LT2_CHECK(from.defined() && from.sizes() == weight.sizes(), "linear: a weight [{}] cannot be frozen from {}",
+            fmt::join(weight.sizes(), ", "),
+            from.defined() ? fmt::format("[{}]", fmt::join(from.sizes(), ", ")) : "none");
+  set_frozen(freeze_weight(from, format));
+}
+
+void LinearImpl::adopt(const std::vector<std::pair<std::string, Tensor>>& parts, WeightFormat format) {
+  set_frozen(adopt_weight(parts, format, weight.size(0), weight.size(1)));
+}
+
+void LinearImpl::set_frozen(std::shared_ptr<const FrozenWeight> frozen) {
+  frozen_ = std::move(frozen);
+  drop_packed();
+  set_weight(torch::empty(weight.sizes(), torch::TensorOptions(torch::kFloat32).device(torch::kMeta)));
+}
+
+std::vector<std::pair<std::string, Tensor>> LinearImpl::frozen_parts() const {
+  LT2_CHECK(frozen(), "linear: the weight [{}] is not frozen and has no parts", fmt::join(weight.sizes(), ", "));
+  return frozen_weight_parts(*frozen_);
+}
+
+WeightFormat LinearImpl::frozen_format() const {
+  LT2_CHECK(frozen(), "linear: the weight [{}] is not frozen and has no format", fmt::join(weight.sizes(), ", "));
+  return frozen_->format;
+}
+
+int64_t LinearImpl::frozen_bytes() const {
+  if (!frozen()) return 0;
+  return static_cast<int64_t>(frozen_->panels.nbytes() + (frozen_->scales.defined() ? frozen_->scales.nbytes() : 0));
+}
 
 Tensor linear(const Tensor& x, const Tensor& weight, std::shared_ptr<PackedWeight>* cache) {
   if (cache != nullptr && !*cache) *cache = std::make_shared<PackedWeight>();
@@ -163,10 +237,13 @@ Tensor linear_swiglu(const Tensor& x, Linear& gate, Linear& up) {
 std::vector<Tensor> linear_all(const Tensor& x, const std::vector<Linear*>& maps) {
   std::vector<Tensor> out;
   out.reserve(maps.size());
-  bool together = !torch::GradMode::is_enabled() && x.dim() >= 1;
+  bool together = !torch::GradMode::is_enabled() && x.dim() >= 1 && x.numel() > 0 && !maps.empty();
   for (const Linear* map : maps) {
     const Tensor& weight = (*map)->weight;
-    together = together && has_kernel(x, weight) && weight.size(1) == x.size(-1);
+    const FrozenWeight *frozen = (*map)->frozen_.get(), *first = (*maps[0])->frozen_.get();
+    const bool alike = frozen == nullptr ? first == nullptr && has_kernel(x, weight)
+                                         : first != nullptr && first->format == frozen->format && kernel_takes(x);
+    together = together && alike && weight.size(1) == x.size(-1);
   }
   if (!together) {
     for (Linear* map : maps) out.push_back((*map)->forward(x));
@@ -177,7 +254,10 @@ std::vector<Tensor> linear_all(const Tensor& x, const std::vector<Linear*>& maps
   products.reserve(maps.size());
   for (Linear* map : maps) {
     const Tensor& weight = (*map)->weight;
-    const Panels& panels = (*map)->packed_->panels(weight.contiguous(), element_of(rows));
+    const FrozenWeight* frozen = (*map)->frozen_.get();
+    if (frozen != nullptr) check_frozen(rows, *frozen, {});
+    const Panels& panels =
+        frozen != nullptr ? frozen->view : (*map)->packed_->panels(weight.contiguous(), element_of(rows));
     out.push_back(torch::empty(with_last(rows, weight.size(0)), rows.options()));
     products.push_back({rows_of(rows), matrix_of(rows), &panels, {out.back().data_ptr(), element_of(rows)}});
   }

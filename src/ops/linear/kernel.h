@@ -10,6 +10,12 @@
 // product reads it front to back exactly once. The last panel is as narrow as whole vectors allow and padded with
 // zeros. The width belongs to the instruction set in use.
 //
+// Frozen weights may also be int8 or int4, widened to fp32 in registers. Their panels are kQuantWidth channels wide on
+// every machine: int8 [N / 16][K][16] with an fp32 scale per channel, y = scale * sum; int4 [N / 16][K / 8][16] words
+// of eight neighbours in k, lowest bits first, two's complement, with a bf16 scale per channel and group of kQuantGroup
+// input channels [N / 16][K / 64][16]: y is one chain of multiply-adds of group sums and scales. All rounded up, what
+// lies beyond is zero. Both take x in fp32 or bf16 and plain multiply-adds, also where there is a bf16 unit.
+//
 // Where the processor has a unit for bf16 products (ops/simd/tile_unit.h) and both operands are bf16, it multiplies
 // them: the weight is packed for it (tile_product.h) and the chain is the unit's, the same for every M.
 #include <cstddef>
@@ -19,7 +25,13 @@
 
 namespace lt2 {
 
-enum class Element : uint8_t { kF32, kBf16 };
+/// The last two are those of weights only.
+enum class Element : uint8_t { kF32, kBf16, kInt8, kInt4 };
+
+constexpr int64_t kQuantWidth = 16;
+// Normal weights lose 9.0 % (RMS) to int4; groups of 32 would lose 8.1 % and cost 6 % more bytes.
+constexpr int64_t kQuantGroup = 64;
+constexpr int64_t kQuantPack = 8;  // int4 numbers in a word
 
 /// Row-major [rows, cols] in memory, rows `ld` elements apart.
 struct Matrix {
@@ -30,28 +42,58 @@ struct Matrix {
 
 struct TileUnit;
 
-/// W in panels of fp32 or bf16.
+/// W in panels.
 struct Panels {
   int64_t N = 0, K = 0;
   int64_t width = 0;  // 0: not packed
   Element element = Element::kF32;
   const TileUnit* unit = nullptr;  // packed for the processor's bf16 unit
   AlignedBytes data;
+  const void* view = nullptr;    // the panels, where they lie in memory of others; then `data` is null
+  const void* scales = nullptr;  // of int8 (fp32) and int4 (bf16)
+
+  const void* begin() const { return view != nullptr ? view : data.get(); }
 };
 
 /// Output channels of a panel for the instruction set in use.
 int64_t linear_panel_width();
 
-/// Packs weight [N, K], rounding it when `element` is bf16.
-Panels linear_pack(const float* weight, int64_t N, int64_t K, Element element);
+/// Packs weight [N, K], fp32 or bf16, into panels of `element`, fp32 or bf16, rounding it when that is bf16.
+Panels linear_pack(const Matrix& weight, int64_t N, int64_t K, Element element);
+
+inline Panels linear_pack(const float* weight, int64_t N, int64_t K, Element element) {
+  return linear_pack({weight, Element::kF32, static_cast<ptrdiff_t>(K)}, N, K, element);
+}
+
+/// How fp32 and bf16 panels lie in memory.
+struct PanelLayout {
+  int64_t width;   // output channels of a panel
+  int64_t vector;  // those of the last panel are padded to a multiple of this
+  bool tiles;      // for a bf16 unit, tile_product.h
+  bool operator==(const PanelLayout&) const = default;
+};
+/// The one linear_pack uses for `element`.
+PanelLayout linear_panel_layout(Element element);
+/// The one for bf16 units.
+PanelLayout linear_tile_layout();
+/// Numbers in the panels of a weight [N, K].
+int64_t linear_panel_numbers(const PanelLayout& layout, int64_t N, int64_t K);
+/// rows [N, K] = the weight that lies in `panels` of any layout, both of fp32 or bf16, `bytes` a number.
+void linear_unpack(const PanelLayout& layout, const void* panels, int64_t bytes, int64_t N, int64_t K, void* rows);
+
+/// Quantises weight [N, K], fp32 or bf16, to int8 or int4. int8: the largest magnitude of a channel becomes 127. int4:
+/// per group the bf16 scale, of those tried, whose rounding errors have the least squared sum. Returns the first
+/// channel that holds a number which is not finite, or -1.
+int64_t linear_quantise(const Matrix& weight, int64_t N, int64_t K, Element element, void* panels, void* scales);
 
 /// Whether `panels` hold what linear_pack (or linear_pack_backward) would make of a [N, K] weight now.
 bool linear_panels_current(const Panels& panels, int64_t N, int64_t K);
 
 /// Packs the weight, rounded to bf16, for dx = dy W on the processor's bf16 unit. There must be one.
 Panels linear_pack_backward(const float* weight, int64_t N, int64_t K);
-/// Whether products of two `element` operands run on such a unit.
-bool linear_uses_unit(Element element);
+/// The unit that products of two `element` operands run on, or null.
+const TileUnit* linear_unit(Element element);
+inline bool linear_uses_unit(Element element) { return linear_unit(element) != nullptr; }
 
 /// Where finished sums go, and what is done to them on the way. All matrices [M, N], contiguous.
 struct Epilogue {
@@ -65,10 +107,10 @@ struct Epilogue {
 struct LinearForward {
   int64_t M;
   Matrix x;              // [M, K]
-  const Panels* weight;  // of the instruction set in use
+  const Panels* weight;  // of the instruction set in use, or int8, or int4
   Epilogue to;
 };
-/// to.y = x W^T, finished as `to` says. x is bf16 where the panels are.
+/// to.y = x W^T, finished as `to` says. x may be wider or narrower than the panels: sums are fp32 then.
 void linear_forward(const LinearForward& in);
 
 /// The same for several weights and one x (equal M and x, weights packed alike): for few rows one parallel region, in

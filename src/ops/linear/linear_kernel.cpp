@@ -10,6 +10,7 @@
 #include <hwy/foreach_target.h>
 
 #include "ops/linear/finish-inl.h"
+#include "ops/linear/quantised-inl.h"
 
 // clang-format off: the order above is Highway's
 #include <algorithm>
@@ -73,19 +74,14 @@ void narrow_row(const float* from, int64_t count, uint16_t* to) {
   for_each_vector(count, [&](int64_t i, auto part) HWY_ATTR { store(load(from + i, part), to + i, part); });
 }
 
-// One tile of C: MR rows by NV vectors, the last of which has `last` valid lanes. a is [K, MR], b is [K, ldb].
-template <int MR, int NV, typename T>
+// One tile of C: MR rows by NV vectors, the last of which has `last` valid lanes. a is [K, MR], b is [K, ldb]. kScaled:
+// every kQuantGroup of the depth is summed up from zero and added to C times its scales [groups, ldb].
+template <int MR, int NV, bool kScaled, typename T>
 HWY_INLINE void tile(int64_t K, const float* HWY_RESTRICT a, const T* HWY_RESTRICT b, ptrdiff_t ldb,
-                     float* HWY_RESTRICT c, ptrdiff_t ldc, size_t last, bool fresh) {
+                     float* HWY_RESTRICT c, ptrdiff_t ldc, size_t last, bool fresh, const float* scale) {
   const F d;
   const ptrdiff_t step = static_cast<ptrdiff_t>(hn::Lanes(d));
   const auto mask = hn::FirstN(d, last);
-  VF acc[MR][NV];
-#pragma GCC unroll 8
-  for (int m = 0; m < MR; ++m) {
-#pragma GCC unroll 3
-    for (int n = 0; n < NV; ++n) acc[m][n] = hn::Zero(d);
-  }
   if constexpr (MR == kTileRows && NV == kTileVecs) {
     // The tile below comes next; its sums lie in L3 by now.
 #pragma GCC unroll 8
@@ -94,54 +90,70 @@ HWY_INLINE void tile(int64_t K, const float* HWY_RESTRICT a, const T* HWY_RESTRI
       for (int n = 0; n < NV; ++n) __builtin_prefetch(c + (MR + m) * ldc + n * step, 1);
     }
   }
-  if (!fresh) {
+  const int64_t group = kScaled ? kQuantGroup : K;
+  for (int64_t k0 = 0; k0 < K; k0 += group) {
+    VF acc[MR][NV];
+#pragma GCC unroll 8
+    for (int m = 0; m < MR; ++m) {
+#pragma GCC unroll 3
+      for (int n = 0; n < NV; ++n) acc[m][n] = hn::Zero(d);
+    }
+    if (!kScaled && !fresh) {
+#pragma GCC unroll 8
+      for (int m = 0; m < MR; ++m) {
+#pragma GCC unroll 3
+        for (int n = 0; n < NV; ++n) {
+          const float* p = c + m * ldc + n * step;
+          acc[m][n] = n == NV - 1 ? hn::MaskedLoad(mask, d, p) : hn::LoadU(d, p);
+        }
+      }
+    }
+    const int64_t end = kScaled ? std::min(k0 + group, K) : K;
+    for (int64_t k = k0; k < end; ++k) {
+      VF bv[NV];
+#pragma GCC unroll 3
+      for (int n = 0; n < NV; ++n) bv[n] = load(b + n * step, Whole());
+      // Few rows wait for memory: reach further ahead than the hardware does. Many wait for L2.
+      constexpr ptrdiff_t kAhead = (MR < kTileRows ? kPrefetchMemory : kPrefetchL2) / static_cast<ptrdiff_t>(sizeof(T));
+#pragma GCC unroll 3
+      for (int n = 0; n < NV; ++n) __builtin_prefetch(b + n * step + kAhead);
+      b += ldb;
+#pragma GCC unroll 8
+      for (int m = 0; m < MR; ++m) {
+        const VF av = hn::Set(d, a[m]);
+#pragma GCC unroll 3
+        for (int n = 0; n < NV; ++n) acc[m][n] = hn::MulAdd(av, bv[n], acc[m][n]);
+      }
+      a += MR;
+    }
 #pragma GCC unroll 8
     for (int m = 0; m < MR; ++m) {
 #pragma GCC unroll 3
       for (int n = 0; n < NV; ++n) {
-        const float* p = c + m * ldc + n * step;
-        acc[m][n] = n == NV - 1 ? hn::MaskedLoad(mask, d, p) : hn::LoadU(d, p);
+        float* p = c + m * ldc + n * step;
+        if constexpr (kScaled) {
+          const bool first = fresh && k0 == 0;
+          const VF before = first ? hn::Zero(d) : n == NV - 1 ? hn::MaskedLoad(mask, d, p) : hn::LoadU(d, p);
+          acc[m][n] = hn::MulAdd(acc[m][n], hn::LoadU(d, scale + n * step), before);
+        }
+        if (n == NV - 1) {
+          hn::BlendedStore(acc[m][n], mask, d, p);
+        } else {
+          hn::StoreU(acc[m][n], d, p);
+        }
       }
     }
-  }
-  for (int64_t k = 0; k < K; ++k) {
-    VF bv[NV];
-#pragma GCC unroll 3
-    for (int n = 0; n < NV; ++n) bv[n] = load(b + n * step, Whole());
-    // Few rows wait for memory: reach further ahead than the hardware does. Many wait for L2.
-    constexpr ptrdiff_t kAhead = (MR < kTileRows ? kPrefetchMemory : kPrefetchL2) / static_cast<ptrdiff_t>(sizeof(T));
-#pragma GCC unroll 3
-    for (int n = 0; n < NV; ++n) __builtin_prefetch(b + n * step + kAhead);
-    b += ldb;
-#pragma GCC unroll 8
-    for (int m = 0; m < MR; ++m) {
-      const VF av = hn::Set(d, a[m]);
-#pragma GCC unroll 3
-      for (int n = 0; n < NV; ++n) acc[m][n] = hn::MulAdd(av, bv[n], acc[m][n]);
-    }
-    a += MR;
-  }
-#pragma GCC unroll 8
-  for (int m = 0; m < MR; ++m) {
-#pragma GCC unroll 3
-    for (int n = 0; n < NV; ++n) {
-      float* p = c + m * ldc + n * step;
-      if (n == NV - 1) {
-        hn::BlendedStore(acc[m][n], mask, d, p);
-      } else {
-        hn::StoreU(acc[m][n], d, p);
-      }
-    }
+    if constexpr (kScaled) scale += ldb;
   }
 }
 
-template <int NV, typename T>
+template <int NV, bool kScaled, typename T>
 void tile_rows(int64_t rows, int64_t K, const float* a, const T* b, ptrdiff_t ldb, float* c, ptrdiff_t ldc, size_t last,
-               bool fresh) {
+               bool fresh, const float* scale) {
   switch (rows) {
-#define LT2_TILE(MR)                                                                   \
-  case MR:                                                                             \
-    if constexpr (MR <= kTileRows) tile<MR, NV, T>(K, a, b, ldb, c, ldc, last, fresh); \
+#define LT2_TILE(MR)                                                                                   \
+  case MR:                                                                                             \
+    if constexpr (MR <= kTileRows) tile<MR, NV, kScaled, T>(K, a, b, ldb, c, ldc, last, fresh, scale); \
     break;
     // clang-format off
     LT2_TILE(1) LT2_TILE(2) LT2_TILE(3) LT2_TILE(4) LT2_TILE(5) LT2_TILE(6) LT2_TILE(7) LT2_TILE(8)
@@ -152,18 +164,18 @@ void tile_rows(int64_t rows, int64_t K, const float* a, const T* b, ptrdiff_t ld
 }
 
 // C [rows, cols] with rows <= kTileRows, cols <= panel width.
-template <typename T>
+template <bool kScaled = false, typename T>
 void tile_any(int64_t rows, int64_t cols, int64_t K, const float* a, const T* b, ptrdiff_t ldb, float* c, ptrdiff_t ldc,
-              bool fresh) {
+              bool fresh, const float* scale = nullptr) {
   const int64_t step = lanes();
   const size_t last = static_cast<size_t>((cols - 1) % step + 1);
   switch (divide_up(cols, step)) {
     case 1:
-      return tile_rows<1, T>(rows, K, a, b, ldb, c, ldc, last, fresh);
+      return tile_rows<1, kScaled, T>(rows, K, a, b, ldb, c, ldc, last, fresh, scale);
     case 2:
-      return tile_rows<2, T>(rows, K, a, b, ldb, c, ldc, last, fresh);
+      return tile_rows<2, kScaled, T>(rows, K, a, b, ldb, c, ldc, last, fresh, scale);
     default:
-      return tile_rows<3, T>(rows, K, a, b, ldb, c, ldc, last, fresh);
+      return tile_rows<3, kScaled, T>(rows, K, a, b, ldb, c, ldc, last, fresh, scale);
   }
 }
 
@@ -251,7 +263,9 @@ void pack_a(const SourceA& source, int64_t m0, int64_t rows, int64_t k0, int64_t
 struct SourceB {
   Matrix from;  // in panels: ld unused
   bool panels;
-  bool round;  // row-major only
+  bool round;                    // row-major only
+  const void* scales = nullptr;  // of int8 and int4
+  bool tiles = false;            // the panels are those of a bf16 unit
 
   bool in_place() const { return panels && from.element == Element::kF32; }
 };
@@ -286,8 +300,39 @@ void pack_b(const SourceB& source, int64_t K, int64_t n0, int64_t cols, int64_t 
   }
 }
 
+// The same from the panels of a bf16 unit.
+void pack_b_tiles(const SourceB& source, int64_t K, int64_t n0, int64_t cols, int64_t k0, int64_t depth, float* to,
+                  int64_t panel_depth, int64_t row0) {
+  const int64_t width = panel_width();
+  const auto* data = static_cast<const uint16_t*>(source.from.data);
+  for (int64_t n = 0; n < cols; n += width) {
+    const int64_t count = std::min(width, cols - n), padded = round_up(count, lanes());
+    for (int64_t k = 0; k < depth; ++k) {
+      float* row = to + n * panel_depth + (row0 + k) * padded;
+      for (int64_t i = 0; i < count; ++i) row[i] = widen(data[tile_index(K, n0 + n + i, k0 + k)]);
+      std::fill(row + count, row + padded, 0.f);
+    }
+  }
+}
+
+// The same from int8 or int4, numbers without their scales.
+void pack_b_quantised(const SourceB& source, int64_t K, int64_t n0, int64_t cols, int64_t k0, int64_t depth, float* to,
+                      int64_t panel_depth, int64_t row0) {
+  const int64_t width = panel_width();
+  for (int64_t n = 0; n < cols; n += width) {
+    const int64_t padded = round_up(std::min(width, cols - n), lanes());
+    float* panel = to + n * panel_depth + row0 * padded;
+    for (int64_t i = 0; i < padded; i += lanes()) {
+      source.from.element == Element::kInt8 ? widen_int8(source.from.data, K, n0 + n + i, k0, depth, panel + i, padded)
+                                            : widen_int4(source.from.data, K, n0 + n + i, k0, depth, panel + i, padded);
+    }
+  }
+}
+
 void pack_b(const SourceB& source, int64_t K, int64_t n0, int64_t cols, int64_t k0, int64_t depth, float* to,
             int64_t panel_depth, int64_t row0) {
+  if (source.tiles) return pack_b_tiles(source, K, n0, cols, k0, depth, to, panel_depth, row0);
+  if (source.scales != nullptr) return pack_b_quantised(source, K, n0, cols, k0, depth, to, panel_depth, row0);
   if (source.from.element == Element::kBf16) {
     return pack_b<false, uint16_t>(source, K, n0, cols, k0, depth, to, panel_depth, row0);
   }
@@ -311,7 +356,7 @@ struct Work {
 };
 
 struct ThreadScratch {
-  Scratch a, b, c, slice;
+  Scratch a, b, c, slice, scales;
 };
 ThreadScratch& thread_scratch() {
   thread_local ThreadScratch scratch;
@@ -321,9 +366,12 @@ ThreadScratch& thread_scratch() {
 // Rows m0 .. m0 + rows of panels p0 .. p1.
 void product_task(const Work& w, int64_t m0, int64_t rows, int64_t p0, int64_t p1) {
   const int64_t width = panel_width();
-  const int64_t depth = divide_up(w.K, divide_up(w.K, kBlockDepth));
+  const bool groups = w.b.panels && w.b.from.element == Element::kInt4;
+  int64_t depth = divide_up(w.K, divide_up(w.K, kBlockDepth));
+  if (groups) depth = round_up(depth, kQuantGroup);
   ThreadScratch& scratch = thread_scratch();
   float* a = scratch.a.floats(static_cast<size_t>(rows * depth));
+  float* scales = groups ? scratch.scales.floats(static_cast<size_t>(depth / kQuantGroup * width)) : nullptr;
   float* b_scratch = scratch.b.floats(static_cast<size_t>(depth * width * kPanelsAtOnce));
   const bool in_place = w.b.in_place();
   const bool direct = w.c.y_element == Element::kF32;
@@ -348,11 +396,19 @@ void product_task(const Work& w, int64_t m0, int64_t rows, int64_t p0, int64_t p
       }
       const float* b = in_place ? panel_in_place(w.b, w.K, n0, padded, k0) : b_scratch + packed * width * k_count;
       float* c_panel = c + (p - p0) * width;
+      if (groups) widen_scales(w.b.scales, w.K, n0, padded, k0, k_count, scales);
       for (int64_t r = 0; r < rows; r += kTileRows) {
-        tile_any(std::min<int64_t>(kTileRows, rows - r), cols, k_count, a + r * k_count, b, padded, c_panel + r * ldc,
-                 ldc, w.first && k0 == 0);
+        const int64_t count = std::min<int64_t>(kTileRows, rows - r);
+        const bool fresh = w.first && k0 == 0;
+        float* tile_c = c_panel + r * ldc;
+        groups ? tile_any<true>(count, cols, k_count, a + r * k_count, b, padded, tile_c, ldc, fresh, scales)
+               : tile_any(count, cols, k_count, a + r * k_count, b, padded, tile_c, ldc, fresh);
       }
-      if (w.last && k0 + k_count == w.K) finish(w.c, w.N, m0, rows, n0, cols, c_panel, ldc);
+      if (!w.last || k0 + k_count < w.K) continue;
+      if (w.b.panels && w.b.from.element == Element::kInt8) {
+        for (int64_t m = 0; m < rows; ++m) scale_row(w.b.scales, n0, cols, c_panel + m * ldc);
+      }
+      finish(w.c, w.N, m0, rows, n0, cols, c_panel, ldc);
     }
   }
 }
@@ -394,7 +450,7 @@ void pack_slice(const SourceB& source, int64_t K, int64_t N, int64_t k0, int64_t
 
 Work forward_work(const LinearForward& in) {
   const Panels& p = *in.weight;
-  return {in.M, p.N, p.K, {in.x, false}, {{p.data.get(), p.element, 0}, true, false}, in.to};
+  return {in.M, p.N, p.K, {in.x, false}, {{p.begin(), p.element, 0}, true, false, p.scales, p.unit != nullptr}, in.to};
 }
 
 void product(const Work& w) {
@@ -455,13 +511,48 @@ void product_few_rows(const LinearForward* products, int64_t product_count) {
   });
 }
 
+// The same for int8 and int4. A vector of channels is a stream of its own through memory; several at once hide the
+// latency of the additions.
+template <Element kElement>
+void quantised_few_rows(const LinearForward* products, int64_t product_count) {
+  const int64_t step = lanes();
+  const int64_t M = products[0].M, K = products[0].weight->K;
+  int64_t vectors = 0;
+  for (int64_t i = 0; i < product_count; ++i) vectors += divide_up(products[i].weight->N, step);
+  const int64_t threads = M * vectors * step * K <= 2 * kThreadWork ? 1 : num_threads();
+  const int64_t at_once = quantised_vectors(M);
+  int64_t grain = divide_up(vectors, threads);
+  if (grain >= 16 * at_once) grain = round_up(divide_up(grain, 8), at_once);
+  float* a = thread_scratch().a.floats(static_cast<size_t>(M * K));
+  pack_a({products[0].x, false}, 0, M, 0, K, a);
+  parallel_for(vectors, grain, [&](int64_t begin, int64_t end) HWY_ATTR {
+    HWY_ALIGN float sums[kFewRows * kQuantVectors * HWY_MAX_BYTES / sizeof(float)];
+    int64_t i = 0, start = 0;  // the product that vector `all` belongs to, and its first
+    for (int64_t all = begin; all < end;) {
+      while (all >= start + divide_up(products[i].weight->N, step)) start += divide_up(products[i++].weight->N, step);
+      const Panels& p = *products[i].weight;
+      const int64_t n0 = (all - start) * step;
+      const int64_t left = std::min(end - start, divide_up(p.N, step)) - (all - start);
+      const int64_t count = left >= at_once ? at_once : 1, cols = std::min(count * step, p.N - n0);
+      quantised_tile<kElement>(M, count, K, a, p.begin(), p.scales, n0, sums);
+      finish(products[i].to, p.N, 0, M, n0, cols, sums, count * step);
+      all += count;
+    }
+  });
+}
+
 void forward(const LinearForward* products, int64_t count) {
-  if (products[0].M > kFewRows) {
+  const Panels& weight = *products[0].weight;
+  if (products[0].M > kFewRows || weight.unit != nullptr) {
     for (int64_t i = 0; i < count; ++i) product(forward_work(products[i]));
-  } else if (products[0].weight->element == Element::kF32) {
+  } else if (weight.element == Element::kF32) {
     product_few_rows<float>(products, count);
-  } else {
+  } else if (weight.element == Element::kBf16) {
     product_few_rows<uint16_t>(products, count);
+  } else if (weight.element == Element::kInt8) {
+    quantised_few_rows<Element::kInt8>(products, count);
+  } else {
+    quantised_few_rows<Element::kInt4>(products, count);
   }
 }
 
@@ -480,19 +571,28 @@ void backward_weight(const LinearBackwardWeight& in) {
   product(w);
 }
 
-void pack(const float* weight, Panels* out) {
+template <typename T>
+void pack(const T* weight, ptrdiff_t ld, Panels* out) {
   const int64_t step = lanes(), width = panel_width(), N = out->N, K = out->K;
   constexpr int64_t kSlice = 128;  // of K: a slice of a panel stays in L1 while it is transposed
   parallel_for(
       divide_up(N, width), std::max<int64_t>(1, kThreadWork / (width * K)), [&](int64_t begin, int64_t end) HWY_ATTR {
         HWY_ALIGN float slice[kSlice * kTileVecs * HWY_MAX_BYTES / sizeof(float)];
+        HWY_ALIGN float rows_f32[sizeof(T) == sizeof(float) ? 1 : kSlice * kTileVecs * HWY_MAX_BYTES / sizeof(float)];
         for (int64_t p = begin; p < end; ++p) {
           const int64_t n0 = p * width, cols = std::min(width, N - n0), padded = round_up(cols, step);
           for (int64_t k0 = 0; k0 < K; k0 += kSlice) {
             const int64_t depth = std::min(kSlice, K - k0);
             const ptrdiff_t offset = n0 * K + k0 * padded;
             float* to = out->element == Element::kF32 ? reinterpret_cast<float*>(out->data.get()) + offset : slice;
-            transpose(cols, depth, weight + n0 * K + k0, K, to, padded);
+            if constexpr (sizeof(T) == sizeof(float)) {
+              transpose(cols, depth, weight + n0 * ld + k0, ld, to, padded);
+            } else {
+              for (int64_t i = 0; i < cols; ++i) {
+                widen_row<false>(weight + (n0 + i) * ld + k0, depth, depth, rows_f32 + i * kSlice);
+              }
+              transpose(cols, depth, rows_f32, kSlice, to, padded);
+            }
             for (int64_t k = 0; k < depth; ++k) std::fill(to + k * padded + cols, to + (k + 1) * padded, 0.f);
             if (out->element == Element::kBf16) {
               narrow_row(slice, depth * padded, reinterpret_cast<uint16_t*>(out->data.get()) + offset);
@@ -505,7 +605,11 @@ void pack(const float* weight, Panels* out) {
 }  // namespace
 
 int64_t linear_panel_width_simd() { return panel_width(); }
-void linear_pack_simd(const float* weight, Panels* out) { pack(weight, out); }
+int64_t linear_panel_vector_simd() { return lanes(); }
+void linear_pack_simd(const Matrix& weight, Panels* out) {
+  weight.element == Element::kF32 ? pack(static_cast<const float*>(weight.data), weight.ld, out)
+                                  : pack(static_cast<const uint16_t*>(weight.data), weight.ld, out);
+}
 void linear_forward_simd(const LinearForward* products, int64_t count) { forward(products, count); }
 void linear_backward_input_simd(const LinearBackwardInput& in) { backward_input(in); }
 void linear_backward_weight_simd(const LinearBackwardWeight& in) { backward_weight(in); }
@@ -518,6 +622,7 @@ HWY_AFTER_NAMESPACE();
 namespace lt2 {
 
 HWY_EXPORT(linear_panel_width_simd);
+HWY_EXPORT(linear_panel_vector_simd);
 HWY_EXPORT(linear_pack_simd);
 HWY_EXPORT(linear_forward_simd);
 HWY_EXPORT(linear_backward_input_simd);
@@ -541,7 +646,7 @@ Panels pack_for_unit(const TileUnit* unit, const TileOperand& b, int64_t cols, i
   return out;
 }
 
-const uint16_t* packed_words(const Panels& panels) { return reinterpret_cast<const uint16_t*>(panels.data.get()); }
+const uint16_t* packed_words(const Panels& panels) { return static_cast<const uint16_t*>(panels.begin()); }
 
 void backward_weight_on(const TileUnit& unit, const LinearBackwardWeight& in) {
   thread_local Scratch scratch;
@@ -560,7 +665,7 @@ void backward_weight_on(const TileUnit& unit, const LinearBackwardWeight& in) {
 
 bool linear_panels_current(const Panels& panels, int64_t N, int64_t K) {
   const TileUnit* unit = panels.element == Element::kBf16 ? tile_unit() : nullptr;
-  return panels.data != nullptr && panels.N == N && panels.K == K && panels.unit == unit &&
+  return panels.begin() != nullptr && panels.N == N && panels.K == K && panels.unit == unit &&
          (unit != nullptr || panels.width == linear_panel_width());
 }
 
@@ -571,11 +676,11 @@ Panels linear_pack_backward(const float* weight, int64_t N, int64_t K) {
   return out;
 }
 
-bool linear_uses_unit(Element element) { return element == Element::kBf16 && tile_unit() != nullptr; }
+const TileUnit* linear_unit(Element element) { return element == Element::kBf16 ? tile_unit() : nullptr; }
 
-Panels linear_pack(const float* weight, int64_t N, int64_t K, Element element) {
+Panels linear_pack(const Matrix& weight, int64_t N, int64_t K, Element element) {
   if (const TileUnit* unit = element == Element::kBf16 ? tile_unit() : nullptr; unit != nullptr) {
-    Panels packed = pack_for_unit(unit, {{weight, Element::kF32, K}, false}, N, K);
+    Panels packed = pack_for_unit(unit, {weight, false}, N, K);
     packed.N = N;
     packed.K = K;
     return packed;
@@ -591,9 +696,38 @@ Panels linear_pack(const float* weight, int64_t N, int64_t K, Element element) {
   return out;
 }
 
+PanelLayout linear_tile_layout() { return {kTilePanel, kTilePanel, true}; }
+
+PanelLayout linear_panel_layout(Element element) {
+  if (linear_uses_unit(element)) return linear_tile_layout();
+  return {linear_panel_width(), HWY_DYNAMIC_DISPATCH(linear_panel_vector_simd)(), false};
+}
+
+int64_t linear_panel_numbers(const PanelLayout& layout, int64_t N, int64_t K) {
+  if (layout.tiles) return static_cast<int64_t>(tile_packed_bytes(N, K) / sizeof(uint16_t));
+  return (N + layout.vector - 1) / layout.vector * layout.vector * K;
+}
+
+void linear_unpack(const PanelLayout& layout, const void* panels, int64_t bytes, int64_t N, int64_t K, void* rows) {
+  const auto size = static_cast<size_t>(bytes);
+  parallel_for(N, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      const int64_t n0 = n / layout.width * layout.width, left = (N - n0 + layout.vector - 1) / layout.vector;
+      const int64_t padded = std::min(layout.width, left * layout.vector);
+      for (int64_t k = 0; k < K; ++k) {
+        const int64_t at = layout.tiles ? tile_index(K, n, k) : n0 * K + k * padded + n - n0;
+        std::memcpy(static_cast<std::byte*>(rows) + (n * K + k) * bytes,
+                    static_cast<const std::byte*>(panels) + at * bytes, size);
+      }
+    }
+  });
+}
+
 void linear_forward_many(const LinearForward* products, int64_t count) {
   if (count == 0) return;
-  if (products[0].weight->unit == nullptr) return HWY_DYNAMIC_DISPATCH(linear_forward_simd)(products, count);
+  if (products[0].weight->unit == nullptr || products[0].x.element != Element::kBf16) {
+    return HWY_DYNAMIC_DISPATCH(linear_forward_simd)(products, count);
+  }
   for (int64_t i = 0; i < count; ++i) {
     const LinearForward& in = products[i];
     const Panels& w = *in.weight;

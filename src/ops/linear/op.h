@@ -17,7 +17,22 @@
 namespace lt2 {
 
 struct PackedWeight;  // pack_cache.h
+struct FrozenWeight;  // frozen.h
 class Linear;
+
+/// How a weight that no longer changes is kept: fp32, bf16, int8 with a scale per output channel, int4 with a scale per
+/// group of input channels.
+enum class WeightFormat { kF32, kBf16, kInt8, kInt4 };
+
+/// While one lives, Linear modules made in this thread allocate no weight: it has its sizes and no memory (device meta)
+/// until freeze() or adopt(). For models whose weights come from a file in another form.
+class WithoutWeights {
+ public:
+  WithoutWeights();
+  ~WithoutWeights();
+  WithoutWeights(const WithoutWeights&) = delete;
+  WithoutWeights& operator=(const WithoutWeights&) = delete;
+};
 
 /// A weight and its packed copies. One caller at a time: the copies are made inside forward.
 ///
@@ -44,14 +59,36 @@ class LinearImpl : public torch::nn::Module {
   /// type. Differentiable in x, weight and gate.
   torch::Tensor forward_gated(const torch::Tensor& x, const torch::Tensor& gate);
 
+  /// Takes `to` [out, in] fp32 for its weight, in place of the one it has.
+  void set_weight(const torch::Tensor& to) { weight = parameters_["weight"] = to; }
   /// Frees the packed copies; the next call makes them again.
   void drop_packed();
+
+  /// Packs `from` [out, in], fp32 or bf16 in any memory, once and for good; `weight` keeps its sizes and loses its
+  /// memory (device meta). From then on forward, forward_add, forward_gated and linear_all multiply with these numbers,
+  /// without gradients, for x in fp32 or bf16.
+  void freeze(const torch::Tensor& from, WeightFormat format);
+  bool frozen() const { return frozen_ != nullptr; }
+  /// Of a frozen weight.
+  WeightFormat frozen_format() const;
+  /// The frozen weight as tensors for a file, and back: "panels", "layout" and, of int8 and int4, "scales", as
+  /// frozen.h says. adopt() uses the memory of `parts` in place (a mapped file's pages are shared by all who map it) if
+  /// they are laid out as this machine multiplies, else it packs them anew. Throws lt2::Error for parts of another
+  /// shape.
+  std::vector<std::pair<std::string, torch::Tensor>> frozen_parts() const;
+  void adopt(const std::vector<std::pair<std::string, torch::Tensor>>& parts, WeightFormat format);
+  /// Bytes that one product with a frozen weight reads of it.
+  int64_t frozen_bytes() const;
 
   torch::Tensor weight;  // [out, in] fp32
 
  private:
   friend std::vector<torch::Tensor> linear_all(const torch::Tensor& x, const std::vector<Linear*>& maps);
+  torch::Tensor apply(const torch::Tensor& x, const torch::Tensor& residual, const torch::Tensor& gate);
+  void set_frozen(std::shared_ptr<const FrozenWeight> frozen);
+
   std::shared_ptr<PackedWeight> packed_;
+  std::shared_ptr<const FrozenWeight> frozen_;
 };
 TORCH_MODULE(Linear);
 

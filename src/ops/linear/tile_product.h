@@ -6,10 +6,9 @@
 #include <cstdint>
 
 #include "ops/linear/kernel.h"
+#include "ops/simd/tile_unit.h"
 
 namespace lt2 {
-
-struct TileUnit;
 
 /// Rows of a matrix as they lie in memory: of the result's rows (A) or columns (B), the summed dimension along them, or
 /// across them, when they are rows of the summed dimension.
@@ -20,6 +19,12 @@ struct TileOperand {
 
 /// Bytes of B [K, N] packed.
 size_t tile_packed_bytes(int64_t N, int64_t K);
+/// Where the number (n, k) lies in it.
+inline int64_t tile_index(int64_t K, int64_t n, int64_t k) {
+  const int64_t step =
+      (n / kTilePanel * ((K + kTileDepth - 1) / kTileDepth) + k / kTileDepth) * 2 + n % kTilePanel / kTileSide;
+  return (step * (kTileDepth / 2) + k % kTileDepth / 2) * kTileSide * 2 + n % kTileSide * 2 + k % 2;
+}
 /// Packs B, rounding fp32 to bf16.
 void tile_pack(const TileOperand& b, int64_t N, int64_t K, uint16_t* to);
 

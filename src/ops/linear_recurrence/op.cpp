@@ -55,6 +55,15 @@ LinearRecurrenceInput checked(LinearRecurrenceInput in) {
 
 }  // namespace
 
+LinearRecurrenceInput part_of(const LinearRecurrenceInput& in, int64_t begin, int64_t count) {
+  auto out = in;
+  if (begin == 0 && count == in.q.size(1)) return out;
+  for (auto* tensor : {&out.q, &out.k, &out.v, &out.g, &out.beta}) {
+    if (tensor->defined()) *tensor = tensor->narrow(1, begin, count);
+  }
+  return out;
+}
+
 LinearRecurrenceOutput linear_recurrence(const LinearRecurrenceInput& input) {
   const auto in = checked(input);
   if (recurrence_kernel_takes(in)) {

@@ -29,6 +29,9 @@ struct LinearRecurrenceInput {
   bool inplace_state = false;  // write the final state over `state` (fp32, contiguous) and return that; not in training
 };
 
+/// `in` of its `count` tokens from `begin` alone; state and position stay those of the first token.
+LinearRecurrenceInput part_of(const LinearRecurrenceInput& in, int64_t begin, int64_t count);
+
 struct LinearRecurrenceOutput {
   torch::Tensor o;      // [B, L, H, V], dtype of v
   torch::Tensor state;  // [B, H, K, V] fp32, after token L

@@ -1,0 +1,33 @@
+#pragma once
+// What generating commands share: a model with its tokenizer behind an engine.
+#include <memory>
+#include <string>
+
+#include "cli/command.h"
+#include "cli/source.h"
+#include "config/generate_config.h"
+#include "infer/engine.h"
+#include "tokenizer/tokenizer.h"
+
+namespace lt2 {
+
+struct Inference {
+  ModelSource source;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<Engine> engine;
+  std::vector<int32_t> stop_tokens;
+
+  /// A request as the configuration says, for prompt number `index`.
+  GenerateRequest request(const GenerateConfig& config, std::vector<int32_t> prompt, int64_t index) const;
+};
+
+/// Opens what `config` names; `slots` sequences at once, `prefixes` kept. `memory` is the value of --memory, or empty.
+Inference open_inference(const GenerateConfig& config, const std::string& memory, int64_t slots, int64_t prefixes);
+
+/// Speed, state, exits and drafts in one or two lines on standard error.
+void log_speed(const Engine& engine, const GenerateResult& result, size_t prompt_tokens);
+
+/// A conversation in the terminal, until the end of the input.
+int chat(const GenerateConfig& config, const std::string& memory);
+
+}  // namespace lt2

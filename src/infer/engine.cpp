@@ -1,0 +1,454 @@
+#include "infer/engine.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <limits>
+
+#include "base/error.h"
+#include "base/units.h"
+
+namespace lt2 {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// After this many verifications a request knows whether drafting pays.
+constexpr int64_t kTrialRounds = 16;
+// What a round costs beside its passes over the weights, in passes: the shared head once a draft, taking back.
+constexpr double kRoundOverhead = 0.05;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+std::string human(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
+
+// p where q is taken away, normalised: what a rejected draft is replaced from.
+Candidates residual(const Candidates& p, const Candidates& q) {
+  std::map<int32_t, double> drafted;
+  for (size_t i = 0; i < q.tokens.size(); ++i) drafted[q.tokens[i]] = q.probability[i];
+  Candidates out;
+  double sum = 0;
+  for (size_t i = 0; i < p.tokens.size(); ++i) {
+    const auto found = drafted.find(p.tokens[i]);
+    const double left = p.probability[i] - (found == drafted.end() ? 0 : found->second);
+    if (left <= 0) continue;
+    out.tokens.push_back(p.tokens[i]);
+    out.probability.push_back(left);
+    sum += left;
+  }
+  if (out.tokens.empty()) return p;  // equal but for rounding
+  for (double& x : out.probability) x /= sum;
+  return out;
+}
+
+double probability_of(const Candidates& candidates, int32_t token) {
+  const auto found = std::find(candidates.tokens.begin(), candidates.tokens.end(), token);
+  return found == candidates.tokens.end()
+             ? 0
+             : candidates.probability[static_cast<size_t>(found - candidates.tokens.begin())];
+}
+
+}  // namespace
+
+Speculation parse_speculation(const std::string& text, const std::string& field) {
+  Speculation out;
+  const auto number = [&](const std::string& item) {
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), value);
+    LT2_CHECK(error == std::errc() && end == item.data() + item.size() && value >= 1,
+              "{} must look like loops:1,k:4 (loops that draft, tokens per draft); found \"{}\"", field, text);
+    return value;
+  };
+  bool loops = false, tokens = false;
+  for (size_t begin = 0; begin <= text.size();) {
+    const auto comma = std::min(text.find(',', begin), text.size());
+    const auto item = text.substr(begin, comma - begin);
+    if (item.rfind("loops:", 0) == 0 && !loops) {
+      out.loops = number(item.substr(6)), loops = true;
+    } else if (item.rfind("k:", 0) == 0 && !tokens) {
+      out.tokens = number(item.substr(2)), tokens = true;
+    } else {
+      number("");
+    }
+    begin = comma + 1;
+  }
+  LT2_CHECK(loops && tokens, "{} must name both, as in loops:1,k:4; found \"{}\"", field, text);
+  return out;
+}
+
+std::vector<int32_t> GenerateResult::ids() const {
+  std::vector<int32_t> out;
+  for (const auto& token : tokens) out.push_back(token.id);
+  return out;
+}
+
+struct Engine::Sequence {
+  Id id;
+  GenerateRequest request;
+  Sampler sampler;
+  GenerateResult result = {};
+  SequenceState state = {};
+  torch::Tensor logits = {};  // of the last token read, on the CPU
+  int64_t bytes = 0;          // that its state may grow to
+  bool done = false;
+  bool drafting = false;
+  Clock::time_point started = {}, decoding = {};
+  int64_t rounds = 0, accepted = 0;
+  // A round under way.
+  std::vector<int32_t> drafts = {};
+  std::vector<Candidates> proposals = {};
+  int64_t wanted_drafts = 0;
+
+  bool reading() const { return state.position < static_cast<int64_t>(request.prompt.size()); }
+  int64_t left() const { return request.max_gen_len - static_cast<int64_t>(result.tokens.size()); }
+  int32_t last() const { return result.tokens.back().id; }
+  // Prompt and text, as far as the state has seen them.
+  std::vector<int32_t> seen() const {
+    auto out = request.prompt;
+    for (const auto& token : result.tokens) out.push_back(token.id);
+    out.resize(static_cast<size_t>(state.position));
+    return out;
+  }
+};
+
+Engine::Engine(LoopedTransformer& model, const EngineOptions& options) : model_(model), options_(options) {
+  const int64_t T = model.config().loop_count;
+  LT2_CHECK(options.slots >= 1, "slots must be >= 1; found {}", options.slots);
+  LT2_CHECK(options.piece >= 64 && options.piece % 64 == 0 && kPrefillPiece % options.piece == 0,
+            "the piece of a prompt must be a multiple of 64 that divides {}; found {}", kPrefillPiece, options.piece);
+  counts_.exits.resize(static_cast<size_t>(T));
+  int64_t outputs = options.slots;
+  if (const auto& speculate = options.speculate) {
+    LT2_CHECK(speculate->loops < T, "speculate: loops must be fewer than the model's {} loops, found {}", T,
+              speculate->loops);
+    LT2_CHECK(speculate->tokens < kMostRewound, "speculate: k must be at most {}, found {}", kMostRewound - 1,
+              speculate->tokens);
+    LT2_CHECK(!options.exit.exits_early(),
+              "speculate verifies drafts with all loops; it cannot be combined with early_exit_step or "
+              "early_exit_threshold");
+    LT2_CHECK(!model.config().legacy_iteration_weights && model.config().state_carry == "none" &&
+                  model.make_state(1).draws.size() == 1,
+              "speculate needs loops that can wait: no legacy_iteration_weights, state_carry or random attention "
+              "pattern");
+    outputs *= speculate->tokens + 1;
+  }
+  const int64_t budget = options.memory > 0 ? options.memory : std::numeric_limits<int64_t>::max() / 2;
+  plan_ = plan_memory(model, budget, std::max(kPrefillPiece, outputs + options.piece), outputs + 1);
+}
+
+Engine::~Engine() = default;
+
+int64_t Engine::request_bytes(int64_t prompt_tokens, int64_t max_gen_len) const {
+  return sequence_bytes(model_, prompt_tokens + max_gen_len, options_.speculate ? options_.speculate->tokens + 1 : 0);
+}
+
+Engine::Id Engine::submit(GenerateRequest request) {
+  LT2_CHECK(!request.prompt.empty(),
+            "generate: the prompt has no token; give a prompt or a tokenizer with a BOS token");
+  LT2_CHECK(request.max_gen_len >= 1, "generate: max_gen_len must be >= 1; found {}", request.max_gen_len);
+  const int64_t vocab = model_.config().vocab_size;
+  validate(request.sampling, vocab);
+  for (const int32_t token : request.prompt) {
+    LT2_CHECK(token >= 0 && token < vocab, "generate: prompt token {} is outside the model's vocabulary of {}", token,
+              vocab);
+  }
+  const auto prompt = static_cast<int64_t>(request.prompt.size());
+  const int64_t bytes = request_bytes(prompt, request.max_gen_len);
+  LT2_CHECK(bytes <= plan_.for_states(),
+            "the request does not fit: {} tokens of prompt and up to {} new ones need {} of state, and {} of {} are "
+            "left beside weights ({}) and scratch ({}). Lower max_gen_len, shorten the prompt, or give more memory",
+            prompt, request.max_gen_len, human(bytes), human(plan_.for_states()), human(plan_.budget),
+            human(plan_.weights), human(plan_.scratch));
+  Sampler sampler(request.sampling, request.seed);
+  sampler.read(request.prompt);
+  queue_.push_back(std::make_unique<Sequence>(
+      Sequence{.id = next_id_, .request = std::move(request), .sampler = std::move(sampler), .bytes = bytes}));
+  return next_id_++;
+}
+
+void Engine::cancel(Id id) {
+  const auto is_it = [&](const std::unique_ptr<Sequence>& sequence) { return sequence->id == id; };
+  if (const auto queued = std::find_if(queue_.begin(), queue_.end(), is_it); queued != queue_.end()) {
+    (*queued)->result.finish = Finish::kCancelled;
+    done_.push_back(std::move(*queued));
+    queue_.erase(queued);
+    return;
+  }
+  const auto found = std::find_if(running_.begin(), running_.end(), is_it);
+  if (found == running_.end() || (*found)->done) return;
+  (*found)->done = true;
+  (*found)->result.finish = Finish::kCancelled;
+}
+
+bool Engine::finished(Id id) const {
+  return std::any_of(done_.begin(), done_.end(), [&](const auto& sequence) { return sequence->id == id; });
+}
+
+GenerateResult Engine::take(Id id) {
+  const auto found = std::find_if(done_.begin(), done_.end(), [&](const auto& s) { return s->id == id; });
+  LT2_CHECK(found != done_.end(), "request {} is not finished, or its result was taken already", id);
+  auto result = std::move((*found)->result);
+  done_.erase(found);
+  return result;
+}
+
+int64_t Engine::committed() const {
+  int64_t sum = 0;
+  for (const auto& sequence : running_) sum += sequence->bytes;
+  return sum;
+}
+
+torch::Tensor Engine::as_tokens(const int32_t* ids, int64_t count) const {
+  return torch::from_blob(const_cast<int32_t*>(ids), {count}, torch::kInt32)
+      .to(torch::kInt64)
+      .to(model_.tok_embeddings.device());
+}
+
+// From a known prefix or from nothing. False: it waits for one that is reading the same prompt.
+bool Engine::start(Sequence& sequence) {
+  const auto& prompt = sequence.request.prompt;
+  if (options_.prefixes > 0) {
+    for (const auto& other : running_) {
+      if (other->reading() && other->request.prompt == prompt) return false;
+    }
+  }
+  const int64_t tokens = static_cast<int64_t>(prompt.size()) + sequence.request.max_gen_len;
+  sequence.started = Clock::now();
+  if (const Prefix* prefix = options_.prefixes > 0 ? store_.longest(prompt) : nullptr) {
+    sequence.state = prefix->state.clone(tokens);
+    sequence.logits = prefix->logits;
+    sequence.result.reused_tokens = prefix->state.position;
+  } else {
+    sequence.state = model_.make_state(1, tokens);
+  }
+  sequence.drafting = options_.speculate.has_value();
+  return true;
+}
+
+void Engine::admit() {
+  while (!queue_.empty() && static_cast<int64_t>(running_.size()) < options_.slots) {
+    const int64_t left = plan_.for_states() - committed() - queue_.front()->bytes;
+    if (left < 0 || !start(*queue_.front())) return;
+    store_.shrink(left);
+    auto& sequence = *running_.emplace_back(std::move(queue_.front()));
+    queue_.pop_front();
+    // The whole prompt was known: its first token needs no pass.
+    if (!sequence.reading()) {
+      sequence.result.prefill_s = seconds_since(sequence.started);
+      sequence.decoding = Clock::now();
+      const float* logits = sequence.logits.data_ptr<float>();
+      emit(sequence, sequence.sampler.next(logits, model_.config().vocab_size), logits, model_.config().loop_count - 1);
+    }
+  }
+}
+
+Continuation Engine::next_of(Sequence& sequence, bool alone) {
+  if (!sequence.reading()) {
+    const int32_t token = sequence.last();
+    return {.state = &sequence.state, .tokens = as_tokens(&token, 1)};
+  }
+  const auto& prompt = sequence.request.prompt;
+  const int64_t piece = alone ? kPrefillPiece : options_.piece, at = sequence.state.position;
+  // Pieces end at absolute multiples, which are chunk borders of every op.
+  const int64_t count = std::min(static_cast<int64_t>(prompt.size()) - at, piece - at % piece);
+  return {.state = &sequence.state, .tokens = as_tokens(prompt.data() + at, count)};
+}
+
+// A new token of the text. False: it was the last one.
+bool Engine::emit(Sequence& sequence, int32_t token, const float* logits, int64_t exit) {
+  const auto& request = sequence.request;
+  const int64_t vocab = model_.config().vocab_size;
+  GeneratedToken out{.id = token, .log_probability = 0, .likeliest = {}, .exit = exit};
+  if (request.logprobs) {
+    out.log_probability = log_probability(logits, vocab, token);
+    out.likeliest = top_log_probabilities(logits, vocab, *request.logprobs);
+  }
+  ++counts_.exits[static_cast<size_t>(exit)];
+  sequence.result.tokens.push_back(out);
+  const auto end = [&](Finish why) {
+    sequence.done = true;
+    sequence.result.finish = why;
+    return false;
+  };
+  if (request.on_token && !request.on_token(sequence.result.tokens.back())) return end(Finish::kHook);
+  const auto& stops = request.stop_tokens;
+  if (std::find(stops.begin(), stops.end(), token) != stops.end()) return end(Finish::kStop);
+  return sequence.left() > 0 || end(Finish::kLength);
+}
+
+// What a pass gave a sequence that read a piece of its prompt or its last token.
+void Engine::took(Sequence& sequence, const Continued& result) {
+  if (sequence.reading()) return;
+  sequence.logits = result.logits.select(0, 0).to(torch::kCPU).contiguous();
+  const float* logits = sequence.logits.data_ptr<float>();
+  if (sequence.result.tokens.empty()) {
+    sequence.result.prefill_s = seconds_since(sequence.started);
+    sequence.decoding = Clock::now();
+    if (options_.prefixes > 0 && store_.bytes() + sequence.state.bytes() <= plan_.for_states() - committed()) {
+      store_.add({.tokens = sequence.seen(), .state = sequence.state.clone(0), .logits = sequence.logits},
+                 static_cast<size_t>(options_.prefixes), plan_.for_states() - committed());
+    }
+  }
+  emit(sequence, sequence.sampler.next(logits, model_.config().vocab_size), logits, result.exits[0]);
+}
+
+void Engine::plain_pass(const std::vector<Sequence*>& members) {
+  std::vector<Continuation> all;
+  for (auto* sequence : members) all.push_back(next_of(*sequence, members.size() == 1));
+  const auto results = model_.advance(all, options_.exit);
+  ++counts_.passes;
+  for (size_t i = 0; i < members.size(); ++i) took(*members[i], results[i]);
+}
+
+// Drafts for `drafting`, then one pass that verifies them and takes the others along.
+void Engine::speculate(const std::vector<Sequence*>& drafting, const std::vector<Sequence*>& others) {
+  const int64_t vocab = model_.config().vocab_size;
+  const auto newest = [&](const Sequence& s) { return s.drafts.empty() ? s.last() : s.drafts.back(); };
+  int64_t most = 0;
+  for (auto* sequence : drafting) {
+    sequence->state.mark();
+    sequence->drafts.clear();
+    sequence->proposals.clear();
+    // The verification gives one token more than it accepts.
+    sequence->wanted_drafts = std::min(options_.speculate->tokens, sequence->left() - 1);
+    most = std::max(most, sequence->wanted_drafts);
+  }
+  const ExitRule draft{.step = options_.speculate->loops - 1, .threshold = {}, .defer = true};
+  for (int64_t k = 0; k < most; ++k) {
+    std::vector<Continuation> next;
+    std::vector<Sequence*> who;
+    for (auto* sequence : drafting) {
+      if (k >= sequence->wanted_drafts) continue;
+      const int32_t token = newest(*sequence);
+      next.push_back({.state = &sequence->state, .tokens = as_tokens(&token, 1)});
+      who.push_back(sequence);
+    }
+    const auto results = model_.advance(next, draft);
+    for (size_t i = 0; i < who.size(); ++i) {
+      const auto logits = results[i].logits.to(torch::kCPU).contiguous();
+      auto candidates = who[i]->sampler.candidates(logits.data_ptr<float>(), vocab);
+      who[i]->drafts.push_back(who[i]->sampler.draw(candidates));
+      who[i]->sampler.write(who[i]->drafts.back());
+      who[i]->proposals.push_back(std::move(candidates));
+    }
+  }
+  std::vector<Continuation> all;
+  for (auto* sequence : drafting) {
+    const int32_t token = newest(*sequence);
+    all.push_back({.state = &sequence->state, .tokens = as_tokens(&token, 1), .all_positions = false, .waiting = true});
+  }
+  for (auto* sequence : others) all.push_back(next_of(*sequence, false));
+  const auto results = model_.advance(all);
+  ++counts_.passes;
+  for (size_t i = 0; i < drafting.size(); ++i) verify(*drafting[i], results[i]);
+  for (size_t i = 0; i < others.size(); ++i) took(*others[i], results[drafting.size() + i]);
+}
+
+void Engine::verify(Sequence& sequence, const Continued& result) {
+  const int64_t vocab = model_.config().vocab_size;
+  const auto logits = result.logits.to(torch::kCPU).contiguous();
+  const auto drafts = static_cast<int64_t>(sequence.drafts.size());
+  for (const int32_t token : sequence.drafts) sequence.sampler.unwrite(token);
+  int64_t kept = 0;
+  for (bool accepted = true; accepted; ++kept) {
+    const float* row = logits.data_ptr<float>() + kept * vocab;
+    auto target = sequence.sampler.candidates(row, vocab);
+    int32_t token = 0;
+    accepted = kept < drafts;
+    if (accepted) {
+      token = sequence.drafts[static_cast<size_t>(kept)];
+      const auto& proposal = sequence.proposals[static_cast<size_t>(kept)];
+      const double ratio = probability_of(target, token) / probability_of(proposal, token);
+      accepted = ratio >= 1 || (ratio > 0 && sequence.sampler.uniform() < ratio);
+      if (!accepted) target = residual(target, proposal);
+      ++counts_.drafted;
+      counts_.accepted += accepted;
+      sequence.accepted += accepted;
+    }
+    if (!accepted) token = sequence.sampler.draw(target);
+    sequence.sampler.write(token);
+    sequence.logits = logits.select(0, kept);
+    accepted = emit(sequence, token, row, model_.config().loop_count - 1) && accepted;
+  }
+  // The last token that was emitted has not been read: the state holds the `kept` tokens before it.
+  sequence.state.rewind(kept);
+  if (++sequence.rounds != kTrialRounds || sequence.done) return;
+  const auto rounds = static_cast<double>(sequence.rounds), loops = static_cast<double>(options_.speculate->loops);
+  const double passes =
+      1 + kRoundOverhead +
+      static_cast<double>(options_.speculate->tokens) * loops / static_cast<double>(model_.config().loop_count);
+  sequence.drafting = (static_cast<double>(sequence.accepted) + rounds) / rounds >= passes;
+  counts_.gave_up_drafting += !sequence.drafting;
+}
+
+bool Engine::step() {
+  torch::InferenceMode inference;
+  admit();
+  retire();  // a known prompt may have ended at once
+  if (running_.empty()) return !queue_.empty();
+  std::vector<Sequence*> decoding, drafting, members;
+  Sequence* reader = nullptr;
+  for (auto& sequence : running_) {
+    if (sequence->reading()) {
+      if (!reader) reader = sequence.get();
+    } else if (sequence->drafting && sequence->left() > 1) {
+      drafting.push_back(sequence.get());
+    } else {
+      decoding.push_back(sequence.get());
+    }
+  }
+  members = decoding;
+  if (reader) members.push_back(reader);
+  if (drafting.empty()) {
+    plain_pass(members);
+  } else {
+    speculate(drafting, members);
+  }
+  retire();
+  return true;
+}
+
+void Engine::run() {
+  while (step()) {
+  }
+}
+
+void Engine::keep(Sequence& sequence) {
+  if (options_.prefixes == 0 || !sequence.logits.defined() || sequence.reading()) return;
+  if (sequence.state.bytes() > plan_.for_states() - committed() + sequence.bytes) return;
+  store_.add({.tokens = sequence.seen(), .state = std::move(sequence.state), .logits = sequence.logits},
+             static_cast<size_t>(options_.prefixes), plan_.for_states() - committed() + sequence.bytes);
+}
+
+void Engine::retire() {
+  for (auto& sequence : running_) {
+    if (!sequence->done) continue;
+    if (!sequence->result.tokens.empty()) sequence->result.decode_s = seconds_since(sequence->decoding);
+    sequence->result.state_bytes = sequence->state.bytes();
+    keep(*sequence);
+    sequence->state = {};
+    done_.push_back(std::move(sequence));
+  }
+  running_.erase(std::remove(running_.begin(), running_.end(), nullptr), running_.end());
+}
+
+int64_t Engine::save(const std::filesystem::path& path, const std::vector<int32_t>& tokens) {
+  const Prefix* prefix = store_.longest(tokens);
+  LT2_CHECK(prefix, "{}: there is no state to save: nothing was generated yet, or it did not fit the memory",
+            path.string());
+  save_prefix(path, *prefix, model_);
+  return static_cast<int64_t>(prefix->tokens.size());
+}
+
+std::vector<int32_t> Engine::load(const std::filesystem::path& path) {
+  LT2_CHECK(options_.prefixes > 0, "{}: the engine keeps no prefixes", path.string());
+  auto prefix = load_prefix(path, model_);
+  const int64_t room = plan_.for_states() - committed();
+  LT2_CHECK(prefix.bytes() <= room, "{}: its state of {} does not fit the {} that are left", path.string(),
+            human(prefix.bytes()), human(room));
+  auto tokens = prefix.tokens;
+  store_.add(std::move(prefix), static_cast<size_t>(options_.prefixes), room);
+  return tokens;
+}
+
+}  // namespace lt2

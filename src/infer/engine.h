@@ -1,0 +1,148 @@
+#pragma once
+// The one way that text is made: requests in slots, one pass over the weights for all of them at a time.
+//
+// A pass holds the next token of every sequence that decodes and at most one piece of a prompt, so that a long prompt
+// does not hold the others up. What a request gets depends on its own tokens, options and seed alone: products and
+// memories give the same bits whatever else is in the pass, and prompts are cut at absolute multiples of the pieces.
+//
+// Loop self-speculation: the first loops and the shared head draft tokens; one pass of the remaining loops over all
+// drafts verifies them (the drafts wait before the remaining loops, see ExitRule::defer, so nothing is computed twice).
+// Accepted as speculative sampling accepts: the text has the distribution it has without. Source: arXiv 2211.17192.
+#include <deque>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "infer/memory_plan.h"
+#include "infer/prefix_store.h"
+#include "infer/sampler.h"
+
+namespace lt2 {
+
+struct Speculation {
+  int64_t loops = 1;   // that draft
+  int64_t tokens = 4;  // drafted before each verification
+};
+
+/// "loops:1,k:4". Throws lt2::Error naming `field`.
+Speculation parse_speculation(const std::string& text, const std::string& field);
+
+struct EngineOptions {
+  int64_t slots = 1;     // sequences at once
+  int64_t memory = 0;    // bytes for weights, scratch, states and prefixes; 0: no limit
+  int64_t prefixes = 0;  // prompts and texts whose states are kept for later requests
+  int64_t piece = 256;   // tokens of a prompt in a pass that also decodes, a multiple of 64
+  ExitRule exit;
+  std::optional<Speculation> speculate;
+};
+
+/// Tokens of a prompt in a pass of its own.
+inline constexpr int64_t kPrefillPiece = 2048;
+
+struct GeneratedToken {
+  int32_t id;
+  double log_probability = 0;                         // of the model, before penalties and cuts; with `logprobs`
+  std::vector<std::pair<int32_t, double>> likeliest;  // the `logprobs` likeliest, likewise
+  int64_t exit = 0;                                   // the loop whose logits it was drawn from
+};
+
+/// Called with each token as soon as it is there; false ends the generation.
+using TokenHook = std::function<bool(const GeneratedToken& token)>;
+
+struct GenerateRequest {
+  std::vector<int32_t> prompt;  // at least one token
+  int64_t max_gen_len = 512;
+  std::vector<int32_t> stop_tokens;  // end after one of these (it is returned)
+  SamplingOptions sampling;
+  uint64_t seed = 0;
+  std::optional<int64_t> logprobs;  // log probabilities of each token and of this many likeliest ones
+  TokenHook on_token = {};
+};
+
+enum class Finish { kStop, kLength, kHook, kCancelled };
+
+struct GenerateResult {
+  std::vector<GeneratedToken> tokens;  // the generated ones
+  Finish finish = Finish::kLength;
+  int64_t reused_tokens = 0;           // of the prompt, not read again
+  double prefill_s = 0, decode_s = 0;  // decode_s: of tokens.size() - 1 tokens, the first comes out of the prefill
+  int64_t state_bytes = 0;             // at the end
+
+  std::vector<int32_t> ids() const;
+};
+
+/// What an engine has done so far.
+struct EngineCounts {
+  int64_t passes = 0;
+  std::vector<int64_t> exits;         // tokens by the loop they were drawn from
+  int64_t drafted = 0, accepted = 0;  // tokens
+  int64_t gave_up_drafting = 0;       // requests, because it did not pay
+};
+
+class Engine {
+ public:
+  using Id = int64_t;
+
+  /// `model` must outlive the engine; nobody else may use it meanwhile. Throws lt2::Error if the model does not fit the
+  /// memory, or cannot do what the options ask.
+  Engine(LoopedTransformer& model, const EngineOptions& options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  /// Queues a request. Throws lt2::Error with the numbers if it can never fit, and for tokens outside the vocabulary.
+  Id submit(GenerateRequest request);
+  /// Ends a request after the pass under way; what it has so far is its result.
+  void cancel(Id id);
+  /// Takes in what fits and runs one pass. False: there was nothing to do.
+  bool step();
+  /// Runs until nothing is left to do.
+  void run();
+  bool finished(Id id) const;
+  /// The result of a finished request, once.
+  GenerateResult take(Id id);
+
+  /// The state behind the longest known beginning of `tokens` to a file; returns how many tokens it holds. Throws
+  /// lt2::Error if there is none (prefixes = 0).
+  int64_t save(const std::filesystem::path& path, const std::vector<int32_t>& tokens);
+  /// Later requests that begin with the file's tokens continue from there. Returns these tokens.
+  std::vector<int32_t> load(const std::filesystem::path& path);
+
+  const EngineCounts& counts() const { return counts_; }
+  const MemoryPlan& plan() const { return plan_; }
+  const ExitRule& exit_rule() const { return options_.exit; }
+  /// Bytes that one request needs for its state, at most.
+  int64_t request_bytes(int64_t prompt_tokens, int64_t max_gen_len) const;
+
+ private:
+  struct Sequence;
+  using Running = std::vector<std::unique_ptr<Sequence>>;
+
+  void admit();
+  bool start(Sequence& sequence);
+  void speculate(const std::vector<Sequence*>& decoding, const std::vector<Sequence*>& others);
+  void plain_pass(const std::vector<Sequence*>& members);
+  Continuation next_of(Sequence& sequence, bool alone);
+  void took(Sequence& sequence, const Continued& result);
+  void verify(Sequence& sequence, const Continued& result);
+  bool emit(Sequence& sequence, int32_t token, const float* logits, int64_t exit);
+  void retire();
+  void keep(Sequence& sequence);
+  int64_t committed() const;
+  torch::Tensor as_tokens(const int32_t* ids, int64_t count) const;
+
+  LoopedTransformer& model_;
+  EngineOptions options_;
+  MemoryPlan plan_;
+  EngineCounts counts_;
+  PrefixStore store_;
+  Id next_id_ = 0;
+  std::deque<std::unique_ptr<Sequence>> queue_;
+  Running running_;
+  std::vector<std::unique_ptr<Sequence>> done_;
+};
+
+}  // namespace lt2

@@ -1,0 +1,92 @@
+#include "infer/prefix_store.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "checkpoint/safetensors.h"
+
+namespace lt2 {
+namespace {
+
+constexpr const char* kTokens = "prefix.tokens";
+constexpr const char* kLogits = "prefix.logits";
+constexpr const char* kModel = "prefix.model";
+
+bool begins_with(const std::vector<int32_t>& text, const std::vector<int32_t>& start) {
+  return text.size() >= start.size() && std::equal(start.begin(), start.end(), text.begin());
+}
+
+// A few weights that tell one trained model from another: every norm, and the first embedding.
+torch::Tensor fingerprint(const LoopedTransformer& model) {
+  std::vector<torch::Tensor> parts{model.tok_embeddings[0].to(torch::kFloat32).to(torch::kCPU)};
+  for (const auto& [name, tensor] : model.official_parameters()) {
+    if (tensor.dim() == 1 && !tensor.is_meta()) parts.push_back(tensor.detach().to(torch::kFloat32).to(torch::kCPU));
+  }
+  return torch::cat(parts).clone();
+}
+
+}  // namespace
+
+int64_t Prefix::bytes() const { return state.bytes() + static_cast<int64_t>(4 * tokens.size() + logits.nbytes()); }
+
+void PrefixStore::add(Prefix prefix, size_t most, int64_t budget) {
+  prefixes_.remove_if([&](const Prefix& old) { return old.tokens == prefix.tokens; });
+  prefixes_.push_front(std::move(prefix));
+  while (prefixes_.size() > most) prefixes_.pop_back();
+  shrink(budget);
+}
+
+const Prefix* PrefixStore::longest(const std::vector<int32_t>& prompt) {
+  auto best = prefixes_.end();
+  for (auto it = prefixes_.begin(); it != prefixes_.end(); ++it) {
+    if (begins_with(prompt, it->tokens) && (best == prefixes_.end() || it->tokens.size() > best->tokens.size()))
+      best = it;
+  }
+  if (best == prefixes_.end()) return nullptr;
+  prefixes_.splice(prefixes_.begin(), prefixes_, best);
+  return &prefixes_.front();
+}
+
+void PrefixStore::shrink(int64_t budget) {
+  const auto weigh = [&] {
+    bytes_ = 0;
+    for (const auto& prefix : prefixes_) bytes_ += prefix.bytes();
+    return bytes_;
+  };
+  while (weigh() > budget && !prefixes_.empty()) prefixes_.pop_back();
+}
+
+void save_prefix(const std::filesystem::path& path, const Prefix& prefix, const LoopedTransformer& model) {
+  prefix.state.save(
+      path,
+      {{kTokens, torch::tensor(prefix.tokens, torch::kInt32)}, {kLogits, prefix.logits}, {kModel, fingerprint(model)}});
+}
+
+Prefix load_prefix(const std::filesystem::path& path, const LoopedTransformer& model) {
+  const SafetensorsFile file(path);
+  const auto found = [&](const char* name, torch::ScalarType type) {
+    LT2_CHECK(file.contains(name), "{}: {} is missing. Not a session saved by this program?", path.string(), name);
+    const auto tensor = file.tensor(name);
+    LT2_CHECK(tensor.scalar_type() == type && tensor.dim() == 1, "{}: {} is {} [{}], expected {} with one axis",
+              path.string(), name, c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ", "),
+              c10::toString(type));
+    return tensor;
+  };
+  const auto mine = fingerprint(model), saved = found(kModel, torch::kFloat32);
+  LT2_CHECK(torch::equal(mine, saved),
+            "{}: saved with another model than this one; a session continues only with the "
+            "model that wrote it",
+            path.string());
+  const auto tokens = found(kTokens, torch::kInt32);
+  Prefix prefix{.tokens = {tokens.data_ptr<int32_t>(), tokens.data_ptr<int32_t>() + tokens.numel()},
+                .state = model.make_state(1),
+                .logits = found(kLogits, torch::kFloat32)};
+  LT2_CHECK(prefix.logits.numel() == model.config().vocab_size, "{}: {} logits, this model's vocabulary has {}",
+            path.string(), prefix.logits.numel(), model.config().vocab_size);
+  prefix.state.load(path);
+  LT2_CHECK(prefix.state.position == tokens.numel(), "{}: holds {} tokens, its state has seen {}", path.string(),
+            tokens.numel(), prefix.state.position);
+  return prefix;
+}
+
+}  // namespace lt2

@@ -1,0 +1,191 @@
+#include "ops/linear/frozen.h"
+
+#include "base/error.h"
+#include "ops/kernel_dispatch.h"
+
+namespace lt2 {
+namespace {
+
+using torch::Tensor;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+const char* name_of(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kF32:
+      return "fp32";
+    case WeightFormat::kBf16:
+      return "bf16";
+    case WeightFormat::kInt8:
+      return "int8";
+    case WeightFormat::kInt4:
+      return "int4";
+  }
+  fail("linear: {} is no weight format", static_cast<int>(format));
+}
+
+Element element_of(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kF32:
+      return Element::kF32;
+    case WeightFormat::kBf16:
+      return Element::kBf16;
+    case WeightFormat::kInt8:
+      return Element::kInt8;
+    case WeightFormat::kInt4:
+      return Element::kInt4;
+  }
+  fail("linear: {} is no weight format", static_cast<int>(format));
+}
+
+bool quantised(WeightFormat format) { return format == WeightFormat::kInt8 || format == WeightFormat::kInt4; }
+
+// What a part of a weight [N, K] must be. Panels of fp32 and bf16 have their size from their layout.
+struct Part {
+  const char* name;
+  torch::Dtype type;
+  std::vector<int64_t> sizes;
+};
+Part panels_part(WeightFormat format, int64_t N, int64_t K) {
+  const int64_t panels = divide_up(N, kQuantWidth);
+  if (format == WeightFormat::kInt8) return {"panels", torch::kInt8, {panels, K, kQuantWidth}};
+  return {"panels", torch::kUInt8, {panels, divide_up(K, kQuantPack), kQuantWidth, 4}};
+}
+Part scales_part(WeightFormat format, int64_t N, int64_t K) {
+  const int64_t panels = divide_up(N, kQuantWidth);
+  if (format == WeightFormat::kInt8) return {"scales", torch::kFloat32, {panels, kQuantWidth}};
+  return {"scales", torch::kBFloat16, {panels, divide_up(K, kQuantGroup), kQuantWidth}};
+}
+Part numbers_part(WeightFormat format, const PanelLayout& layout, int64_t N, int64_t K) {
+  const auto type = format == WeightFormat::kF32 ? torch::kFloat32 : torch::kBFloat16;
+  return {"panels", type, {linear_panel_numbers(layout, N, K)}};
+}
+
+// Memory in large pages, which torch's own allocator does not ask for: panels are read front to back at every token.
+Tensor hold(AlignedBytes bytes, const Part& part) {
+  std::byte* data = bytes.release();
+  return torch::from_blob(
+      data, part.sizes, [](void* p) { AlignedFree()(static_cast<std::byte*>(p)); }, part.type);
+}
+Tensor allocate(const Part& part) {
+  int64_t count = 1;
+  for (const int64_t size : part.sizes) count *= size;
+  return hold(aligned_bytes(static_cast<size_t>(count) * torch::elementSize(part.type)), part);
+}
+
+Tensor find(const FrozenParts& parts, const char* name, WeightFormat format) {
+  for (const auto& [key, tensor] : parts) {
+    if (key == name && tensor.defined()) return tensor;
+  }
+  std::vector<std::string> names;
+  for (const auto& part : parts) names.push_back(part.first);
+  fail("linear: a frozen {} weight needs a part \"{}\", found {}. Quantise the model again", name_of(format), name,
+       names.empty() ? "no parts" : fmt::format("{}", fmt::join(names, ", ")));
+}
+
+// The tensor as it is, or a copy where the kernels could not read it.
+Tensor check_part(const Tensor& found, const Part& part, WeightFormat format, int64_t N, int64_t K) {
+  LT2_CHECK(
+      found.device().is_cpu() && found.scalar_type() == part.type && found.sizes() == at::IntArrayRef(part.sizes),
+      "linear: part \"{}\" of a frozen {} weight [{}, {}] must be {} [{}] on the CPU, found {} [{}] on {}. Was it "
+      "made for another shape?",
+      part.name, name_of(format), N, K, torch::toString(part.type), fmt::join(part.sizes, ", "),
+      torch::toString(found.scalar_type()), fmt::join(found.sizes(), ", "), found.device().str());
+  const Tensor whole = found.detach().contiguous();
+  const bool aligned = reinterpret_cast<uintptr_t>(whole.data_ptr()) % sizeof(float) == 0;
+  return aligned ? whole : whole.clone();
+}
+
+// [5]: out, in, width, vector or group, tiles.
+Tensor layout_of(WeightFormat format, const PanelLayout& layout, int64_t N, int64_t K) {
+  const std::vector<int64_t> quant{N, K, kQuantWidth, format == WeightFormat::kInt4 ? kQuantGroup : 0, 0};
+  const std::vector<int64_t> plain{N, K, layout.width, layout.vector, int64_t{layout.tiles}};
+  return torch::tensor(quantised(format) ? quant : plain, torch::kInt64);
+}
+
+// Of fp32 and bf16, the layout that the panels have.
+PanelLayout read_layout(const FrozenParts& parts, WeightFormat format, int64_t N, int64_t K) {
+  const Tensor found = check_part(find(parts, "layout", format), {"layout", torch::kInt64, {5}}, format, N, K);
+  const int64_t* v = found.data_ptr<int64_t>();
+  LT2_CHECK(v[0] == N && v[1] == K, "linear: a frozen {} weight [{}, {}] does not fit a map whose weight is [{}, {}]",
+            name_of(format), v[0], v[1], N, K);
+  constexpr int64_t kWidest = 4096;  // far beyond any machine's; keeps products of sizes in range
+  const PanelLayout layout{v[2], v[3], v[4] == 1};
+  const bool panels = v[4] == 0 && v[3] >= 1 && v[2] >= v[3] && v[2] <= kWidest && v[2] % v[3] == 0;
+  const bool tiles = format == WeightFormat::kBf16 && layout == linear_tile_layout();
+  const bool sound = quantised(format) ? found.equal(layout_of(format, {}, N, K)) : panels || tiles;
+  LT2_CHECK(sound, "linear: part \"layout\" of a frozen {} weight holds {}, which is no layout that this version knows",
+            name_of(format), fmt::join(v, v + 5, ", "));
+  return layout;
+}
+
+std::shared_ptr<FrozenWeight> make(WeightFormat format, int64_t N, int64_t K, Tensor panels, Tensor scales,
+                                   Tensor layout) {
+  auto out = std::make_shared<FrozenWeight>();
+  out->format = format;
+  out->panels = std::move(panels);
+  out->scales = std::move(scales);
+  out->layout = std::move(layout);
+  out->view.N = N;
+  out->view.K = K;
+  out->view.element = element_of(format);
+  out->view.view = out->panels.data_ptr();
+  if (quantised(format)) {
+    out->view.scales = out->scales.data_ptr();
+  } else {
+    out->view.width = linear_panel_width();
+    out->view.unit = linear_unit(out->view.element);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::shared_ptr<const FrozenWeight> freeze_weight(const Tensor& from, WeightFormat format) {
+  LT2_CHECK(from.defined() && from.dim() == 2 && from.numel() > 0 && kernel_takes(from),
+            "linear: a weight to freeze must be [out, in] in fp32 or bf16 on the CPU, found {}",
+            from.defined() ? fmt::format("{} [{}] on {}", torch::toString(from.scalar_type()),
+                                         fmt::join(from.sizes(), ", "), from.device().str())
+                           : "none");
+  const int64_t N = from.size(0), K = from.size(1);
+  const Tensor rows = from.detach().contiguous();
+  const Matrix matrix{rows.data_ptr(), is_bf16(rows) ? Element::kBf16 : Element::kF32, static_cast<ptrdiff_t>(K)};
+  if (!quantised(format)) {
+    const PanelLayout layout = linear_panel_layout(element_of(format));
+    Panels packed = linear_pack(matrix, N, K, element_of(format));
+    return make(format, N, K, hold(std::move(packed.data), numbers_part(format, layout, N, K)), {},
+                layout_of(format, layout, N, K));
+  }
+  const Tensor panels = allocate(panels_part(format, N, K)), scales = allocate(scales_part(format, N, K));
+  const int64_t odd = linear_quantise(matrix, N, K, element_of(format), panels.data_ptr(), scales.data_ptr());
+  LT2_CHECK(odd < 0, "linear: row {} of a weight [{}, {}] holds a number that is not finite; {} cannot express it", odd,
+            N, K, name_of(format));
+  return make(format, N, K, panels, scales, layout_of(format, {}, N, K));
+}
+
+FrozenParts frozen_weight_parts(const FrozenWeight& weight) {
+  FrozenParts parts{{"panels", weight.panels}, {"layout", weight.layout}};
+  if (quantised(weight.format)) parts.emplace_back("scales", weight.scales);
+  return parts;
+}
+
+std::shared_ptr<const FrozenWeight> adopt_weight(const FrozenParts& parts, WeightFormat format, int64_t N, int64_t K) {
+  LT2_CHECK(N > 0 && K > 0, "linear: a frozen weight must have channels, found [{}, {}]", N, K);
+  const PanelLayout layout = read_layout(parts, format, N, K);
+  if (quantised(format)) {
+    const Tensor panels = check_part(find(parts, "panels", format), panels_part(format, N, K), format, N, K);
+    const Tensor scales = check_part(find(parts, "scales", format), scales_part(format, N, K), format, N, K);
+    LT2_CHECK(scales.isfinite().all().item<bool>(), "linear: scales of a frozen {} weight [{}, {}] are not all finite",
+              name_of(format), N, K);
+    return make(format, N, K, panels, scales, layout_of(format, layout, N, K));
+  }
+  const Tensor panels = check_part(find(parts, "panels", format), numbers_part(format, layout, N, K), format, N, K);
+  if (layout == linear_panel_layout(element_of(format))) {
+    return make(format, N, K, panels, {}, layout_of(format, layout, N, K));
+  }
+  const Tensor rows = torch::empty({N, K}, panels.options());
+  linear_unpack(layout, panels.data_ptr(), static_cast<int64_t>(panels.element_size()), N, K, rows.data_ptr());
+  return freeze_weight(rows, format);
+}
+
+}  // namespace lt2

@@ -1,0 +1,31 @@
+#pragma once
+// A weight that no longer changes, as it is multiplied.
+#include "base/torch.h"
+#include "ops/linear/kernel.h"
+#include "ops/linear/op.h"
+
+namespace lt2 {
+
+/// The tensors, all contiguous:
+///   fp32, bf16   panels [numbers] of that type
+///                layout [5] int64: out, in, width, vector, tiles (PanelLayout)
+///   int8         panels [ceil(out / 16), in, 16] int8, scales [ceil(out / 16), 16] fp32
+///                layout: out, in, 16, 0, 0
+///   int4         panels [ceil(out / 16), ceil(in / 8), 16, 4] uint8, scales [ceil(out / 16), ceil(in / 64), 16] bf16
+///                layout: out, in, 16, 64, 0
+/// Those of int8 and int4 are the same on every machine.
+struct FrozenWeight {
+  WeightFormat format;
+  torch::Tensor panels, scales, layout;
+  Panels view;  // of the tensors' memory
+};
+
+/// Packs `from` [N, K], fp32 or bf16 on the CPU.
+std::shared_ptr<const FrozenWeight> freeze_weight(const torch::Tensor& from, WeightFormat format);
+
+using FrozenParts = std::vector<std::pair<std::string, torch::Tensor>>;
+FrozenParts frozen_weight_parts(const FrozenWeight& weight);
+/// Of a weight [N, K]. Keeps the tensors where they can be multiplied as they lie.
+std::shared_ptr<const FrozenWeight> adopt_weight(const FrozenParts& parts, WeightFormat format, int64_t N, int64_t K);
+
+}  // namespace lt2

@@ -1,0 +1,274 @@
+// int8 and int4 weights (kernel.h) widened to fp32: a tile of few rows straight from memory, or a block for the tiles
+// of many. Both make of every y[m, n] the same chain of multiply-adds.
+//
+// Per-target header (no include guard of the usual kind): include inside foreach_target files only.
+#if defined(LT2_OPS_LINEAR_QUANTISED_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LT2_OPS_LINEAR_QUANTISED_INL_H_
+#undef LT2_OPS_LINEAR_QUANTISED_INL_H_
+#else
+#define LT2_OPS_LINEAR_QUANTISED_INL_H_
+#endif
+
+#include <algorithm>
+
+#include "ops/linear/kernel.h"
+#include "ops/simd/io-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lt2 {
+namespace HWY_NAMESPACE {
+
+// A lambda that stayed a call would keep the sums in memory.
+#ifndef LT2_ALWAYS_INLINE
+#define LT2_ALWAYS_INLINE __attribute__((always_inline))
+#endif
+
+using I32 = hn::RebindToSigned<F>;
+using VI32 = hn::Vec<I32>;
+
+// Channels beside one another in a panel of kQuantWidth, from channel n on, a whole vector; `bytes` a row of the panel
+// of `rows`.
+HWY_INLINE const uint8_t* quantised_channels(const void* panels, int64_t n, int64_t rows, int64_t bytes) {
+  return static_cast<const uint8_t*>(panels) + n / kQuantWidth * rows * bytes + n % kQuantWidth * (bytes / kQuantWidth);
+}
+
+// Bytes that memory is read ahead of the hardware.
+constexpr ptrdiff_t kQuantAhead = 1024;
+constexpr int64_t kInt8Row = kQuantWidth, kInt4Row = kQuantWidth * 4;
+inline int64_t int4_words(int64_t K) { return (K + kQuantPack - 1) / kQuantPack; }
+inline int64_t int4_groups(int64_t K) { return (K + kQuantGroup - 1) / kQuantGroup; }
+
+HWY_INLINE VF load_int8(const uint8_t* p) {
+  const hn::Rebind<int8_t, F> d8;
+  return hn::ConvertTo(F(), hn::PromoteTo(I32(), hn::LoadU(d8, reinterpret_cast<const int8_t*>(p))));
+}
+
+HWY_INLINE VI32 load_words(const uint8_t* p) { return hn::LoadU(I32(), reinterpret_cast<const int32_t*>(p)); }
+
+// The numbers that four bits stand for, for lowest_nibble.
+HWY_INLINE VF nibble_table() {
+#if HWY_TARGET <= HWY_AVX3
+  HWY_ALIGN static constexpr float kNumbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+  return hn::Load(F(), kNumbers);
+#else
+  return hn::Zero(F());
+#endif
+}
+
+// The lowest four bits of every word as a number.
+HWY_INLINE VF lowest_nibble(VF table, VI32 words) {
+#if HWY_TARGET <= HWY_AVX3
+  // The instruction looks at four bits of an index only; Highway's own way to make indices would check the others.
+  return hn::TableLookupLanes(table, hn::Indices512<float>{words.raw});
+#else
+  return hn::ConvertTo(F(), hn::ShiftRight<28>(hn::ShiftLeft<28>(words)));
+#endif
+}
+
+/// to [depth][ld], a vector of columns, = rows k0 .. k0 + depth of channels n .. .
+HWY_INLINE void widen_int8(const void* panels, int64_t K, int64_t n, int64_t k0, int64_t depth, float* to,
+                           ptrdiff_t ld) {
+  const uint8_t* from = quantised_channels(panels, n, K, kInt8Row) + k0 * kInt8Row;
+  for (int64_t k = 0; k < depth; ++k) hn::StoreU(load_int8(from + k * kInt8Row), F(), to + k * ld);
+}
+
+/// Likewise; k0 is a multiple of kQuantPack.
+HWY_INLINE void widen_int4(const void* panels, int64_t K, int64_t n, int64_t k0, int64_t depth, float* to,
+                           ptrdiff_t ld) {
+  const uint8_t* from = quantised_channels(panels, n, int4_words(K), kInt4Row) + k0 / kQuantPack * kInt4Row;
+  const VF table = nibble_table();
+  for (int64_t k = 0; k < depth; k += kQuantPack, from += kInt4Row) {
+    VI32 words = load_words(from);
+    const int64_t count = std::min(kQuantPack, depth - k);
+    for (int64_t j = 0; j < count; ++j) {
+      hn::StoreU(lowest_nibble(table, words), F(), to + (k + j) * ld);
+      words = hn::ShiftRight<4>(words);
+    }
+  }
+}
+
+HWY_INLINE const uint16_t* int4_scales(const void* scales, int64_t K, int64_t n) {
+  return static_cast<const uint16_t*>(scales) + n / kQuantWidth * int4_groups(K) * kQuantWidth + n % kQuantWidth;
+}
+
+/// to [groups][cols] = the scales of the groups in k0 .. k0 + depth, of channels n0 .. n0 + cols, whole vectors.
+HWY_INLINE void widen_scales(const void* scales, int64_t K, int64_t n0, int64_t cols, int64_t k0, int64_t depth,
+                             float* to) {
+  const int64_t step = static_cast<int64_t>(hn::Lanes(F())), first = k0 / kQuantGroup, count = int4_groups(depth);
+  for (int64_t i = 0; i < cols; i += step) {
+    const uint16_t* from = int4_scales(scales, K, n0 + i) + first * kQuantWidth;
+    for (int64_t g = 0; g < count; ++g) {
+      hn::StoreU(load(from + g * kQuantWidth, Whole()), F(), to + g * cols + i);
+    }
+  }
+}
+
+/// Sums of int8 products, of channels n0 .. n0 + cols, times their scales.
+HWY_INLINE void scale_row(const void* scales, int64_t n0, int64_t cols, float* sums) {
+  const float* from = static_cast<const float*>(scales) + n0;
+  for_each_vector(cols, [&](int64_t i, auto part)
+                            HWY_ATTR { store(hn::Mul(load(from + i, part), load(sums + i, part)), sums + i, part); });
+}
+
+// Vectors of channels a tile of `rows` rows takes at once.
+constexpr int64_t kQuantVectors = 4;
+constexpr int quantised_tile_vectors(int rows) { return rows == 1 ? kQuantVectors : HWY_TARGET <= HWY_AVX3 ? 3 : 2; }
+inline int64_t quantised_vectors(int64_t rows) { return quantised_tile_vectors(static_cast<int>(rows)); }
+
+// sums [MR][NV vectors] = a [K][MR] B for the NV vectors of channels from n on.
+template <int MR, int NV>
+HWY_INLINE void int8_tile(int64_t K, const float* HWY_RESTRICT a, const void* panels, const void* scales, int64_t n,
+                          float* HWY_RESTRICT sums) {
+  const F d;
+  const ptrdiff_t step = static_cast<ptrdiff_t>(hn::Lanes(d));
+  const uint8_t* from[NV];
+  VF acc[MR][NV];
+#pragma GCC unroll 4
+  for (int i = 0; i < NV; ++i) from[i] = quantised_channels(panels, n + i * step, K, kInt8Row);
+#pragma GCC unroll 8
+  for (int m = 0; m < MR; ++m) {
+#pragma GCC unroll 4
+    for (int i = 0; i < NV; ++i) acc[m][i] = hn::Zero(d);
+  }
+  const auto row = [&](int64_t k) HWY_ATTR LT2_ALWAYS_INLINE {
+    VF b[NV];
+#pragma GCC unroll 4
+    for (int i = 0; i < NV; ++i) b[i] = load_int8(from[i] + k * kInt8Row);
+#pragma GCC unroll 8
+    for (int m = 0; m < MR; ++m) {
+      const VF x = hn::Set(d, a[k * MR + m]);
+#pragma GCC unroll 4
+      for (int i = 0; i < NV; ++i) acc[m][i] = hn::MulAdd(x, b[i], acc[m][i]);
+    }
+  };
+  constexpr int64_t kLine = 64 / kInt8Row;
+  int64_t k = 0;
+  for (; k + kLine <= K; k += kLine) {
+#pragma GCC unroll 4
+    for (int i = 0; i < NV; ++i) __builtin_prefetch(from[i] + k * kInt8Row + kQuantAhead);
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < kLine; ++j) row(k + j);
+  }
+  for (; k < K; ++k) row(k);
+  const float* scale = static_cast<const float*>(scales) + n;
+#pragma GCC unroll 8
+  for (int m = 0; m < MR; ++m) {
+#pragma GCC unroll 4
+    for (int i = 0; i < NV; ++i) {
+      hn::StoreU(hn::Mul(hn::LoadU(d, scale + i * step), acc[m][i]), d, sums + (m * NV + i) * step);
+    }
+  }
+}
+
+template <int MR, int NV>
+HWY_INLINE void int4_tile(int64_t K, const float* HWY_RESTRICT a, const void* panels, const void* scales, int64_t n,
+                          float* HWY_RESTRICT sums) {
+  const F d;
+  const ptrdiff_t step = static_cast<ptrdiff_t>(hn::Lanes(d));
+  const VF table = nibble_table();
+  const uint8_t* from[NV];
+  const uint16_t* scale[NV];
+#pragma GCC unroll 4
+  for (int i = 0; i < NV; ++i) {
+    from[i] = quantised_channels(panels, n + i * step, int4_words(K), kInt4Row);
+    scale[i] = int4_scales(scales, K, n + i * step);
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < MR; ++m) {
+#pragma GCC unroll 4
+    for (int i = 0; i < NV; ++i) hn::StoreU(hn::Zero(d), d, sums + (m * NV + i) * step);
+  }
+  int64_t at = 0;  // of the panels' bytes
+  for (int64_t k0 = 0; k0 < K; k0 += kQuantGroup) {
+    const int64_t depth = std::min(kQuantGroup, K - k0);
+    VF acc[MR][NV];
+#pragma GCC unroll 8
+    for (int m = 0; m < MR; ++m) {
+#pragma GCC unroll 4
+      for (int i = 0; i < NV; ++i) acc[m][i] = hn::Zero(d);
+    }
+    const auto row = [&](const VI32* words) HWY_ATTR LT2_ALWAYS_INLINE {
+      VF b[NV];
+#pragma GCC unroll 4
+      for (int i = 0; i < NV; ++i) b[i] = lowest_nibble(table, words[i]);
+#pragma GCC unroll 8
+      for (int m = 0; m < MR; ++m) {
+        const VF x = hn::Set(d, a[m]);
+#pragma GCC unroll 4
+        for (int i = 0; i < NV; ++i) acc[m][i] = hn::MulAdd(x, b[i], acc[m][i]);
+      }
+      a += MR;
+    };
+    const auto shift = [&](VI32* words) HWY_ATTR LT2_ALWAYS_INLINE {
+#pragma GCC unroll 4
+      for (int i = 0; i < NV; ++i) words[i] = hn::ShiftRight<4>(words[i]);
+    };
+    VI32 words[NV];
+    int64_t k = 0;
+    for (; k + kQuantPack <= depth; k += kQuantPack, at += kInt4Row) {
+#pragma GCC unroll 4
+      for (int i = 0; i < NV; ++i) {
+        words[i] = load_words(from[i] + at);
+        __builtin_prefetch(from[i] + at + kQuantAhead);
+      }
+#pragma GCC unroll 8
+      for (int64_t j = 0; j < kQuantPack; ++j) {
+        row(words);
+        shift(words);
+      }
+    }
+    if (k < depth) {
+#pragma GCC unroll 4
+      for (int i = 0; i < NV; ++i) words[i] = load_words(from[i] + at);
+      for (; k < depth; ++k) {
+        row(words);
+        shift(words);
+      }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < NV; ++i) {
+      const VF s = load(scale[i] + k0 / kQuantGroup * kQuantWidth, Whole());
+#pragma GCC unroll 8
+      for (int m = 0; m < MR; ++m) {
+        float* to = sums + (m * NV + i) * step;
+        hn::StoreU(hn::MulAdd(acc[m][i], s, hn::LoadU(d, to)), d, to);
+      }
+    }
+  }
+}
+
+template <Element kElement, int MR>
+HWY_INLINE void quantised_tile_rows(int64_t vectors, int64_t K, const float* a, const void* panels, const void* scales,
+                                    int64_t n, float* sums) {
+  constexpr int kVectors = quantised_tile_vectors(MR);
+  if constexpr (kElement == Element::kInt8) {
+    vectors == 1 ? int8_tile<MR, 1>(K, a, panels, scales, n, sums)
+                 : int8_tile<MR, kVectors>(K, a, panels, scales, n, sums);
+  } else {
+    vectors == 1 ? int4_tile<MR, 1>(K, a, panels, scales, n, sums)
+                 : int4_tile<MR, kVectors>(K, a, panels, scales, n, sums);
+  }
+}
+
+/// sums [rows][vectors] = a [K][rows] B, scaled, for that many vectors of channels from n on: one or
+/// quantised_vectors(rows).
+template <Element kElement>
+void quantised_tile(int64_t rows, int64_t vectors, int64_t K, const float* a, const void* panels, const void* scales,
+                    int64_t n, float* sums) {
+  switch (rows) {
+#define LT2_TILE(MR)                                                                                          \
+  case MR:                                                                                                    \
+    if constexpr (MR <= kTileRows) quantised_tile_rows<kElement, MR>(vectors, K, a, panels, scales, n, sums); \
+    break;
+    // clang-format off
+    LT2_TILE(1) LT2_TILE(2) LT2_TILE(3) LT2_TILE(4) LT2_TILE(5) LT2_TILE(6) LT2_TILE(7) LT2_TILE(8)
+    // clang-format on
+#undef LT2_TILE
+        default : break;
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lt2
+HWY_AFTER_NAMESPACE();
+#endif

@@ -1,0 +1,320 @@
+// Batching, cutting, sharing, saving, cancelling and drafting never change what a request gets.
+#include "infer/engine.h"
+
+#include <filesystem>
+#include <random>
+
+#include "base/error.h"
+#include "infer/generate.h"
+#include "tests/support/compare.h"
+#include "tests/support/models.h"
+
+namespace lt2 {
+namespace {
+
+namespace fs = std::filesystem;
+
+GenerateRequest random_request(std::mt19937& random, bool greedy) {
+  GenerateRequest request;
+  request.prompt.resize(1 + random() % (random() % 4 == 0 ? 200 : 20));
+  for (auto& token : request.prompt) token = static_cast<int32_t>(random() % 61);
+  request.max_gen_len = 1 + static_cast<int64_t>(random() % 12);
+  request.seed = random();
+  if (!greedy) {
+    request.sampling.temperature = 0.5 + static_cast<double>(random() % 10) / 10;
+    if (random() % 2) request.sampling.top_k = 10;
+    if (random() % 2) request.sampling.min_p = 0.05;
+    if (random() % 2) request.sampling.repetition_penalty = 1.3;
+    if (random() % 2) request.sampling.presence_penalty = 0.4;
+  }
+  return request;
+}
+
+// Whether greedy `text` is what the whole model says after the prompt, wherever the gap between the two best logits
+// decides it.
+void expect_greedy(LoopedTransformer& model, const std::vector<int32_t>& prompt, const std::vector<int32_t>& text) {
+  torch::NoGradGuard no_grad;
+  auto all = prompt;
+  all.insert(all.end(), text.begin(), text.end());
+  auto state = model.make_state(1);
+  const auto logits =
+      model.step(torch::tensor(all, torch::kInt32).to(torch::kInt64).unsqueeze(0), state, true).squeeze(0);
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto row = logits[static_cast<int64_t>(prompt.size() + i) - 1];
+    const auto top = std::get<0>(row.topk(2));
+    if ((top[0] - top[1]).item<double>() > 2e-3) {
+      ASSERT_EQ(row.argmax().item<int64_t>(), text[i]) << "token " << i << " of " << text.size();
+    }
+  }
+}
+
+std::vector<test::ModelCase> engine_models() {
+  return {{.name = "full"},
+          {.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1"},
+          {.name = "window", .attention_pattern = "1:0"},
+          {.name = "mamba2", .layer_pattern = "mamba2"},
+          {.name = "retnet", .layer_pattern = "retnet"},
+          {.name = "nsa", .layer_pattern = "nsa"},
+          {.name = "dsa_lightning", .layer_pattern = "dsa", .indexer = "lightning"},
+          {.name = "mla", .layer_pattern = "mla"},
+          {.name = "random", .attention_pattern = "random:1:1"},
+          {.name = "carry", .layer_pattern = "interleaved:1:1:kda:full", .carry = "token"},
+          {.name = "ouro_gdn", .layer_pattern = "interleaved:1:1:gdn:full", .loops = 3, .type = "ouro"}};
+}
+
+class EngineTest : public ::testing::TestWithParam<test::ModelCase> {
+ protected:
+  void SetUp() override { model = test::make_model(GetParam()); }
+  bool can_speculate() const { return GetParam().carry == "none" && GetParam().name != "random"; }
+  std::shared_ptr<LoopedTransformer> model;
+};
+
+TEST_P(EngineTest, ARequestGetsWhatItGetsAlone) {
+  std::mt19937 random(17);
+  for (int trial = 0; trial < 3; ++trial) {
+    Engine engine(*model, {.slots = 1 + static_cast<int64_t>(random() % 4), .piece = 64});
+    std::vector<std::pair<Engine::Id, GenerateRequest>> requests;
+    for (int i = 0; i < 7; ++i) {
+      auto request = random_request(random, random() % 2 == 0);
+      requests.emplace_back(engine.submit(request), request);
+      for (auto passes = random() % 6; passes > 0; --passes) engine.step();
+    }
+    const auto cancelled = requests[random() % 7].first;
+    engine.cancel(cancelled);
+    engine.run();
+    for (auto& [id, request] : requests) {
+      ASSERT_TRUE(engine.finished(id));
+      const auto result = engine.take(id);
+      const auto alone = generate(*model, request);
+      if (result.finish == Finish::kCancelled) {
+        EXPECT_EQ(id, cancelled);
+        continue;
+      }
+      EXPECT_EQ(result.ids(), alone.ids()) << "request " << id;
+      EXPECT_EQ(result.finish, Finish::kLength);
+    }
+  }
+}
+
+TEST_P(EngineTest, KnownPromptsAreNotReadAgain) {
+  std::mt19937 random(5);
+  Engine engine(*model, {.slots = 2, .prefixes = 4});
+  auto request = random_request(random, true);
+  request.prompt.resize(90, 7);
+  const auto first = engine.submit(request), second = engine.submit(request);
+  engine.run();
+  const auto a = engine.take(first), b = engine.take(second);
+  EXPECT_EQ(a.ids(), b.ids());
+  EXPECT_EQ(a.reused_tokens, 0);
+  EXPECT_EQ(b.reused_tokens, 90);
+  // A longer prompt begins with the first one's prompt and text.
+  auto longer = request;
+  for (const int32_t token : a.ids()) longer.prompt.push_back(token);
+  longer.prompt.push_back(3);
+  const auto third = engine.submit(longer);
+  engine.run();
+  const auto c = engine.take(third);
+  EXPECT_EQ(c.reused_tokens, 90 + static_cast<int64_t>(a.tokens.size()) - 1);
+  expect_greedy(*model, longer.prompt, c.ids());
+}
+
+TEST_P(EngineTest, ASessionGoesOnAfterARestart) {
+  const auto path = fs::temp_directory_path() / fmt::format("lt2_session_{}.safetensors", GetParam().name);
+  std::mt19937 random(6);
+  auto request = random_request(random, true);
+  std::vector<int32_t> text;
+  {
+    Engine engine(*model, {.prefixes = 1});
+    const auto id = engine.submit(request);
+    engine.run();
+    text = request.prompt;
+    for (const int32_t token : engine.take(id).ids()) text.push_back(token);
+    EXPECT_EQ(engine.save(path, text), static_cast<int64_t>(text.size()) - 1);
+  }
+  Engine engine(*model, {.prefixes = 1});
+  const auto known = engine.load(path);
+  ASSERT_EQ(known.size(), text.size() - 1);
+  EXPECT_TRUE(std::equal(known.begin(), known.end(), text.begin()));
+  request.prompt = text;
+  const auto id = engine.submit(request);
+  engine.run();
+  const auto result = engine.take(id);
+  EXPECT_EQ(result.reused_tokens, static_cast<int64_t>(known.size()));
+  expect_greedy(*model, text, result.ids());
+  auto other = test::make_model(GetParam());
+  {
+    torch::NoGradGuard no_grad;
+    other->norm->weight.mul_(1.5);
+  }
+  Engine another(*other, {.prefixes = 1});
+  EXPECT_THROW(another.load(path), Error);
+  fs::remove(path);
+}
+
+TEST_P(EngineTest, DraftsDoNotChangeGreedyText) {
+  if (!can_speculate()) {
+    EXPECT_THROW(Engine(*model, {.speculate = Speculation{}}), Error);
+    return;
+  }
+  std::mt19937 random(23);
+  for (const auto& speculation : {Speculation{.loops = 1, .tokens = 1}, Speculation{.loops = 1, .tokens = 5}}) {
+    Engine engine(*model, {.slots = 3, .piece = 64, .speculate = speculation});
+    std::vector<std::pair<Engine::Id, GenerateRequest>> requests;
+    for (int i = 0; i < 5; ++i) {
+      auto request = random_request(random, true);
+      request.max_gen_len = 30;
+      requests.emplace_back(engine.submit(request), request);
+      engine.step();
+    }
+    engine.run();
+    for (auto& [id, request] : requests) {
+      const auto result = engine.take(id);
+      EXPECT_EQ(result.tokens.size(), 30u);
+      expect_greedy(*model, request.prompt, result.ids());
+    }
+    EXPECT_GT(engine.counts().drafted, 0);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, EngineTest, ::testing::ValuesIn(engine_models()), test::case_name);
+
+// A model whose first loop is right often enough to be believed, and wrong often enough to be corrected.
+std::shared_ptr<LoopedTransformer> small_model() {
+  const auto model = test::make_model(
+      {.name = "small", .layer_pattern = "interleaved:1:1:gdn:full", .layers = 2, .dim = 16, .heads = 2});
+  torch::NoGradGuard no_grad;
+  model->output->weight.mul_(4);
+  return model;
+}
+
+TEST(Speculation, KeepsTheDistribution) {
+  const auto model = small_model();
+  const auto sample = [&](bool speculate, uint64_t first_seed) {
+    EngineOptions options{.slots = 64, .prefixes = 1};
+    if (speculate) options.speculate = Speculation{.loops = 1, .tokens = 2};
+    Engine engine(*model, options);
+    std::vector<Engine::Id> ids;
+    for (uint64_t seed = 0; seed < 1500; ++seed) {
+      ids.push_back(engine.submit({.prompt = {5, 9, 2},
+                                   .max_gen_len = 3,
+                                   .sampling = {.temperature = 1, .top_p = 0.95},
+                                   .seed = first_seed + seed}));
+    }
+    engine.run();
+    if (speculate) {
+      const double rate = static_cast<double>(engine.counts().accepted) / static_cast<double>(engine.counts().drafted);
+      EXPECT_GT(rate, 0.1);
+      EXPECT_LT(rate, 0.98);
+    }
+    // Of the third token, which drafts and corrections have touched: by residue, against the second's parity.
+    std::vector<double> counts(16);
+    for (const auto id : ids) {
+      const auto text = engine.take(id).ids();
+      ++counts[static_cast<size_t>(text[2] % 8 + 8 * (text[1] % 2))];
+    }
+    return counts;
+  };
+  const auto plain = sample(false, 1000000), drafted = sample(true, 2000000);
+  double chi = 0;
+  int bins = 0;
+  for (size_t i = 0; i < plain.size(); ++i) {
+    const double sum = plain[i] + drafted[i];
+    if (sum < 20) continue;
+    chi += (plain[i] - drafted[i]) * (plain[i] - drafted[i]) / sum;
+    ++bins;
+  }
+  EXPECT_GE(bins, 8);
+  EXPECT_LT(chi, 45) << bins << " bins";  // 16 degrees of freedom: one in ten thousand
+}
+
+TEST(Speculation, IsSwitchedOffWhereItDoesNotPay) {
+  const auto model = test::make_model({.name = "gdn", .layer_pattern = "gdn"});
+  Engine engine(*model, {.speculate = Speculation{.loops = 1, .tokens = 8}});
+  const auto id = engine.submit({.prompt = {1}, .max_gen_len = 200, .sampling = {.temperature = 1.5}, .seed = 1});
+  engine.run();
+  EXPECT_EQ(engine.take(id).tokens.size(), 200u);
+  EXPECT_EQ(engine.counts().gave_up_drafting, 1);
+  EXPECT_LE(engine.counts().drafted, 16 * 8);
+}
+
+TEST(Speculation, IsRead) {
+  EXPECT_EQ(parse_speculation("loops:2,k:7", "speculate").loops, 2);
+  EXPECT_EQ(parse_speculation("k:7,loops:2", "speculate").tokens, 7);
+  for (const char* text : {"", "loops:1", "k:2", "loops:0,k:1", "loops:1,k:x", "loops:1,k:2,k:3", "1,4"})
+    EXPECT_THROW(parse_speculation(text, "speculate"), Error) << text;
+}
+
+TEST(Engine, EarlyExitsAreCounted) {
+  const auto model = test::make_model({.name = "ouro", .loops = 4, .type = "ouro"});
+  {
+    torch::NoGradGuard no_grad;
+    model->early_exit_gate->weight.mul_(8);
+  }
+  std::vector<int32_t> texts[2];
+  for (const bool defer : {false, true}) {
+    Engine engine(*model, {.exit = {.step = {}, .threshold = 0.6, .defer = defer}});
+    const auto id = engine.submit({.prompt = {1, 2, 3}, .max_gen_len = 60});
+    engine.run();
+    const auto result = engine.take(id);
+    texts[defer] = result.ids();
+    std::vector<int64_t> exits(4);
+    for (const auto& token : result.tokens) ++exits[static_cast<size_t>(token.exit)];
+    EXPECT_EQ(exits, engine.counts().exits);
+    EXPECT_LT(exits[3], 60) << "no token leaves early";
+  }
+  EXPECT_EQ(texts[0], texts[1]);
+}
+
+TEST(Engine, RefusesWhatCannotFit) {
+  const auto model = test::make_model({.name = "full"});
+  const int64_t weights = Engine(*model, {}).plan().weights, scratch = Engine(*model, {}).plan().scratch;
+  EXPECT_THROW(Engine(*model, {.memory = weights}), Error);
+  Engine probe(*model, {});
+  Engine engine(*model, {.slots = 4, .memory = weights + scratch + 2 * probe.request_bytes(10, 100)});
+  try {
+    engine.submit({.prompt = std::vector<int32_t>(10, 1), .max_gen_len = 10000});
+    FAIL() << "taken";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("does not fit"), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("10000"), std::string::npos) << e.what();
+  }
+  // Three that fit two at a time all end.
+  std::vector<Engine::Id> ids;
+  for (int i = 0; i < 3; ++i) ids.push_back(engine.submit({.prompt = std::vector<int32_t>(10, 1), .max_gen_len = 100}));
+  engine.run();
+  for (const auto id : ids) EXPECT_EQ(engine.take(id).tokens.size(), 100u);
+}
+
+TEST(Engine, StatesStayWithinThePlan) {
+  for (const auto& c : test::all_layouts()) {
+    const auto model = test::make_model(c);
+    Engine engine(*model, {});
+    const auto id = engine.submit({.prompt = std::vector<int32_t>(150, 3), .max_gen_len = 20});
+    const auto planned = engine.request_bytes(150, 20);
+    engine.run();
+    EXPECT_LE(engine.take(id).state_bytes, planned) << c.name;
+  }
+}
+
+TEST(Engine, LogProbabilitiesAreTheModels) {
+  const auto model = test::make_model({.name = "full"});
+  Engine engine(*model, {});
+  const auto id =
+      engine.submit({.prompt = {4, 5}, .max_gen_len = 5, .sampling = {.temperature = 2}, .seed = 3, .logprobs = 3});
+  engine.run();
+  const auto result = engine.take(id);
+  std::vector<int32_t> all{4, 5};
+  for (const auto& token : result.tokens) {
+    torch::NoGradGuard no_grad;
+    const auto logits = model->logits(model->hidden(torch::tensor(all, torch::kInt32).to(torch::kInt64).unsqueeze(0)));
+    const auto expected = torch::log_softmax(logits[0][static_cast<int64_t>(all.size()) - 1].to(torch::kFloat64), 0);
+    EXPECT_NEAR(token.log_probability, expected[token.id].item<double>(), 1e-4);
+    ASSERT_EQ(token.likeliest.size(), 3u);
+    EXPECT_NEAR(token.likeliest[0].second, expected.max().item<double>(), 1e-4);
+    EXPECT_GE(token.likeliest[1].second, token.likeliest[2].second);
+    all.push_back(token.id);
+  }
+}
+
+}  // namespace
+}  // namespace lt2

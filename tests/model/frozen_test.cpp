@@ -1,0 +1,131 @@
+// Weights packed for inference: the same bits where the numbers are the same, near where they are rounded, and a folder
+// that gives back what was written.
+#include "model/frozen_model.h"
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "tests/support/compare.h"
+#include "tests/support/models.h"
+
+namespace lt2 {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A checkpoint folder, put together by hand.
+class Frozen : public ::testing::TestWithParam<test::ModelCase> {
+ protected:
+  void SetUp() override {
+    torch::manual_seed(3);
+    tokens = torch::randint(61, {1, 90}, torch::kInt64);
+    root = fs::temp_directory_path() / ("lt2_frozen_" + GetParam().name);
+    fs::remove_all(root);
+    fs::create_directories(root / "model");
+    model = test::make_model(GetParam());
+    config = test::config_of(GetParam());
+    NamedTensors parameters;
+    for (const auto& [name, tensor] : model->official_parameters()) parameters.emplace_back(name, tensor.detach());
+    write_safetensors(root / "model" / "model.safetensors", parameters);
+    TrainConfig run;
+    run.model = config;
+    write_file_atomically(root / "model" / "params.json", to_json(run));
+  }
+  void TearDown() override { fs::remove_all(root); }
+
+  torch::Tensor logits(LoopedTransformer& of) {
+    torch::NoGradGuard no_grad;
+    auto state = of.make_state(1);
+    const auto prefill = of.step(tokens.narrow(1, 0, 80), state, true);
+    std::vector<torch::Tensor> parts{prefill};
+    for (int64_t i = 80; i < 90; ++i) parts.push_back(of.step(tokens.narrow(1, i, 1), state));
+    return torch::cat(parts, 1);
+  }
+
+  torch::Tensor tokens;
+  fs::path root;
+  std::shared_ptr<LoopedTransformer> model;
+  ModelConfig config;
+};
+
+TEST_P(Frozen, KeepsTheBitsOfItsType) {
+  const auto folder = open_model_folder(root / "model");
+  for (const auto& [format, type] :
+       {std::pair{WeightFormat::kF32, torch::kFloat32}, {WeightFormat::kBf16, torch::kBFloat16}}) {
+    model->compute_type = type;
+    const auto frozen = load_frozen(folder, format, type);
+    EXPECT_TRUE(test::identical(logits(*frozen), logits(*model))) << weight_format_name(format);
+    for (const auto& module : frozen->modules()) {
+      const auto* map = dynamic_cast<const LinearImpl*>(module.get());
+      if (map) EXPECT_TRUE(map->frozen() || !map->weight.is_meta());
+    }
+  }
+}
+
+TEST_P(Frozen, IntegersComeNear) {
+  const auto folder = open_model_folder(root / "model");
+  model->compute_type = torch::kFloat32;
+  const auto exact = torch::log_softmax(logits(*model), -1);
+  double before = 0;
+  for (const auto format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+    const auto frozen = load_frozen(folder, format, torch::kFloat32);
+    const auto near = torch::log_softmax(logits(*frozen), -1);
+    const double divergence = (exact.exp() * (exact - near)).sum(-1).mean().item<double>();
+    EXPECT_LT(divergence, format == WeightFormat::kInt8 ? 0.02 : 1.0);
+    EXPECT_GE(divergence, before);
+    before = divergence;
+  }
+}
+
+TEST_P(Frozen, AFolderGivesBackWhatWasWritten) {
+  const auto folder = open_model_folder(root / "model");
+  for (const auto format : {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4}) {
+    const auto frozen = load_frozen(folder, format, torch::kBFloat16);
+    const auto out = root / weight_format_name(format);
+    write_frozen_folder(out, *frozen, format, folder);
+    const auto opened = open_model_folder(out);
+    EXPECT_EQ(opened.format, format);
+    const auto again = load_frozen(opened, {}, torch::kBFloat16);
+    EXPECT_TRUE(test::identical(logits(*again), logits(*frozen))) << weight_format_name(format);
+    EXPECT_THROW(load_frozen(opened, WeightFormat::kF32, torch::kFloat32), Error);
+    EXPECT_THROW(write_frozen_folder(out, *frozen, format, folder), Error);
+  }
+}
+
+TEST_P(Frozen, DamagedFoldersAreRefused) {
+  const auto folder = open_model_folder(root / "model");
+  write_frozen_folder(root / "int8", *load_frozen(folder, WeightFormat::kInt8, torch::kFloat32), WeightFormat::kInt8,
+                      folder);
+  auto bytes = read_file(root / "int8" / "frozen.safetensors");
+  const auto spoil = [&](const std::string& from, const std::string& to) {
+    auto copy = bytes;
+    const auto at = copy.find(from);
+    ASSERT_NE(at, std::string::npos);
+    copy.replace(at, from.size(), to);
+    write_file_atomically(root / "int8" / "frozen.safetensors", copy);
+    EXPECT_THROW(load_frozen(open_model_folder(root / "int8"), {}, torch::kFloat32), Error) << from;
+  };
+  spoil("lt2-frozen-1", "lt2-frozen-9");
+  spoil("\"int8\"", "\"int7\"");
+  spoil(".panels", ".panelz");
+  spoil("norm.weight", "morm.weight");
+}
+
+TEST_P(Frozen, InPlace) {
+  model->compute_type = torch::kBFloat16;
+  const auto expected = logits(*model);
+  freeze_weights(*model, WeightFormat::kBf16);
+  EXPECT_TRUE(test::identical(logits(*model), expected));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Layouts, Frozen,
+    ::testing::Values(test::ModelCase{.name = "tied", .attention_pattern = "2:1", .gate = true, .tied = true},
+                      test::ModelCase{.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full"},
+                      test::ModelCase{.name = "mla", .layer_pattern = "mla"},
+                      test::ModelCase{.name = "dsa_lightning", .layer_pattern = "dsa", .indexer = "lightning"}),
+    test::case_name);
+
+}  // namespace
+}  // namespace lt2
