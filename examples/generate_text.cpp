@@ -27,14 +27,14 @@ int main(int argc, char** argv) try {
   }
   const auto tokenizer = lt2::make_tokenizer("bytes", std::nullopt);
   lt2::StreamDecoder decoder(*tokenizer);
-  const auto result =
-      lt2::generate(*model,
-                    {.prompt = tokenizer->encode("ROMEO:", true, false),
-                     .max_gen_len = 80,
-                     .stop_tokens = {tokenizer->eos_id()},
-                     .sampling = {.temperature = 0.8, .top_p = {}, .top_k = 40},
-                     .seed = 1},
-                    [&](int32_t token) { return std::fputs(decoder.push(token).c_str(), stdout) >= 0; });
+  const auto result = lt2::generate(*model, {.prompt = tokenizer->encode("ROMEO:", true, false),
+                                             .max_gen_len = 80,
+                                             .stop_tokens = {tokenizer->eos_id()},
+                                             .sampling = {.temperature = 0.8, .top_p = {}, .top_k = 40},
+                                             .seed = 1,
+                                             .on_token = [&](const lt2::GeneratedToken& token) {
+                                               return std::fputs(decoder.push(token.id).c_str(), stdout) >= 0;
+                                             }});
   std::printf("%s\n%zu tokens, %lld bytes of state\n", decoder.finish().c_str(), result.tokens.size(),
               static_cast<long long>(result.state_bytes));
 } catch (const std::exception& error) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <iterator>
 #include <limits>
 
 #include "base/error.h"
@@ -414,22 +415,25 @@ void Engine::run() {
 }
 
 void Engine::keep(Sequence& sequence) {
-  if (options_.prefixes == 0 || !sequence.logits.defined() || sequence.reading()) return;
-  if (sequence.state.bytes() > plan_.for_states() - committed() + sequence.bytes) return;
+  const int64_t room = plan_.for_states() - committed();
+  if (options_.prefixes == 0 || !sequence.logits.defined() || sequence.reading() || sequence.state.bytes() > room)
+    return;
   store_.add({.tokens = sequence.seen(), .state = std::move(sequence.state), .logits = sequence.logits},
-             static_cast<size_t>(options_.prefixes), plan_.for_states() - committed() + sequence.bytes);
+             static_cast<size_t>(options_.prefixes), room);
 }
 
 void Engine::retire() {
-  for (auto& sequence : running_) {
-    if (!sequence->done) continue;
+  const auto first_done =
+      std::stable_partition(running_.begin(), running_.end(), [](const auto& sequence) { return !sequence->done; });
+  Running ended(std::make_move_iterator(first_done), std::make_move_iterator(running_.end()));
+  running_.erase(first_done, running_.end());
+  for (auto& sequence : ended) {
     if (!sequence->result.tokens.empty()) sequence->result.decode_s = seconds_since(sequence->decoding);
     sequence->result.state_bytes = sequence->state.bytes();
     keep(*sequence);
     sequence->state = {};
     done_.push_back(std::move(sequence));
   }
-  running_.erase(std::remove(running_.begin(), running_.end(), nullptr), running_.end());
 }
 
 int64_t Engine::save(const std::filesystem::path& path, const std::vector<int32_t>& tokens) {

@@ -387,7 +387,9 @@ bool is_ours(const std::string& key) {
                                              "model.dsa_indexer",        "model.dsa_index_n_heads",
                                              "model.dsa_index_head_dim", "model.dsa_index_rope_dim",
                                              "model.dsa_kl_coef",        "model.dsa_kl_stage",
-                                             "distributed.timeout_s",    "distributed.activation_checkpointing"};
+                                             "distributed.timeout_s",    "distributed.activation_checkpointing",
+                                             "model.model_type",         "model.intermediate_size",
+                                             "model.early_exit_step",    "model.early_exit_threshold"};
   return ours.contains(key) || key.starts_with("val.");
 }
 

@@ -361,12 +361,12 @@ TEST(StateCarry, DecodingKeepsItsBuffers) {
     mixer->forward(torch::randn({1, 1, kDim}), {.state = loops.states[0].get(), .carry = &carry});
   };
   step();
-  const void* aside = carry.state.data_ptr();
+  const void* aside = carry.states[0].data_ptr();
   for (int64_t i = 0; i < 3; ++i) {
     carry = {};
     step();
     EXPECT_EQ(loops.states[0]->tensors()[0].second.data_ptr(), before);
-    EXPECT_EQ(carry.state.data_ptr(), aside);
+    EXPECT_EQ(carry.states[0].data_ptr(), aside);
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "model/accounting.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
 
@@ -58,7 +59,9 @@ TEST_P(Frozen, KeepsTheBitsOfItsType) {
     EXPECT_TRUE(test::identical(logits(*frozen), logits(*model))) << weight_format_name(format);
     for (const auto& module : frozen->modules()) {
       const auto* map = dynamic_cast<const LinearImpl*>(module.get());
-      if (map) EXPECT_TRUE(map->frozen() || !map->weight.is_meta());
+      if (map) {
+        EXPECT_TRUE(map->frozen() || !map->weight.is_meta());
+      }
     }
   }
 }
