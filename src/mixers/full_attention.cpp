@@ -24,9 +24,12 @@ FullAttention::FullAttention(const ModelConfig& c)
 
 torch::Tensor FullAttention::forward(const torch::Tensor& x, const MixerCall& call) {
   const int64_t B = x.size(0), L = x.size(1);
-  const auto q = wq->forward(x).view({B, L, heads_, head_dim_});
-  const auto k = wk->forward(x).view({B, L, kv_heads_, head_dim_});
-  const auto v = wv->forward(x).view({B, L, kv_heads_, head_dim_});
+  std::vector<Linear*> maps{&wq, &wk, &wv};
+  if (w_gate) maps.push_back(&w_gate);
+  const auto products = linear_all(x, maps);
+  const auto q = products[0].view({B, L, heads_, head_dim_});
+  const auto k = products[1].view({B, L, kv_heads_, head_dim_});
+  const auto v = products[2].view({B, L, kv_heads_, head_dim_});
   const auto attend = [&](const std::vector<torch::Tensor>& qkv, MixerState* of) {
     auto* state = static_cast<KvState*>(of);
     const int64_t position = state ? state->position : 0;
@@ -45,7 +48,7 @@ torch::Tensor FullAttention::forward(const torch::Tensor& x, const MixerCall& ca
     return causal_attention(in);
   };
   auto o = each_sequence(call, {q, k, v}, attend).reshape({B, L, heads_ * head_dim_});
-  if (w_gate) o = sigmoid_gate(o, w_gate->forward(x));
+  if (w_gate) o = sigmoid_gate(o, products[3]);
   return call.residual.defined() ? wo->forward_add(o, call.residual) : wo->forward(o);
 }
 

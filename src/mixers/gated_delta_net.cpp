@@ -42,15 +42,17 @@ GatedDeltaNet::GatedDeltaNet(const ModelConfig& c)
 }
 
 torch::Tensor GatedDeltaNet::forward(const torch::Tensor& x, const MixerCall& call) {
+  // The wide maps and the two narrow ones, each in one go where rows are few.
+  const auto wide = linear_all(x, {&q_proj, &k_proj, &v_proj, &g_proj}), narrow = linear_all(x, {&a_proj, &b_proj});
   LinearRecurrenceInput in;
-  in.q = l2_norm(heads(convolve(q_proj->forward(x), q_conv1d, 0, /*silu=*/true, call)));
-  in.k = l2_norm(heads(convolve(k_proj->forward(x), k_conv1d, 1, /*silu=*/true, call)));
-  in.v = heads(convolve(v_proj->forward(x), v_conv1d, 2, /*silu=*/true, call));
-  in.g = log_decay(a_proj->forward(x), A_log, dt_bias);
-  in.beta = write_strength(b_proj->forward(x), allow_neg_eigval_ ? 2.0 : 1.0);
+  in.q = l2_norm(heads(convolve(wide[0], q_conv1d, 0, /*silu=*/true, call)));
+  in.k = l2_norm(heads(convolve(wide[1], k_conv1d, 1, /*silu=*/true, call)));
+  in.v = heads(convolve(wide[2], v_conv1d, 2, /*silu=*/true, call));
+  in.g = log_decay(narrow[0], A_log, dt_bias);
+  in.beta = write_strength(narrow[1], allow_neg_eigval_ ? 2.0 : 1.0);
   in.scale = key_scale();
   const auto o = recur(in, call);
-  return project(o_proj, rms_norm_silu_gate(o, g_proj->forward(x), o_norm->weight, kOutputNormEps).flatten(2), call);
+  return project(o_proj, rms_norm_silu_gate(o, wide[3], o_norm->weight, kOutputNormEps).flatten(2), call);
 }
 
 int64_t GatedDeltaNet::saved_elements_per_token() const {
