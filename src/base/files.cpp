@@ -67,7 +67,10 @@ void sync_path(const fs::path& path) {
   if (file < 0 || (::fsync(file) != 0 && errno != EINVAL)) fail_to_write(path, errno, 0);
 }
 
-fs::path with_suffix(fs::path path, const char* suffix) { return path += suffix; }
+fs::path with_suffix(fs::path path, const char* suffix) {
+  if (!path.has_filename()) path = path.parent_path();  // "folder/"
+  return path += suffix;
+}
 
 }  // namespace
 

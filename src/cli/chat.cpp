@@ -1,8 +1,8 @@
 // lt2 generate chat=true: a conversation in the terminal whose state is kept, so that nothing is read twice.
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <iostream>
 
@@ -34,11 +34,22 @@ ChatForm form_of(const Tokenizer& tokenizer) {
   return {.marked = false, .user = "User: ", .assistant = "\nAssistant:", .end = "\n", .stops = {"\nUser:"}};
 }
 
+// Until there is something to read. False: a signal came first.
+bool wait_for_line() {
+  pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+  while (stop_signal() == 0) {
+    if (std::cin.rdbuf()->in_avail() > 0 || ::poll(&input, 1, 200) > 0) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 int chat(const GenerateConfig& config, const std::string& memory) {
   LT2_CHECK(!config.prompt && !config.prompt_file && config.n == 1 && !config.logprobs,
             "generate: chat reads what you type; leave out prompt, prompt_file, n and logprobs");
+  check_state_path(config);
+  std::ios::sync_with_stdio(false);                       // so that it is known whether a line has been read ahead
   auto inference = open_inference(config, memory, 1, 2);  // what was asked, and what was answered
   auto& [source, tokenizer, engine, stops] = inference;
   const auto form = form_of(*tokenizer);
@@ -54,8 +65,9 @@ int chat(const GenerateConfig& config, const std::string& memory) {
   for (std::string line;;) {
     if (terminal) fmt::print("> ");
     std::fflush(stdout);
-    if (stop_signal() != 0 || !std::getline(std::cin, line) || line.empty()) break;
+    if (!wait_for_line() || !std::getline(std::cin, line) || line.empty()) break;
     const bool first = history.empty();
+    const size_t before = history.size();
     const auto turn = (first ? "" : form.end) + form.user + line + form.assistant;
     const auto more = tokenizer->encode_with_specials(turn, first && source.config.data.add_bos, false);
     history.insert(history.end(), more.begin(), more.end());
@@ -70,29 +82,25 @@ int chat(const GenerateConfig& config, const std::string& memory) {
       fmt::print("{}", piece);
       std::fflush(stdout);
     };
-    auto request = inference.request(config, history, 0);
-    const auto is_stop = [&stops = stops](int32_t id) {
-      return std::find(stops.begin(), stops.end(), id) != stops.end();
-    };
-    request.on_token = [&](const GeneratedToken& token) {
-      if (!is_stop(token.id)) show(text.push(token.id));
-      return !text.stopped() && stop_signal() == 0;
-    };
-    const auto id = engine->submit(std::move(request));
-    engine->run();
-    const auto result = engine->take(id);
-    show(text.finish());
-    fmt::print("\n");
-    std::fflush(stdout);
-    log_speed(*engine, result, history.size());
-    if (text.stopped()) {
-      // Tokens of a stop text are no part of the conversation: what was shown is read again after the question.
-      const auto shown = tokenizer->encode(answer, false, false);
-      history.insert(history.end(), shown.begin(), shown.end());
-    } else {
-      for (const auto& token : result.tokens) {
-        if (!is_stop(token.id)) history.push_back(token.id);
-      }
+    try {
+      auto request = inference.request(config, history, 0);
+      request.on_token = [&](const GeneratedToken& token) {
+        if (!inference.is_stop(token.id)) show(text.push(token.id));
+        return !text.stopped();
+      };
+      const auto id = engine->submit(std::move(request));
+      inference.run({id});
+      const auto result = engine->take(id);
+      show(text.finish());
+      fmt::print("\n");
+      std::fflush(stdout);
+      log_speed(*engine, result, history.size());
+      const auto said = inference.spoken(result, answer, text.stopped());
+      history.insert(history.end(), said.begin(), said.end());
+    } catch (const Error& error) {  // the conversation so far is not lost
+      log_warning("{}", error.what());
+      history.resize(before);
+      break;
     }
   }
   if (config.state && !history.empty()) {

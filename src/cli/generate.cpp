@@ -80,10 +80,13 @@ int run(const Arguments& arguments) {
   if (config.chat) return chat(config, arguments.memory);
   LT2_CHECK(!config.state || config.n == 1, "generate: state keeps one session; it cannot be combined with n={}",
             config.n);
+  check_state_path(config);
   const bool session = config.state && std::filesystem::exists(*config.state);
-  auto inference =
-      open_inference(config, arguments.memory, std::min<int64_t>(config.n, 32), config.n > 1 || config.state ? 2 : 0);
-  auto& [source, tokenizer, engine, stops] = inference;
+  auto inference = open_inference(config, arguments.memory, std::min<int64_t>(config.n, 32),
+                                  config.n > 1   ? std::min<int64_t>(config.n, 32) + 1
+                                  : config.state ? 2
+                                                 : 0);
+  const auto& [source, tokenizer, engine, stops] = inference;
   const auto prompt = read_prompt(config);
   std::vector<int32_t> ids;
   if (session) ids = engine->load(*config.state);
@@ -107,12 +110,12 @@ int run(const Arguments& arguments) {
   for (int64_t i = 0; i < config.n; ++i) {
     auto request = inference.request(config, ids, i);
     request.on_token = [&, at = static_cast<size_t>(i)](const GeneratedToken& token) {
-      show(at, streams[at].push(token.id));
+      if (!inference.is_stop(token.id)) show(at, streams[at].push(token.id));
       return !streams[at].stopped() && stop_signal() == 0;
     };
     requests.push_back(engine->submit(std::move(request)));
   }
-  engine->run();
+  inference.run(requests);
   for (size_t i = 0; i < requests.size(); ++i) {
     const auto result = engine->take(requests[i]);
     show(i, streams[i].finish());
@@ -127,7 +130,8 @@ int run(const Arguments& arguments) {
     std::fflush(stdout);  // the text before the speed, also where both go into one pipe
     log_speed(*engine, result, ids.size());
     if (!config.state) continue;
-    for (const auto& token : result.tokens) ids.push_back(token.id);
+    const auto said = inference.spoken(result, texts[i], streams[i].stopped());
+    ids.insert(ids.end(), said.begin(), said.end());
     const auto saved = engine->save(*config.state, ids);
     log_info("{}: session of {} tokens saved", *config.state, saved);
   }

@@ -1,9 +1,13 @@
 #include "cli/inference.h"
 
+#include <algorithm>
 #include <charconv>
+#include <filesystem>
+#include <limits>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "base/units.h"
 #include "data/prepare.h"
 #include "model/model_io.h"
@@ -29,6 +33,10 @@ GenerateRequest Inference::request(const GenerateConfig& config, std::vector<int
   LT2_CHECK(!config.max_prompt_len || static_cast<int64_t>(prompt.size()) <= *config.max_prompt_len,
             "generate: the prompt has {} tokens, max_prompt_len allows {}; no prompt is cut silently", prompt.size(),
             *config.max_prompt_len);
+  auto bias = biases(config.logit_bias);
+  // Ids that the tokenizer has no word for are never drawn.
+  for (int64_t id = tokenizer->n_words(); id < source.model->config().vocab_size; ++id)
+    bias.emplace_back(static_cast<int32_t>(id), -std::numeric_limits<double>::infinity());
   return {.prompt = std::move(prompt),
           .max_gen_len = config.max_gen_len,
           .stop_tokens = stop_tokens,
@@ -38,9 +46,36 @@ GenerateRequest Inference::request(const GenerateConfig& config, std::vector<int
                        .min_p = config.min_p,
                        .repetition_penalty = config.repetition_penalty,
                        .presence_penalty = config.presence_penalty,
-                       .logit_bias = biases(config.logit_bias)},
-          .seed = static_cast<uint64_t>(config.seed + index),
+                       .logit_bias = std::move(bias)},
+          .seed = static_cast<uint64_t>(config.seed) + static_cast<uint64_t>(index),
           .logprobs = config.logprobs};
+}
+
+bool Inference::is_stop(int32_t token) const {
+  return std::find(stop_tokens.begin(), stop_tokens.end(), token) != stop_tokens.end();
+}
+
+std::vector<int32_t> Inference::spoken(const GenerateResult& result, const std::string& shown, bool cut) const {
+  // Tokens of a stop text are no part of the conversation.
+  if (cut) return tokenizer->encode(shown, false, false);
+  auto ids = result.ids();
+  if (!ids.empty() && is_stop(ids.back())) ids.pop_back();
+  return ids;
+}
+
+void Inference::run(const std::vector<Engine::Id>& requests) const {
+  while (engine->step()) {
+    if (stop_signal() == 0) continue;
+    for (const auto id : requests) engine->cancel(id);
+  }
+}
+
+void check_state_path(const GenerateConfig& config) {
+  if (!config.state) return;
+  const auto path = std::filesystem::absolute(*config.state);
+  LT2_CHECK(!config.state->empty() && !std::filesystem::is_directory(path) &&
+                std::filesystem::is_directory(path.parent_path()),
+            "generate: state=\"{}\" must name a file in a folder that exists", *config.state);
 }
 
 Inference open_inference(const GenerateConfig& config, const std::string& memory, int64_t slots, int64_t prefixes) {
@@ -48,25 +83,36 @@ Inference open_inference(const GenerateConfig& config, const std::string& memory
             "generate: ckpt=DIR is required: a checkpoint folder, a run's dump directory, or a "
             "model folder with config.json");
   LT2_CHECK(config.device != "cuda", "generate: device=cuda is not in this version; leave device out for the CPU");
-  Inference out;
-  const auto weights =
-      config.weights == "auto" ? std::nullopt : std::optional(parse_weight_format(config.weights, "weights"));
-  out.source = open_frozen_model(config.ckpt, parse_dtype(config.dtype.value_or("bf16"), "dtype"), weights,
-                                 {.total_ut_steps = config.total_ut_steps});
-  const auto& tokenizer = out.source.config.data.tokenizer;
-  out.tokenizer = make_tokenizer(tokenizer.name, tokenizer.path, tokenizer.specials);
-  out.stop_tokens = out.source.stop_ids;
-  if (out.stop_tokens.empty()) out.stop_tokens = {out.tokenizer->eos_id()};
+  // All that can be wrong before anything large is loaded; the weights come out of this memory, too.
   EngineOptions options{
       .slots = slots,
       .memory = memory.empty() ? available_memory() : static_cast<int64_t>(memory_from_text(memory, "--memory")),
-      .prefixes = prefixes,
-      .exit = out.source.model->exit_rule()};
+      .prefixes = prefixes};
+  if (config.speculate) options.speculate = parse_speculation(*config.speculate, "speculate");
+  const auto weights =
+      config.weights == "auto" ? std::nullopt : std::optional(parse_weight_format(config.weights, "weights"));
+  Inference out;
+  out.source = open_frozen_model(config.ckpt, parse_dtype(config.dtype.value_or("bf16"), "dtype"), weights,
+                                 {.total_ut_steps = config.total_ut_steps});
+  auto& model = *out.source.model;
+  const auto& tokenizer = out.source.config.data.tokenizer;
+  out.tokenizer = make_tokenizer(tokenizer.name, tokenizer.path, tokenizer.specials);
+  LT2_CHECK(out.tokenizer->n_words() <= model.config().vocab_size,
+            "{}: the tokenizer has {} words, the model's vocabulary only {}", out.source.where,
+            out.tokenizer->n_words(), model.config().vocab_size);
+  out.stop_tokens = out.source.stop_ids;
+  if (out.stop_tokens.empty()) out.stop_tokens = {out.tokenizer->eos_id()};
+  options.exit = model.exit_rule();
+  // A folder's threshold of 1 says that all loops run, but for saturated gates; drafts are verified by all loops.
+  if (config.speculate && options.exit.threshold.value_or(0) >= 1) options.exit.threshold.reset();
   if (config.early_exit_step) options.exit.step = config.early_exit_step;
   if (config.early_exit_threshold) options.exit.threshold = config.early_exit_threshold;
   options.exit.defer = config.early_exit == "defer";
-  if (config.speculate) options.speculate = parse_speculation(*config.speculate, "speculate");
-  out.engine = std::make_unique<Engine>(*out.source.model, options);
+  out.engine = std::make_unique<Engine>(model, options);
+  const auto& advice = out.source.generation;
+  if (advice.temperature && config.temperature == 0 && advice.do_sample.value_or(true))
+    log_info("generation_config.json recommends temperature={}{}", *advice.temperature,
+             advice.top_p ? fmt::format(" top_p={}", *advice.top_p) : "");
   return out;
 }
 

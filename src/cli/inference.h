@@ -17,9 +17,17 @@ struct Inference {
   std::unique_ptr<Engine> engine;
   std::vector<int32_t> stop_tokens;
 
-  /// A request as the configuration says, for prompt number `index`.
+  /// A request as the configuration says, for sample number `index`.
   GenerateRequest request(const GenerateConfig& config, std::vector<int32_t> prompt, int64_t index) const;
+  bool is_stop(int32_t token) const;
+  /// What a text adds to a session: its tokens, or, if a stop text ended it, those of what was shown.
+  std::vector<int32_t> spoken(const GenerateResult& result, const std::string& shown, bool cut) const;
+  /// Runs until all is done; a signal cancels the requests.
+  void run(const std::vector<Engine::Id>& requests) const;
 };
+
+/// Throws lt2::Error unless state= names a file that can be written. Call before anything slow.
+void check_state_path(const GenerateConfig& config);
 
 /// Opens what `config` names; `slots` sequences at once, `prefixes` kept. `memory` is the value of --memory, or empty.
 Inference open_inference(const GenerateConfig& config, const std::string& memory, int64_t slots, int64_t prefixes);

@@ -58,6 +58,8 @@ int run(const Arguments& arguments) {
   LT2_CHECK(config.out.empty() || !std::filesystem::exists(config.out),
             "quantize: {} exists already; name a folder that does not", config.out);
   const auto folder = open_model_folder(config.ckpt);
+  LT2_CHECK(!folder.frozen, "quantize: {}: holds {} weights already; take the folder they were made from", config.ckpt,
+            weight_format_name(folder.format));
   const auto format = parse_weight_format(config.weights, "weights");
   const auto model = load_frozen(folder, format, parse_dtype(config.dtype, "dtype"));
   if (!config.out.empty()) {

@@ -14,6 +14,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Tokens of a sequence that may wait for a loop at once, over all loops (model/advance.cpp lets 256 wait for each).
+constexpr int64_t kMostWaiting = 256;
 // After this many verifications a request knows whether drafting pays.
 constexpr int64_t kTrialRounds = 16;
 // What a round costs beside its passes over the weights, in passes: the shared head once a draft, taking back.
@@ -90,6 +92,7 @@ struct Engine::Sequence {
   GenerateResult result = {};
   SequenceState state = {};
   torch::Tensor logits = {};  // of the last token read, on the CPU
+  int64_t exit = 0;           // the loop they come from
   int64_t bytes = 0;          // that its state may grow to
   bool done = false;
   bool drafting = false;
@@ -100,6 +103,11 @@ struct Engine::Sequence {
   std::vector<Candidates> proposals = {};
   int64_t wanted_drafts = 0;
 
+  // Whether tokens wait for their loops (a session that was begun with ExitRule::defer).
+  bool waits() const {
+    return std::any_of(state.pending.begin(), state.pending.end(),
+                       [](const auto& rows) { return rows.defined() && rows.size(1) > 0; });
+  }
   bool reading() const { return state.position < static_cast<int64_t>(request.prompt.size()); }
   int64_t left() const { return request.max_gen_len - static_cast<int64_t>(result.tokens.size()); }
   int32_t last() const { return result.tokens.back().id; }
@@ -134,13 +142,16 @@ Engine::Engine(LoopedTransformer& model, const EngineOptions& options) : model_(
     outputs *= speculate->tokens + 1;
   }
   const int64_t budget = options.memory > 0 ? options.memory : std::numeric_limits<int64_t>::max() / 2;
-  plan_ = plan_memory(model, budget, std::max(kPrefillPiece, outputs + options.piece), outputs + 1);
+  const int64_t waiting = options.exit.defer ? options.slots * kMostWaiting : 0;
+  plan_ = plan_memory(model, budget, std::max(kPrefillPiece, outputs + options.piece) + waiting, outputs + 1);
 }
 
 Engine::~Engine() = default;
 
 int64_t Engine::request_bytes(int64_t prompt_tokens, int64_t max_gen_len) const {
-  return sequence_bytes(model_, prompt_tokens + max_gen_len, options_.speculate ? options_.speculate->tokens + 1 : 0);
+  const int64_t waiting = options_.exit.defer ? 4 * kMostWaiting * model_.config().loop_count * model_.config().dim : 0;
+  return waiting +
+         sequence_bytes(model_, prompt_tokens + max_gen_len, options_.speculate ? options_.speculate->tokens + 1 : 0);
 }
 
 Engine::Id Engine::submit(GenerateRequest request) {
@@ -218,6 +229,7 @@ bool Engine::start(Sequence& sequence) {
   if (const Prefix* prefix = options_.prefixes > 0 ? store_.longest(prompt) : nullptr) {
     sequence.state = prefix->state.clone(tokens);
     sequence.logits = prefix->logits;
+    sequence.exit = prefix->exit;
     sequence.result.reused_tokens = prefix->state.position;
   } else {
     sequence.state = model_.make_state(1, tokens);
@@ -229,8 +241,10 @@ bool Engine::start(Sequence& sequence) {
 void Engine::admit() {
   while (!queue_.empty() && static_cast<int64_t>(running_.size()) < options_.slots) {
     const int64_t left = plan_.for_states() - committed() - queue_.front()->bytes;
-    if (left < 0 || !start(*queue_.front())) return;
+    if (left < 0) return;
+    store_.longest(queue_.front()->request.prompt);  // the last to go
     store_.shrink(left);
+    if (!start(*queue_.front())) return;
     auto& sequence = *running_.emplace_back(std::move(queue_.front()));
     queue_.pop_front();
     // The whole prompt was known: its first token needs no pass.
@@ -238,7 +252,7 @@ void Engine::admit() {
       sequence.result.prefill_s = seconds_since(sequence.started);
       sequence.decoding = Clock::now();
       const float* logits = sequence.logits.data_ptr<float>();
-      emit(sequence, sequence.sampler.next(logits, model_.config().vocab_size), logits, model_.config().loop_count - 1);
+      emit(sequence, sequence.sampler.next(logits, model_.config().vocab_size), logits, sequence.exit);
     }
   }
 }
@@ -281,12 +295,16 @@ bool Engine::emit(Sequence& sequence, int32_t token, const float* logits, int64_
 void Engine::took(Sequence& sequence, const Continued& result) {
   if (sequence.reading()) return;
   sequence.logits = result.logits.select(0, 0).to(torch::kCPU).contiguous();
+  sequence.exit = result.exits[0];
   const float* logits = sequence.logits.data_ptr<float>();
   if (sequence.result.tokens.empty()) {
     sequence.result.prefill_s = seconds_since(sequence.started);
     sequence.decoding = Clock::now();
     if (options_.prefixes > 0 && store_.bytes() + sequence.state.bytes() <= plan_.for_states() - committed()) {
-      store_.add({.tokens = sequence.seen(), .state = sequence.state.clone(0), .logits = sequence.logits},
+      store_.add({.tokens = sequence.seen(),
+                  .state = sequence.state.clone(0),
+                  .logits = sequence.logits,
+                  .exit = sequence.exit},
                  static_cast<size_t>(options_.prefixes), plan_.for_states() - committed());
     }
   }
@@ -350,6 +368,7 @@ void Engine::verify(Sequence& sequence, const Continued& result) {
   const auto logits = result.logits.to(torch::kCPU).contiguous();
   const auto drafts = static_cast<int64_t>(sequence.drafts.size());
   for (const int32_t token : sequence.drafts) sequence.sampler.unwrite(token);
+  counts_.drafted += drafts;
   int64_t kept = 0;
   for (bool accepted = true; accepted; ++kept) {
     const float* row = logits.data_ptr<float>() + kept * vocab;
@@ -362,13 +381,13 @@ void Engine::verify(Sequence& sequence, const Continued& result) {
       const double ratio = probability_of(target, token) / probability_of(proposal, token);
       accepted = ratio >= 1 || (ratio > 0 && sequence.sampler.uniform() < ratio);
       if (!accepted) target = residual(target, proposal);
-      ++counts_.drafted;
       counts_.accepted += accepted;
       sequence.accepted += accepted;
     }
     if (!accepted) token = sequence.sampler.draw(target);
     sequence.sampler.write(token);
-    sequence.logits = logits.select(0, kept);
+    sequence.logits = logits.select(0, kept).clone();
+    sequence.exit = model_.config().loop_count - 1;
     accepted = emit(sequence, token, row, model_.config().loop_count - 1) && accepted;
   }
   // The last token that was emitted has not been read: the state holds the `kept` tokens before it.
@@ -392,7 +411,7 @@ bool Engine::step() {
   for (auto& sequence : running_) {
     if (sequence->reading()) {
       if (!reader) reader = sequence.get();
-    } else if (sequence->drafting && sequence->left() > 1) {
+    } else if (sequence->drafting && sequence->left() > 1 && !sequence->waits()) {
       drafting.push_back(sequence.get());
     } else {
       decoding.push_back(sequence.get());
@@ -418,8 +437,9 @@ void Engine::keep(Sequence& sequence) {
   const int64_t room = plan_.for_states() - committed();
   if (options_.prefixes == 0 || !sequence.logits.defined() || sequence.reading() || sequence.state.bytes() > room)
     return;
-  store_.add({.tokens = sequence.seen(), .state = std::move(sequence.state), .logits = sequence.logits},
-             static_cast<size_t>(options_.prefixes), room);
+  store_.add(
+      {.tokens = sequence.seen(), .state = std::move(sequence.state), .logits = sequence.logits, .exit = sequence.exit},
+      static_cast<size_t>(options_.prefixes), room);
 }
 
 void Engine::retire() {
@@ -438,6 +458,13 @@ void Engine::retire() {
 
 int64_t Engine::save(const std::filesystem::path& path, const std::vector<int32_t>& tokens) {
   const Prefix* prefix = store_.longest(tokens);
+  if (!tokens.empty() && (!prefix || prefix->tokens.size() < tokens.size())) {
+    // The last token of a text has been drawn and not been read yet.
+    const Id id = submit({.prompt = tokens, .max_gen_len = 1});
+    run();
+    take(id);
+    prefix = store_.longest(tokens);
+  }
   LT2_CHECK(prefix, "{}: there is no state to save: nothing was generated yet, or it did not fit the memory",
             path.string());
   save_prefix(path, *prefix, model_);

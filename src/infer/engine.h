@@ -105,8 +105,8 @@ class Engine {
   /// The result of a finished request, once.
   GenerateResult take(Id id);
 
-  /// The state behind the longest known beginning of `tokens` to a file; returns how many tokens it holds. Throws
-  /// lt2::Error if there is none (prefixes = 0).
+  /// The state behind `tokens` to a file, having read what is not known of them; returns how many tokens it holds: all,
+  /// unless the memory does not allow it. Throws lt2::Error if there is none (prefixes = 0).
   int64_t save(const std::filesystem::path& path, const std::vector<int32_t>& tokens);
   /// Later requests that begin with the file's tokens continue from there. Returns these tokens.
   std::vector<int32_t> load(const std::filesystem::path& path);

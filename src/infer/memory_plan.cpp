@@ -5,6 +5,8 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "config/patterns.h"
+#include "mixers/kv_state.h"
 #include "model/accounting.h"
 
 namespace lt2 {
@@ -27,7 +29,11 @@ int64_t held_weight_bytes(const LoopedTransformer& model) {
     const auto* map = dynamic_cast<const LinearImpl*>(module.get());
     if (map && !map->weight.is_meta()) masters += static_cast<int64_t>(map->weight.nbytes());
   }
-  return masters + served_bytes(model, model.compute_type);
+  int64_t read = 0;  // mixers that read a map's weight keep a copy of it in another order
+  for (const auto& layer : model.layers) {
+    for (const auto* map : layer->mixer->read_maps()) read += 4 * map->weight.numel();
+  }
+  return masters + read + served_bytes(model, model.compute_type);
 }
 
 MemoryPlan plan_memory(const LoopedTransformer& model, int64_t budget, int64_t rows, int64_t outputs) {
@@ -48,11 +54,28 @@ MemoryPlan plan_memory(const LoopedTransformer& model, int64_t budget, int64_t r
 }
 
 int64_t sequence_bytes(const LoopedTransformer& model, int64_t tokens, int64_t rewinds) {
-  const int64_t state = state_bytes(model, tokens, model.compute_type);
-  if (rewinds == 0) return state;
-  // Rows are taken back in place; what does not grow with the context (matrices) is kept twice.
-  const int64_t fixed = state_bytes(model, 1, model.compute_type);
-  return state + fixed * 2;
+  const auto dtype = model.compute_type;
+  const auto& c = model.config();
+  int64_t state = 0;
+  const auto plan = attention_plan(c);
+  for (const auto& windows : plan.windows) {
+    for (size_t i = 0; i < model.layers.size(); ++i) {
+      const auto& layer = *model.layers[i];
+      // Windows have some room, so that old rows are dropped many at a time.
+      const auto own = layer.type == "mla" ? c.mla_window_size : windows[i];
+      const int64_t rows = TokenRows::allocated_after(tokens, own);
+      const int64_t kept = layer.mixer->state_bytes(tokens, own, dtype);
+      const int64_t room = own && (layer.type == "full" || layer.type == "mla")
+                               ? kept / std::max<int64_t>(1, TokenRows::kept_after(tokens, own)) * rows
+                               : kept;
+      state += std::max(kept, room);
+    }
+  }
+  const int64_t draws = plan.random ? std::max<int64_t>(1, c.inference_ensemble_k) : 1;
+  // What does not grow with the context: read once more by the next loop (carry), kept once more at a mark, with what
+  // is needed to run it again.
+  const int64_t fixed = state_bytes(model, 1, dtype);
+  return state * draws + (c.state_carry == "token" ? fixed : 0) + (rewinds > 0 ? 2 * fixed : 0);
 }
 
 int64_t available_memory() {
@@ -64,7 +87,14 @@ int64_t available_memory() {
     std::getline(in, key);
   }
   const auto limit = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
-  if (limit && used) bytes = std::min(bytes, std::max<int64_t>(0, *limit - *used));
+  if (!limit || !used) return bytes;
+  int64_t cached = 0;  // counted as used, given back when asked for
+  std::ifstream stat("/sys/fs/cgroup/memory.stat");
+  for (std::string key; stat >> key;) {
+    if (key == "inactive_file") stat >> cached;
+    std::getline(stat, key);
+  }
+  bytes = std::min(bytes, std::max<int64_t>(0, *limit - *used + cached));
   return bytes;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "checkpoint/safetensors.h"
+#include "model/accounting.h"
 
 namespace lt2 {
 namespace {
@@ -11,6 +12,7 @@ namespace {
 constexpr const char* kTokens = "prefix.tokens";
 constexpr const char* kLogits = "prefix.logits";
 constexpr const char* kModel = "prefix.model";
+constexpr const char* kExit = "prefix.exit";
 
 bool begins_with(const std::vector<int32_t>& text, const std::vector<int32_t>& start) {
   return text.size() >= start.size() && std::equal(start.begin(), start.end(), text.begin());
@@ -22,6 +24,9 @@ torch::Tensor fingerprint(const LoopedTransformer& model) {
   for (const auto& [name, tensor] : model.official_parameters()) {
     if (tensor.dim() == 1 && !tensor.is_meta()) parts.push_back(tensor.detach().to(torch::kFloat32).to(torch::kCPU));
   }
+  // Weights kept in another form give other states.
+  const auto form = weight_format_name(model);
+  for (const char letter : form) parts.push_back(torch::full({1}, static_cast<float>(letter)));
   return torch::cat(parts).clone();
 }
 
@@ -57,9 +62,10 @@ void PrefixStore::shrink(int64_t budget) {
 }
 
 void save_prefix(const std::filesystem::path& path, const Prefix& prefix, const LoopedTransformer& model) {
-  prefix.state.save(
-      path,
-      {{kTokens, torch::tensor(prefix.tokens, torch::kInt32)}, {kLogits, prefix.logits}, {kModel, fingerprint(model)}});
+  prefix.state.save(path, {{kTokens, torch::tensor(prefix.tokens, torch::kInt32)},
+                           {kLogits, prefix.logits},
+                           {kExit, torch::tensor(std::vector<int32_t>{static_cast<int32_t>(prefix.exit)})},
+                           {kModel, fingerprint(model)}});
 }
 
 Prefix load_prefix(const std::filesystem::path& path, const LoopedTransformer& model) {
@@ -81,9 +87,17 @@ Prefix load_prefix(const std::filesystem::path& path, const LoopedTransformer& m
   Prefix prefix{.tokens = {tokens.data_ptr<int32_t>(), tokens.data_ptr<int32_t>() + tokens.numel()},
                 .state = model.make_state(1),
                 .logits = found(kLogits, torch::kFloat32)};
+  const auto exit = found(kExit, torch::kInt32);
+  LT2_CHECK(exit.numel() == 1 && exit[0].item<int64_t>() >= 0 && exit[0].item<int64_t>() < model.config().loop_count,
+            "{}: {} must be one loop of the model's {}", path.string(), kExit, model.config().loop_count);
+  prefix.exit = exit[0].item<int64_t>();
   LT2_CHECK(prefix.logits.numel() == model.config().vocab_size, "{}: {} logits, this model's vocabulary has {}",
             path.string(), prefix.logits.numel(), model.config().vocab_size);
   prefix.state.load(path);
+  for (const auto& rows : prefix.state.pending) {
+    LT2_CHECK(!rows.defined() || (rows.size(2) == model.config().dim && rows.scalar_type() == torch::kFloat32),
+              "{}: tokens that wait must have {} channels in fp32", path.string(), model.config().dim);
+  }
   LT2_CHECK(prefix.state.position == tokens.numel(), "{}: holds {} tokens, its state has seen {}", path.string(),
             tokens.numel(), prefix.state.position);
   return prefix;

@@ -13,6 +13,7 @@ struct Prefix {
   std::vector<int32_t> tokens;
   SequenceState state;   // of batch 1, after all of them
   torch::Tensor logits;  // [vocab] fp32, of the last one
+  int64_t exit = 0;      // the loop they come from
   int64_t bytes() const;
 };
 

@@ -93,7 +93,7 @@ Candidates Sampler::candidates(const float* logits, int64_t vocab) const {
   for (const auto& [token, times] : in_text_) weight[static_cast<size_t>(token)] -= options_.presence_penalty;
   for (const auto& [token, bias] : options_.logit_bias) weight[static_cast<size_t>(token)] += bias;
   const auto best = std::max_element(weight.begin(), weight.end());
-  LT2_CHECK(*best > -INFINITY, "generate: every token's logit is -inf; look at logit_bias");
+  LT2_CHECK(std::isfinite(*best), "generate: the largest logit is {}; look at logit_bias and the penalties", *best);
   if (options_.temperature == 0) return {{static_cast<int32_t>(best - weight.begin())}, {1.0}};
 
   const double highest = *best;
@@ -102,6 +102,10 @@ Candidates Sampler::candidates(const float* logits, int64_t vocab) const {
   std::vector<int32_t> order(static_cast<size_t>(vocab));
   std::iota(order.begin(), order.end(), 0);
   order.resize(cut(options_, weight, sum, order));
+  // What has no weight (a bias of -inf) is no candidate.
+  order.erase(std::remove_if(order.begin(), order.end(),
+                             [&](int32_t token) { return weight[static_cast<size_t>(token)] <= 0; }),
+              order.end());
   Candidates out{.tokens = std::move(order), .probability = {}};
   double mass = 0;
   for (const int32_t token : out.tokens) mass += weight[static_cast<size_t>(token)];

@@ -48,7 +48,7 @@ ServingMemory serving_memory(const LoopedTransformer& model, int64_t context, in
   constexpr int64_t kNoLimit = int64_t{1} << 60;
   const int64_t rows = std::max(batch, std::min(context, kPrefillPiece));
   return {.weights = served_bytes(model, model.compute_type),
-          .states = batch * state_bytes(model, context + kRoom, model.compute_type),
+          .states = batch * sequence_bytes(model, context + kRoom, 0),
           .scratch = plan_memory(model, kNoLimit, rows, batch).scratch};
 }
 

@@ -26,6 +26,10 @@ int64_t TokenRows::kept_after(int64_t tokens, std::optional<int64_t> window) {
   return window ? std::min(tokens, *window - 1) : tokens;
 }
 
+int64_t TokenRows::allocated_after(int64_t tokens, std::optional<int64_t> window) {
+  return std::min(tokens, row_limit(window));
+}
+
 int64_t TokenRows::kept() const { return kept_after(rows_, options_.window); }
 
 torch::Tensor TokenRows::view() const { return data_.defined() ? newest(kept()) : torch::Tensor(); }
@@ -58,7 +62,6 @@ void TokenRows::make_room(int64_t tokens) {
 
 torch::Tensor TokenRows::append(const torch::Tensor& rows) {
   const int64_t L = rows.size(1), old = kept();
-  if (since_mark_) *since_mark_ += L;
   const auto added = rows.transpose(1, 2);
   if (old + L > limit_) {
     // A long piece: its tokens see old and new rows side by side in memory of this call only.
@@ -67,11 +70,13 @@ torch::Tensor TokenRows::append(const torch::Tensor& rows) {
     move_to(limit_, 0);
     data_.narrow(2, 0, last).copy_(all.narrow(2, old + L - last, last));
     rows_ = last;
+    if (since_mark_) *since_mark_ += L;
     return all.transpose(1, 2);
   }
   make_room(L);
   data_.narrow(2, rows_, L).copy_(added);
   rows_ += L;
+  if (since_mark_) *since_mark_ += L;
   return newest(old + L).transpose(1, 2);
 }
 

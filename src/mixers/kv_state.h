@@ -22,6 +22,8 @@ class TokenRows {
   /// As restore, with 0.01 everywhere.
   void fill_synthetic(int64_t position);
   static int64_t kept_after(int64_t tokens, std::optional<int64_t> window);
+  /// Rows that there is memory for then, at least.
+  static int64_t allocated_after(int64_t tokens, std::optional<int64_t> window);
   /// A copy of the kept rows with room for `reserve_tokens`.
   TokenRows clone(int64_t reserve_tokens) const;
   /// See MixerState::mark: from here on no row is dropped that rewind() would need.

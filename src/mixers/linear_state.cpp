@@ -57,14 +57,19 @@ void LinearState::mark() {
 void LinearState::advance(const LinearRecurrenceInput& in, const torch::Tensor& after) {
   if (mark_) {
     mark_->inputs.push_back(in);
-    mark_->inputs.back().state = torch::Tensor();
+    auto& kept = mark_->inputs.back();
+    kept.state = torch::Tensor();
+    // Copies: views would keep the rows of everything else in the pass.
+    for (auto* rows : {&kept.q, &kept.k, &kept.v, &kept.g, &kept.beta}) {
+      if (rows->defined()) *rows = rows->clone();
+    }
   }
   S = after;
   position += in.q.size(1);
 }
 
 void LinearState::advance_tail(size_t i, const torch::Tensor& x, const torch::Tensor& tail) {
-  if (mark_) mark_->convolved[i].push_back(x);
+  if (mark_) mark_->convolved[i].push_back(x.clone());
   tails[i] = tail;
 }
 

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "model/accounting.h"
 
 namespace lt2 {
@@ -117,10 +118,6 @@ void freeze_weights(LoopedTransformer& model, WeightFormat format) {
 
 void write_frozen_folder(const fs::path& out, const LoopedTransformer& model, WeightFormat format,
                          const ModelFolder& from) {
-  LT2_CHECK(!fs::exists(out), "{} exists already; name a folder that does not", out.string());
-  const fs::path aside = out.string() + ".tmp";
-  fs::remove_all(aside);
-  fs::create_directories(aside);
   NamedTensors tensors;
   const auto maps = maps_of(model);
   const auto add = [&](const std::string& name, const LinearImpl& map) {
@@ -135,12 +132,14 @@ void write_frozen_folder(const fs::path& out, const LoopedTransformer& model, We
     }
   }
   if (model.tied_output) add("tok_embeddings.weight", *model.tied_output);
-  write_safetensors(aside / kFrozenFile, tensors, {{"format", kFrozenFormat}, {"weights", weight_format_name(format)}});
-  for (const char* name :
-       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "params.json"}) {
-    if (fs::exists(from.where / name)) fs::copy_file(from.where / name, aside / name);
-  }
-  fs::rename(aside, out);
+  write_folder_atomically(out, [&](const fs::path& aside) {
+    write_safetensors(aside / kFrozenFile, tensors,
+                      {{"format", kFrozenFormat}, {"weights", weight_format_name(format)}});
+    for (const char* name :
+         {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "params.json"}) {
+      if (fs::exists(from.where / name)) fs::copy_file(from.where / name, aside / name);
+    }
+  });
 }
 
 }  // namespace lt2

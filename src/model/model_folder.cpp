@@ -129,6 +129,7 @@ void take_frozen(ModelFolder& out) {
   LT2_CHECK(said("format") == kFrozenFormat, "{}: its format is {}; expected {}, as `lt2 quantize` writes it", where,
             shown_name(said("format")), kFrozenFormat);
   out.format = parse_weight_format(said("weights"), where + ": weights");
+  LT2_CHECK(file.contains("tok_embeddings.weight"), "{}: tok_embeddings.weight is missing", where);
   std::set<std::string> known;
   for (const auto& [name, shape] : parameter_shapes(out.config)) {
     for (const char* part : {"", ".panels", ".layout", ".scales"}) known.insert(name + part);

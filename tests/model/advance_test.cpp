@@ -138,6 +138,23 @@ TEST_P(Advance, EarlyExitReadsTheLoopItNames) {
 
 INSTANTIATE_TEST_SUITE_P(Layouts, Advance, ::testing::ValuesIn(test::all_layouts()), test::case_name);
 
+TEST(AdvanceRules, AsManyTokensAsAMarkAllowsAreTakenBack) {
+  for (const int64_t window : {2, 16, 200}) {
+    const auto model = test::make_model({.name = "window", .attention_pattern = "1:0", .window = window});
+    for (const int64_t keep : {0, 40, 64}) {
+      const auto all = tokens(130 + 64, 7), next = tokens(2, 8);
+      auto state = model->make_state(1), plain = model->make_state(1);
+      for (int64_t i = 0; i < 130; i += 26) model->advance({{.state = &state, .tokens = all.narrow(0, i, 26)}});
+      state.mark();
+      model->advance({{.state = &state, .tokens = all.narrow(0, 130, 64)}});
+      state.rewind(keep);
+      model->advance({{.state = &plain, .tokens = all.narrow(0, 0, 130 + keep)}});
+      expect_near(model->advance({{.state = &state, .tokens = next}})[0].logits,
+                  model->advance({{.state = &plain, .tokens = next}})[0].logits);
+    }
+  }
+}
+
 TEST(AdvanceRules, AreRefusedWhereTheyCannotBeFollowed) {
   const auto refused = [](const ModelCase& c, const ExitRule& rule) {
     const auto model = test::make_model(c);
