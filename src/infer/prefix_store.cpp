@@ -64,7 +64,7 @@ void PrefixStore::shrink(int64_t budget) {
 void save_prefix(const std::filesystem::path& path, const Prefix& prefix, const LoopedTransformer& model) {
   prefix.state.save(path, {{kTokens, torch::tensor(prefix.tokens, torch::kInt32)},
                            {kLogits, prefix.logits},
-                           {kExit, torch::tensor(std::vector<int32_t>{static_cast<int32_t>(prefix.exit)})},
+                           {kExit, torch::tensor({prefix.exit}, torch::kInt32)},
                            {kModel, fingerprint(model)}});
 }
 
