@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <iostream>
 
 #include "base/error.h"
@@ -54,11 +53,7 @@ int chat(const GenerateConfig& config, const std::string& memory) {
   auto& [source, tokenizer, engine, stops] = inference;
   const auto form = form_of(*tokenizer);
   if (form.marked) stops.push_back(tokenizer->encode_with_specials("<|im_end|>", false, false)[0]);
-  std::vector<int32_t> history;
-  if (config.state && std::filesystem::exists(*config.state)) {
-    history = engine->load(*config.state);
-    log_info("{}: continues after {} tokens", *config.state, history.size());
-  }
+  auto history = inference.resume(config);
   log_info("{} form; an empty line or Ctrl-D ends the conversation", form.marked ? "ChatML" : "User/Assistant");
   catch_stop_signals();
   const bool terminal = isatty(STDIN_FILENO) != 0;
@@ -103,10 +98,7 @@ int chat(const GenerateConfig& config, const std::string& memory) {
       break;
     }
   }
-  if (config.state && !history.empty()) {
-    const auto saved = engine->save(*config.state, history);
-    log_info("{}: session of {} tokens saved", *config.state, saved);
-  }
+  inference.keep(config, history);
   return 0;
 }
 

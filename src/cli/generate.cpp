@@ -81,19 +81,15 @@ int run(const Arguments& arguments) {
   LT2_CHECK(!config.state || config.n == 1, "generate: state keeps one session; it cannot be combined with n={}",
             config.n);
   check_state_path(config);
-  const bool session = config.state && std::filesystem::exists(*config.state);
   auto inference = open_inference(config, arguments.memory, std::min<int64_t>(config.n, 32),
                                   config.n > 1   ? std::min<int64_t>(config.n, 32) + 1
                                   : config.state ? 2
                                                  : 0);
   const auto& [source, tokenizer, engine, stops] = inference;
   const auto prompt = read_prompt(config);
-  std::vector<int32_t> ids;
-  if (session) ids = engine->load(*config.state);
-  const auto known = ids.size();
+  auto ids = inference.resume(config);
   const auto more = tokenizer->encode(prompt, source.config.data.add_bos && ids.empty(), /*add_eos=*/false);
   ids.insert(ids.end(), more.begin(), more.end());
-  if (session) log_info("{}: continues after {} tokens", *config.state, known);
 
   catch_stop_signals();
   const bool lines = config.logprobs.has_value(), live = config.n == 1 && !lines;
@@ -132,8 +128,7 @@ int run(const Arguments& arguments) {
     if (!config.state) continue;
     const auto said = inference.spoken(result, texts[i], streams[i].stopped());
     ids.insert(ids.end(), said.begin(), said.end());
-    const auto saved = engine->save(*config.state, ids);
-    log_info("{}: session of {} tokens saved", *config.state, saved);
+    inference.keep(config, ids);
   }
   return 0;
 }

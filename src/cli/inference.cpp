@@ -63,6 +63,19 @@ std::vector<int32_t> Inference::spoken(const GenerateResult& result, const std::
   return ids;
 }
 
+std::vector<int32_t> Inference::resume(const GenerateConfig& config) const {
+  if (!config.state || !std::filesystem::exists(*config.state)) return {};
+  auto tokens = engine->load(*config.state);
+  log_info("{}: continues after {} tokens", *config.state, tokens.size());
+  return tokens;
+}
+
+void Inference::keep(const GenerateConfig& config, const std::vector<int32_t>& tokens) const {
+  if (!config.state || tokens.empty()) return;
+  const auto saved = engine->save(*config.state, tokens);
+  log_info("{}: session of {} tokens saved", *config.state, saved);
+}
+
 void Inference::run(const std::vector<Engine::Id>& requests) const {
   while (engine->step()) {
     if (stop_signal() == 0) continue;

@@ -22,6 +22,10 @@ struct Inference {
   bool is_stop(int32_t token) const;
   /// What a text adds to a session: its tokens, or, if a stop text ended it, those of what was shown.
   std::vector<int32_t> spoken(const GenerateResult& result, const std::string& shown, bool cut) const;
+  /// The session that state= names: its tokens, none if there is no such file yet.
+  std::vector<int32_t> resume(const GenerateConfig& config) const;
+  /// Writes the session of these tokens to state=, if that is given.
+  void keep(const GenerateConfig& config, const std::vector<int32_t>& tokens) const;
   /// Runs until all is done; a signal cancels the requests.
   void run(const std::vector<Engine::Id>& requests) const;
 };

@@ -144,20 +144,6 @@ std::string weight_format_name(const LoopedTransformer& model) {
   return weight_format_name(map->frozen_format());
 }
 
-std::string weight_format_name(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::kF32:
-      return "fp32";
-    case WeightFormat::kBf16:
-      return "bf16";
-    case WeightFormat::kInt8:
-      return "int8";
-    case WeightFormat::kInt4:
-      return "int4";
-  }
-  return "";
-}
-
 int64_t packed_bytes(const LayerImpl& layer, torch::ScalarType dtype) {
   int64_t elements = 0;
   for (const auto& parameter : layer.parameters()) elements += parameter.dim() == 2 ? parameter.numel() : 0;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "model/looped_transformer.h"
+#include "ops/linear/frozen.h"
 
 namespace lt2 {
 
@@ -38,7 +39,6 @@ int64_t served_bytes(const LoopedTransformer& model, torch::ScalarType dtype);
 
 /// "fp32", "bf16", "int8", "int4": of the large maps, frozen or not.
 std::string weight_format_name(const LoopedTransformer& model);
-std::string weight_format_name(WeightFormat format);
 
 /// Bytes of packed copies of the layers' weights in training: one for the forward pass, and one for the backward pass
 /// where the processor has a unit for bf16 products.

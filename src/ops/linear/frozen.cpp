@@ -10,20 +10,6 @@ using torch::Tensor;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-const char* name_of(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::kF32:
-      return "fp32";
-    case WeightFormat::kBf16:
-      return "bf16";
-    case WeightFormat::kInt8:
-      return "int8";
-    case WeightFormat::kInt4:
-      return "int4";
-  }
-  fail("linear: {} is no weight format", static_cast<int>(format));
-}
-
 Element element_of(WeightFormat format) {
   switch (format) {
     case WeightFormat::kF32:
@@ -79,8 +65,8 @@ Tensor find(const FrozenParts& parts, const char* name, WeightFormat format) {
   }
   std::vector<std::string> names;
   for (const auto& part : parts) names.push_back(part.first);
-  fail("linear: a frozen {} weight needs a part \"{}\", found {}. Quantise the model again", name_of(format), name,
-       names.empty() ? "no parts" : fmt::format("{}", fmt::join(names, ", ")));
+  fail("linear: a frozen {} weight needs a part \"{}\", found {}. Quantise the model again", weight_format_name(format),
+       name, names.empty() ? "no parts" : fmt::format("{}", fmt::join(names, ", ")));
 }
 
 // The tensor as it is, or a copy where the kernels could not read it.
@@ -89,7 +75,7 @@ Tensor check_part(const Tensor& found, const Part& part, WeightFormat format, in
       found.device().is_cpu() && found.scalar_type() == part.type && found.sizes() == at::IntArrayRef(part.sizes),
       "linear: part \"{}\" of a frozen {} weight [{}, {}] must be {} [{}] on the CPU, found {} [{}] on {}. Was it "
       "made for another shape?",
-      part.name, name_of(format), N, K, torch::toString(part.type), fmt::join(part.sizes, ", "),
+      part.name, weight_format_name(format), N, K, torch::toString(part.type), fmt::join(part.sizes, ", "),
       torch::toString(found.scalar_type()), fmt::join(found.sizes(), ", "), found.device().str());
   const Tensor whole = found.detach().contiguous();
   const bool aligned = reinterpret_cast<uintptr_t>(whole.data_ptr()) % sizeof(float) == 0;
@@ -108,14 +94,14 @@ PanelLayout read_layout(const FrozenParts& parts, WeightFormat format, int64_t N
   const Tensor found = check_part(find(parts, "layout", format), {"layout", torch::kInt64, {5}}, format, N, K);
   const int64_t* v = found.data_ptr<int64_t>();
   LT2_CHECK(v[0] == N && v[1] == K, "linear: a frozen {} weight [{}, {}] does not fit a map whose weight is [{}, {}]",
-            name_of(format), v[0], v[1], N, K);
+            weight_format_name(format), v[0], v[1], N, K);
   constexpr int64_t kWidest = 4096;  // far beyond any machine's; keeps products of sizes in range
   const PanelLayout layout{v[2], v[3], v[4] == 1};
   const bool panels = v[4] == 0 && v[3] >= 1 && v[2] >= v[3] && v[2] <= kWidest && v[2] % v[3] == 0;
   const bool tiles = format == WeightFormat::kBf16 && layout == linear_tile_layout();
   const bool sound = quantised(format) ? found.equal(layout_of(format, {}, N, K)) : panels || tiles;
   LT2_CHECK(sound, "linear: part \"layout\" of a frozen {} weight holds {}, which is no layout that this version knows",
-            name_of(format), fmt::join(v, v + 5, ", "));
+            weight_format_name(format), fmt::join(v, v + 5, ", "));
   return layout;
 }
 
@@ -141,6 +127,20 @@ std::shared_ptr<FrozenWeight> make(WeightFormat format, int64_t N, int64_t K, Te
 
 }  // namespace
 
+std::string weight_format_name(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kF32:
+      return "fp32";
+    case WeightFormat::kBf16:
+      return "bf16";
+    case WeightFormat::kInt8:
+      return "int8";
+    case WeightFormat::kInt4:
+      return "int4";
+  }
+  fail("linear: {} is no weight format", static_cast<int>(format));
+}
+
 std::shared_ptr<const FrozenWeight> freeze_weight(const Tensor& from, WeightFormat format) {
   LT2_CHECK(from.defined() && from.dim() == 2 && from.numel() > 0 && kernel_takes(from),
             "linear: a weight to freeze must be [out, in] in fp32 or bf16 on the CPU, found {}",
@@ -159,7 +159,7 @@ std::shared_ptr<const FrozenWeight> freeze_weight(const Tensor& from, WeightForm
   const Tensor panels = allocate(panels_part(format, N, K)), scales = allocate(scales_part(format, N, K));
   const int64_t odd = linear_quantise(matrix, N, K, element_of(format), panels.data_ptr(), scales.data_ptr());
   LT2_CHECK(odd < 0, "linear: row {} of a weight [{}, {}] holds a number that is not finite; {} cannot express it", odd,
-            N, K, name_of(format));
+            N, K, weight_format_name(format));
   return make(format, N, K, panels, scales, layout_of(format, {}, N, K));
 }
 
@@ -176,7 +176,7 @@ std::shared_ptr<const FrozenWeight> adopt_weight(const FrozenParts& parts, Weigh
     const Tensor panels = check_part(find(parts, "panels", format), panels_part(format, N, K), format, N, K);
     const Tensor scales = check_part(find(parts, "scales", format), scales_part(format, N, K), format, N, K);
     LT2_CHECK(scales.isfinite().all().item<bool>(), "linear: scales of a frozen {} weight [{}, {}] are not all finite",
-              name_of(format), N, K);
+              weight_format_name(format), N, K);
     return make(format, N, K, panels, scales, layout_of(format, layout, N, K));
   }
   const Tensor panels = check_part(find(parts, "panels", format), numbers_part(format, layout, N, K), format, N, K);

@@ -20,6 +20,9 @@ struct FrozenWeight {
   Panels view;  // of the tensors' memory
 };
 
+/// "fp32", "bf16", "int8", "int4".
+std::string weight_format_name(WeightFormat format);
+
 /// Packs `from` [N, K], fp32 or bf16 on the CPU.
 std::shared_ptr<const FrozenWeight> freeze_weight(const torch::Tensor& from, WeightFormat format);
 
