@@ -3,11 +3,11 @@
 //   build/release/bench/linear_bench [threads]
 //
 // Floor = max(flops / measured peak, weight bytes / measured read bandwidth); share = floor / time. The peak is that of
-// fp32 multiply-adds, for bf16 that of the processor's bf16 unit where it has one. Shapes are those of the 0.6B
-// (dim 1024, ffn 2816) and the 1.3B model (dim 2048, ffn 5632). "together": q, k and v by linear_all, against one by
-// one. Rows of weights that fit a cache can exceed 100 %: their floor still counts memory. "frozen": x in bf16 through
-// pairs of maps as of a 1.3B model's feed-forward, together far beyond the caches; the formats take turns, the ratio is
-// that of bf16's time to theirs.
+// fp32 multiply-adds, for bf16 that of the processor's bf16 unit where it has one, for int8 and int4 that of its unit
+// for bytes. Shapes are those of the 0.6B (dim 1024, ffn 2816) and the 1.3B model (dim 2048, ffn 5632). "together": q, k
+// and v by linear_all, against one by one. Rows of weights that fit a cache can exceed 100 %: their floor still counts
+// memory. "frozen": x in bf16 through pairs of maps as of a 1.3B model's feed-forward, together far beyond the caches;
+// the formats take turns, the ratio is that of bf16's time to theirs.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -42,7 +42,7 @@ double median_seconds(const Run& run) {
 }
 
 struct Limits {
-  double gflops, bf16_gflops, gbps;
+  double gflops, bf16_gflops, byte_gflops, gbps;
 };
 
 void print(const char* what, int64_t M, int64_t N, int64_t K, const char* dtype, double seconds, double floor,
@@ -144,9 +144,8 @@ void bench_frozen(const Limits& limits, int64_t M) {
       bytes += static_cast<double>(map->frozen_bytes());
       flops += 2.0 * static_cast<double>(M * map->weight.numel());
     }
-    // Only bf16 runs on a bf16 unit.
-    const bool bf16 = row.format == lt2::WeightFormat::kBf16;
-    const double floor = std::max(flops / (bf16 ? limits.bf16_gflops : limits.gflops), bytes / limits.gbps) * 1e-9;
+    const double rate = row.format == lt2::WeightFormat::kBf16 ? limits.bf16_gflops : limits.byte_gflops;
+    const double floor = std::max(flops / rate, bytes / limits.gbps) * 1e-9;
     const double seconds = row.seconds[kRounds / 2];
     fmt::print("{:<10} {:>5} {:<5} {:>10.1f} {:>10.1f} {:>6.0f} % {:>7.2f}\n", "frozen", M, row.name, seconds * 1e6,
                floor * 1e6, 100 * floor / seconds, rows[0].seconds[kRounds / 2] / seconds);
@@ -158,10 +157,10 @@ void bench_frozen(const Limits& limits, int64_t M) {
 int main(int argc, char** argv) {
   if (argc > 1) lt2::set_num_threads(std::atoi(argv[1]));
   at::set_num_threads(lt2::num_threads());
-  const double fma = lt2::measure_fma_gflops(), unit = lt2::measure_bf16_gflops();
-  const Limits limits{fma, unit > 0 ? unit : fma, lt2::measure_read_gbps()};
-  fmt::print("{} threads, peak {:.0f} GFLOP/s fp32, {:.0f} bf16, read {:.1f} GB/s\n\n", lt2::num_threads(),
-             limits.gflops, limits.bf16_gflops, limits.gbps);
+  const double fma = lt2::measure_fma_gflops(), unit = lt2::measure_bf16_gflops(), bytes = lt2::measure_byte_gflops();
+  const Limits limits{fma, unit > 0 ? unit : fma, bytes > 0 ? bytes : fma, lt2::measure_read_gbps()};
+  fmt::print("{} threads, peak {:.0f} GFLOP/s fp32, {:.0f} bf16, {:.0f} int8 x bf16, read {:.1f} GB/s\n\n",
+             lt2::num_threads(), limits.gflops, limits.bf16_gflops, limits.byte_gflops, limits.gbps);
   for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
     for (const int64_t dim : {192, 512, 1024}) bench_together(dim, dtype);
   }

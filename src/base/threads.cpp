@@ -61,11 +61,12 @@ void parallel_ranges(int64_t count, int64_t grain, Body body, void* context) {
   std::atomic_flag failed = ATOMIC_FLAG_INIT;
 #pragma omp parallel num_threads(threads)
   {
-    for (;;) {
-      const int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
-      if (begin >= count) break;
+    for (int64_t begin = next.load(std::memory_order_relaxed); begin < count; begin = next.load()) {
+      // Long ranges first and short ones last: few starts, and the threads end together.
+      const int64_t size = std::max<int64_t>((count - begin) / (2 * threads) / grain, 1) * grain;
+      if (!next.compare_exchange_weak(begin, begin + size, std::memory_order_relaxed)) continue;
       try {
-        body(context, begin, std::min(begin + grain, count));
+        body(context, begin, std::min(begin + size, count));
       } catch (...) {
         if (!failed.test_and_set()) error = std::current_exception();
         next = count;

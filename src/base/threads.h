@@ -17,8 +17,9 @@ using Body = void (*)(void* context, int64_t begin, int64_t end);
 void parallel_ranges(int64_t count, int64_t grain, Body body, void* context);
 }  // namespace detail
 
-/// Calls body(begin, end) on disjoint ranges that cover [0, count), each at least `grain` long but for the last.
-/// Ranges are handed out as threads become free, so uneven work balances; a nested call runs in its caller's thread.
+/// Calls body(begin, end) on disjoint ranges that cover [0, count), each a multiple of `grain` long but for the last.
+/// Ranges are handed out as threads become free, ever shorter ones, so uneven work balances; a nested call runs in its
+/// caller's thread.
 /// An exception thrown by a body is rethrown here once all threads are done.
 template <typename Body>
 void parallel_for(int64_t count, int64_t grain, Body&& body) {

@@ -243,10 +243,8 @@ class Output {
   }
   void draw(const MachineLimits& limits) const {
     if (request_.figure.empty()) return;
-    const auto machine = fmt::format(
-        "{}, {} threads; measured limits: {:.0f} GFLOP/s in fp32, {}{:.1f} GB/s of reading.", cpu_info().name,
-        num_threads(), limits.fma_gflops,
-        limits.bf16_gflops > 0 ? fmt::format("{:.0f} in bf16, ", limits.bf16_gflops) : "", limits.read_gbps);
+    const auto machine =
+        fmt::format("{}, {} threads; measured limits: {}.", cpu_info().name, num_threads(), limits.text());
     write_file_atomically(request_.figure, render_efficiency_page(parse_bench(lines_, "bench"), machine));
     fmt::print("{}\n", request_.figure);
   }
@@ -265,9 +263,7 @@ class Output {
 };
 
 void print_machine(const MachineLimits& limits) {
-  fmt::print("{}, {} threads: {:.0f} GFLOP/s fp32, {}{:.1f} GB/s read\n", cpu_info().name, num_threads(),
-             limits.fma_gflops, limits.bf16_gflops > 0 ? fmt::format("{:.0f} bf16, ", limits.bf16_gflops) : "",
-             limits.read_gbps);
+  fmt::print("{}, {} threads: {}\n", cpu_info().name, num_threads(), limits.text());
 }
 
 void time_own_model(const Request& request, const ModelSource& source, const MachineLimits& limits, Output& output) {

@@ -14,6 +14,7 @@
 #include "cli/source.h"
 #include "measure/speed.h"
 #include "model/accounting.h"
+#include "ops/simd/byte_unit.h"
 #include "ops/simd/isa.h"
 #include "ops/simd/tile_unit.h"
 
@@ -50,12 +51,11 @@ int inspect_machine(std::vector<std::string> words) {
     fmt::print("{:<44} {}, fp32 multiply-adds\n", op, isa);
   }
   const std::string bf16 = tile_unit() ? std::string(tile_unit()->name) : isa + ", bf16 widened to fp32 multiply-adds";
-  fmt::print("{:<44} {}\n\n", "linear bf16", bf16);
+  fmt::print("{:<44} {}\n", "linear bf16", bf16);
+  fmt::print("{:<44} {}\n\n", "linear bf16, int8 or int4 weights",
+             byte_unit() ? std::string(byte_unit()->name) : isa + ", weights widened to fp32 multiply-adds");
   const auto limits = measure_machine();
-  fmt::print("measured         {:.0f} GFLOP/s fp32 multiply-adds, {}{:.1f} GB/s reading, {} threads\n",
-             limits.fma_gflops,
-             limits.bf16_gflops > 0 ? fmt::format("{:.0f} GFLOP/s bf16 products, ", limits.bf16_gflops) : "",
-             limits.read_gbps, num_threads());
+  fmt::print("measured         {}, {} threads\n", limits.text(), num_threads());
   if (!output.empty()) {
     const nlohmann::ordered_json json{{"cpu", cpu.name},
                                       {"cores", allowed_cores()},
@@ -64,6 +64,7 @@ int inspect_machine(std::vector<std::string> words) {
                                       {"memory_bytes", memory},
                                       {"fma_gflops", limits.fma_gflops},
                                       {"bf16_gflops", limits.bf16_gflops},
+                                      {"byte_gflops", limits.byte_gflops},
                                       {"read_gbps", limits.read_gbps}};
     write_file_atomically(output, json.dump(2) + "\n");
   }

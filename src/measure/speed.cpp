@@ -43,12 +43,29 @@ double time_runs(int64_t repeats, Body body) {
 }  // namespace
 
 MachineLimits measure_machine() {
-  return {.fma_gflops = measure_fma_gflops(), .bf16_gflops = measure_bf16_gflops(), .read_gbps = measure_read_gbps()};
+  return {.fma_gflops = measure_fma_gflops(),
+          .bf16_gflops = measure_bf16_gflops(),
+          .byte_gflops = measure_byte_gflops(),
+          .read_gbps = measure_read_gbps()};
+}
+
+double MachineLimits::product_gflops(const LoopedTransformer& model) const {
+  const auto format = weight_format_name(model);
+  return product_gflops(model.compute_type, format == weight_format_name(WeightFormat::kInt8) ||
+                                                format == weight_format_name(WeightFormat::kInt4));
+}
+
+std::string MachineLimits::text() const {
+  auto text = fmt::format("{:.0f} GFLOP/s fp32, ", fma_gflops);
+  if (bf16_gflops > 0) text += fmt::format("{:.0f} bf16, ", bf16_gflops);
+  if (byte_gflops > 0) text += fmt::format("{:.0f} int8 x bf16, ", byte_gflops);
+  return text + fmt::format("{:.1f} GB/s reading", read_gbps);
 }
 
 double measure_product_gflops(torch::ScalarType dtype) {
   return MachineLimits{.fma_gflops = measure_fma_gflops(),
                        .bf16_gflops = dtype == torch::kBFloat16 ? measure_bf16_gflops() : 0,
+                       .byte_gflops = 0,
                        .read_gbps = 0}
       .product_gflops(dtype);
 }
@@ -57,7 +74,7 @@ double decode_floor_s(const LoopedTransformer& model, int64_t context, int64_t b
   const double bytes = weight_bytes_per_token(model, model.compute_type) +
                        static_cast<double>(batch * state_traffic_bytes(model, context, model.compute_type));
   const double flops = static_cast<double>(batch) * forward_flops_per_token(model, context);
-  return std::max(bytes / (limits.read_gbps * 1e9), flops / (limits.product_gflops(model.compute_type) * 1e9));
+  return std::max(bytes / (limits.read_gbps * 1e9), flops / (limits.product_gflops(model) * 1e9));
 }
 
 double prefill_floor_s(const LoopedTransformer& model, int64_t context, int64_t batch, const MachineLimits& limits) {
@@ -67,7 +84,7 @@ double prefill_floor_s(const LoopedTransformer& model, int64_t context, int64_t 
   const double output = 2.0 * static_cast<double>(model.config().dim * model.config().vocab_size);
   const double flops = tokens * forward_flops_per_token(model, (context + 1) / 2) - output * (tokens - pieces);
   return std::max(pieces * weight_bytes_per_token(model, model.compute_type) / (limits.read_gbps * 1e9),
-                  static_cast<double>(batch) * flops / (limits.product_gflops(model.compute_type) * 1e9));
+                  static_cast<double>(batch) * flops / (limits.product_gflops(model) * 1e9));
 }
 
 SpeedRow decode_speed(LoopedTransformer& model, const std::string& label, int64_t context, int64_t batch,
@@ -163,7 +180,7 @@ SpeedRow train_speed(LoopedTransformer& model, const std::string& label, int64_t
                .batch = batch,
                .dtype = weight_format_name(model)};
   row.tokens_per_s = static_cast<double>(batch * seq_len) / seconds;
-  row.floor_tokens_per_s = limits.product_gflops(model.compute_type) * 1e9 / training_flops_per_token(model, seq_len);
+  row.floor_tokens_per_s = limits.product_gflops(model) * 1e9 / training_flops_per_token(model, seq_len);
   row.share = row.tokens_per_s / row.floor_tokens_per_s;
   row.peak_bytes = tensor_pool_counts().peak_bytes;
   return row;

@@ -13,12 +13,19 @@ namespace lt2 {
 struct MachineLimits {
   double fma_gflops = 0;   // fp32 fused multiply-adds, all threads
   double bf16_gflops = 0;  // bf16 products on the processor's own unit; 0: it has none
+  double byte_gflops = 0;  // of int8 or int4 weights with bf16, likewise
   double read_gbps = 0;    // streaming reads, all threads, in 10^9 bytes
 
-  /// Of products in this type: bf16 without a unit runs as fp32 multiply-adds.
-  double product_gflops(torch::ScalarType type) const {
-    return type == torch::kBFloat16 && bf16_gflops > 0 ? bf16_gflops : fma_gflops;
+  /// Of products of this type, with int8 or int4 weights if `quantised`: without a unit for them they are fp32
+  /// multiply-adds.
+  double product_gflops(torch::ScalarType type, bool quantised = false) const {
+    const double unit = type != torch::kBFloat16 ? 0 : quantised ? byte_gflops : bf16_gflops;
+    return unit > 0 ? unit : fma_gflops;
   }
+  /// Of the model's own products.
+  double product_gflops(const LoopedTransformer& model) const;
+  /// "300 GFLOP/s fp32, 590 int8 x bf16, 23.5 GB/s reading".
+  std::string text() const;
 };
 MachineLimits measure_machine();
 /// Only the products, of the type `dtype`: 0.2 to 0.4 s. GFLOP/s.

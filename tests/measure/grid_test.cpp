@@ -105,7 +105,7 @@ class Grid : public ::testing::Test {
     }
   }
   void run(double elapsed = 0) {
-    run_grid(models_, options_, {.fma_gflops = 100, .bf16_gflops = 0, .read_gbps = 10}, elapsed,
+    run_grid(models_, options_, {.fma_gflops = 100, .bf16_gflops = 0, .byte_gflops = 0, .read_gbps = 10}, elapsed,
              {.planned = {},
               .done = [&](const SpeedRow& row) { done_.push_back(row); },
               .skipped = [&](const SkippedRow& row) { skipped_.push_back(row); }});

@@ -9,6 +9,7 @@
 #include "base/threads.h"
 #include "ops/linear/kernel.h"
 #include "ops/linear/op.h"
+#include "ops/simd/byte_unit.h"
 #include "ops/simd/isa.h"
 #include "ops/simd/tile_unit.h"
 #include "ops/swiglu/op.h"
@@ -48,14 +49,15 @@ Tensor part(const Linear& linear, const std::string& name) {
 Tensor numbers(const Linear& linear, WeightFormat format) {
   const int64_t N = linear->weight.size(0), K = linear->weight.size(1);
   const Tensor panels = part(linear, "panels"), scales = wide(part(linear, "scales"));
+  const Tensor bytes = wide(panels);        // [panels, words, 16, 4]
   const auto rows = [&](const Tensor& q) {  // [panels, K.., 16] -> [N, K]
     return q.permute({0, 2, 1}).reshape({-1, q.size(1)}).narrow(0, 0, N).narrow(1, 0, K);
   };
-  if (format == kInt8) return rows(wide(panels) * scales.unsqueeze(1));
-  const Tensor bytes = panels.to(torch::kInt64);  // [panels, words, 16, 4 bytes]
-  Tensor q = torch::stack({bytes.bitwise_and(15), bytes.div(16, "floor")}, -1).flatten(3);
-  q = wide(torch::where(q > 7, q - 16, q)).permute({0, 1, 3, 2}).flatten(1, 2);  // [panels, 8 words, 16]
-  return rows(q * scales.repeat_interleave(kQuantGroup, 1).narrow(1, 0, q.size(1)));
+  if (format == kInt8) return rows((bytes - 128).permute({0, 1, 3, 2}).flatten(1, 2) * scales.unsqueeze(1));
+  const Tensor upper = bytes.div(16, "floor");
+  const Tensor q = torch::cat({bytes - 16 * upper, upper}, -1) - 8;  // the lower halves come first
+  const Tensor by_k = q.permute({0, 1, 3, 2}).flatten(1, 2);         // [panels, 8 words, 16]
+  return rows(by_k * scales.repeat_interleave(kQuantGroup, 1).narrow(1, 0, by_k.size(1)));
 }
 
 double relative_rms(const Tensor& a, const Tensor& truth) {
@@ -92,6 +94,7 @@ struct FrozenLinear : ::testing::Test {
   void TearDown() override {
     set_num_threads(allowed_cores());
     tile_unit_reset();
+    byte_unit_reset();
   }
   torch::NoGradGuard no_grad;
 };
@@ -197,6 +200,7 @@ TEST_F(FrozenLinear, OnBf16Units) {
 }
 
 TEST_F(FrozenLinear, QuantisedProductsAreThoseOfTheirNumbers) {
+  byte_unit_force(nullptr);  // widened weights; byte_unit_test.cpp has the others
   Sets().each([&] {
     for (const auto format : {kInt8, kInt4}) {
       for (const auto& [N, K] : kShapes) {

@@ -33,9 +33,7 @@ struct Part {
   std::vector<int64_t> sizes;
 };
 Part panels_part(WeightFormat format, int64_t N, int64_t K) {
-  const int64_t panels = divide_up(N, kQuantWidth);
-  if (format == WeightFormat::kInt8) return {"panels", torch::kInt8, {panels, K, kQuantWidth}};
-  return {"panels", torch::kUInt8, {panels, divide_up(K, kQuantPack), kQuantWidth, 4}};
+  return {"panels", torch::kUInt8, {divide_up(N, kQuantWidth), quant_words(element_of(format), K), kQuantWidth, 4}};
 }
 Part scales_part(WeightFormat format, int64_t N, int64_t K) {
   const int64_t panels = divide_up(N, kQuantWidth);
@@ -74,7 +72,7 @@ Tensor check_part(const Tensor& found, const Part& part, WeightFormat format, in
   LT2_CHECK(
       found.device().is_cpu() && found.scalar_type() == part.type && found.sizes() == at::IntArrayRef(part.sizes),
       "linear: part \"{}\" of a frozen {} weight [{}, {}] must be {} [{}] on the CPU, found {} [{}] on {}. Was it "
-      "made for another shape?",
+      "made for another shape or by another version?",
       part.name, weight_format_name(format), N, K, torch::toString(part.type), fmt::join(part.sizes, ", "),
       torch::toString(found.scalar_type()), fmt::join(found.sizes(), ", "), found.device().str());
   const Tensor whole = found.detach().contiguous();
@@ -82,9 +80,12 @@ Tensor check_part(const Tensor& found, const Part& part, WeightFormat format, in
   return aligned ? whole : whole.clone();
 }
 
-// [5]: out, in, width, vector or group, tiles.
+// How kernel.h lays int8 and int4 out; another number there was another way.
+constexpr int64_t kQuantLayout = 2;
+
+// [5]: out, in, width, vector or group, tiles or kQuantLayout.
 Tensor layout_of(WeightFormat format, const PanelLayout& layout, int64_t N, int64_t K) {
-  const std::vector<int64_t> quant{N, K, kQuantWidth, format == WeightFormat::kInt4 ? kQuantGroup : 0, 0};
+  const std::vector<int64_t> quant{N, K, kQuantWidth, format == WeightFormat::kInt4 ? kQuantGroup : 0, kQuantLayout};
   const std::vector<int64_t> plain{N, K, layout.width, layout.vector, int64_t{layout.tiles}};
   return torch::tensor(quantised(format) ? quant : plain, torch::kInt64);
 }

@@ -10,11 +10,13 @@
 // product reads it front to back exactly once. The last panel is as narrow as whole vectors allow and padded with
 // zeros. The width belongs to the instruction set in use.
 //
-// Frozen weights may also be int8 or int4, widened to fp32 in registers. Their panels are kQuantWidth channels wide on
-// every machine: int8 [N / 16][K][16] with an fp32 scale per channel, y = scale * sum; int4 [N / 16][K / 8][16] words
-// of eight neighbours in k, lowest bits first, two's complement, with a bf16 scale per channel and group of kQuantGroup
-// input channels [N / 16][K / 64][16]: y is one chain of multiply-adds of group sums and scales. All rounded up, what
-// lies beyond is zero. Both take x in fp32 or bf16 and plain multiply-adds, also where there is a bf16 unit.
+// Frozen weights may also be int8 or int4. Their panels are kQuantWidth channels wide on every machine, rows of words
+// [N / 16][K / pack][16] that hold `pack` neighbours in k each: int8 four bytes less 128, the first lowest, with an
+// fp32 scale per channel, y = scale * sum; int4 eight nibbles less 8, of which the first four are the lower halves of
+// the bytes and the others the upper ones, with a bf16 scale per channel and group of kQuantGroup input channels [N /
+// 16][K / 64][16]: y is one chain of multiply-adds of group sums and scales. All rounded up; what lies beyond K is not
+// read. x in bf16 is multiplied by the processor's unit for bytes (ops/simd/byte_unit.h, byte_product.h) where it has
+// one; otherwise, and with x in fp32, the weights are widened to fp32 in registers.
 //
 // Where the processor has a unit for bf16 products (ops/simd/tile_unit.h) and both operands are bf16, it multiplies
 // them: the weight is packed for it (tile_product.h) and the chain is the unit's, the same for every M.
@@ -31,7 +33,15 @@ enum class Element : uint8_t { kF32, kBf16, kInt8, kInt4 };
 constexpr int64_t kQuantWidth = 16;
 // Normal weights lose 9.0 % (RMS) to int4; groups of 32 would lose 8.1 % and cost 6 % more bytes.
 constexpr int64_t kQuantGroup = 64;
-constexpr int64_t kQuantPack = 8;  // int4 numbers in a word
+constexpr int64_t kQuantRow = kQuantWidth * 4;  // bytes of a row of words
+/// Numbers in a word of 32 bits.
+constexpr int64_t quant_pack(Element element) { return element == Element::kInt8 ? 4 : 8; }
+/// The lowest bit of the word's number j.
+constexpr int quant_bit(Element element, int j) { return element == Element::kInt8 ? 8 * j : j % 4 * 8 + j / 4 * 4; }
+/// Rows of words in a panel.
+constexpr int64_t quant_words(Element element, int64_t K) {
+  return (K + quant_pack(element) - 1) / quant_pack(element);
+}
 
 /// Row-major [rows, cols] in memory, rows `ld` elements apart.
 struct Matrix {

@@ -1,7 +1,9 @@
 // One blocked product serves y = x W^T, dx = dy W and dw = dy^T x:  C [M, N] = A [M, K] B [K, N], where A and B are
 // repacked on the way into the caches and C is finished (residual, rounding) while it still lies there.
+#include "ops/linear/byte_product.h"
 #include "ops/linear/kernel.h"
 #include "ops/linear/tile_product.h"
+#include "ops/simd/byte_unit.h"
 #include "ops/simd/targets.h"
 #include "ops/simd/tile_unit.h"
 
@@ -323,8 +325,9 @@ void pack_b_quantised(const SourceB& source, int64_t K, int64_t n0, int64_t cols
     const int64_t padded = round_up(std::min(width, cols - n), lanes());
     float* panel = to + n * panel_depth + row0 * padded;
     for (int64_t i = 0; i < padded; i += lanes()) {
-      source.from.element == Element::kInt8 ? widen_int8(source.from.data, K, n0 + n + i, k0, depth, panel + i, padded)
-                                            : widen_int4(source.from.data, K, n0 + n + i, k0, depth, panel + i, padded);
+      const auto widen_channels =
+          source.from.element == Element::kInt8 ? widen_quantised<Element::kInt8> : widen_quantised<Element::kInt4>;
+      widen_channels(source.from.data, K, n0 + n + i, k0, depth, panel + i, padded);
     }
   }
 }
@@ -368,7 +371,7 @@ void product_task(const Work& w, int64_t m0, int64_t rows, int64_t p0, int64_t p
   const int64_t width = panel_width();
   const bool groups = w.b.panels && w.b.from.element == Element::kInt4;
   int64_t depth = divide_up(w.K, divide_up(w.K, kBlockDepth));
-  if (groups) depth = round_up(depth, kQuantGroup);
+  if (w.b.scales != nullptr) depth = round_up(depth, kQuantGroup);  // whole words, whole groups
   ThreadScratch& scratch = thread_scratch();
   float* a = scratch.a.floats(static_cast<size_t>(rows * depth));
   float* scales = groups ? scratch.scales.floats(static_cast<size_t>(depth / kQuantGroup * width)) : nullptr;
@@ -473,6 +476,11 @@ void product(const Work& w) {
   }
 }
 
+// Vectors that a thread takes at least: whole tiles, so few that the threads end together.
+int64_t few_rows_grain(int64_t vectors, int64_t threads, int64_t at_once) {
+  return threads == 1 ? vectors : round_up(divide_up(vectors, 32 * threads), at_once);
+}
+
 // All rows in one tile; threads share the output channels of all products (of one A) vector by vector, so that they end
 // together.
 template <typename T>
@@ -485,8 +493,7 @@ void product_few_rows(const LinearForward* products, int64_t product_count) {
     columns += products[i].weight->N;
   }
   const int64_t threads = M * columns * K <= 2 * kThreadWork ? 1 : num_threads();
-  int64_t grain = divide_up(vectors, threads);
-  if (grain >= 16 * kTileVecs) grain = round_up(divide_up(grain, 8), kTileVecs);
+  const int64_t grain = few_rows_grain(vectors, threads, kTileVecs);
   float* a = thread_scratch().a.floats(static_cast<size_t>(M * K));
   pack_a({products[0].x, false}, 0, M, 0, K, a);
   parallel_for(vectors, grain, [&](int64_t begin, int64_t end) HWY_ATTR {
@@ -521,8 +528,7 @@ void quantised_few_rows(const LinearForward* products, int64_t product_count) {
   for (int64_t i = 0; i < product_count; ++i) vectors += divide_up(products[i].weight->N, step);
   const int64_t threads = M * vectors * step * K <= 2 * kThreadWork ? 1 : num_threads();
   const int64_t at_once = quantised_vectors(M);
-  int64_t grain = divide_up(vectors, threads);
-  if (grain >= 16 * at_once) grain = round_up(divide_up(grain, 8), at_once);
+  const int64_t grain = few_rows_grain(vectors, threads, at_once);
   float* a = thread_scratch().a.floats(static_cast<size_t>(M * K));
   pack_a({products[0].x, false}, 0, M, 0, K, a);
   parallel_for(vectors, grain, [&](int64_t begin, int64_t end) HWY_ATTR {
@@ -725,6 +731,9 @@ void linear_unpack(const PanelLayout& layout, const void* panels, int64_t bytes,
 
 void linear_forward_many(const LinearForward* products, int64_t count) {
   if (count == 0) return;
+  if (products[0].weight->scales != nullptr && products[0].x.element == Element::kBf16 && byte_unit() != nullptr) {
+    return byte_product(*byte_unit(), products, count);
+  }
   if (products[0].weight->unit == nullptr || products[0].x.element != Element::kBf16) {
     return HWY_DYNAMIC_DISPATCH(linear_forward_simd)(products, count);
   }

@@ -46,6 +46,23 @@ HWY_INLINE VI32 rounded(VF w, VF inverse, float least, float most) {
   return hn::NearestInt(hn::Min(hn::Max(hn::Mul(w, inverse), hn::Set(d, least)), hn::Set(d, most)));
 }
 
+// to [words][kQuantWidth] = the numbers of a vector of channels, w [depth][kQuantWidth]; beyond the depth they are
+// zero.
+HWY_INLINE void pack_words(Element element, const float* w, int64_t depth, VF inverse, uint32_t* to) {
+  const int64_t pack = quant_pack(element);
+  const float least = element == Element::kInt8 ? -127 : -8, most = element == Element::kInt8 ? 127 : 7;
+  const VI32 offset = hn::Set(I32(), element == Element::kInt8 ? 128 : 8);
+  for (int64_t k = 0; k < depth; k += pack, to += kQuantWidth) {
+    VI32 word = hn::Zero(I32());
+    for (int64_t j = 0; j < pack; ++j) {
+      const VI32 q =
+          k + j < depth ? rounded(hn::LoadU(F(), w + (k + j) * kQuantWidth), inverse, least, most) : hn::Zero(I32());
+      word = hn::Or(word, hn::ShiftLeftSame(hn::Add(q, offset), quant_bit(element, static_cast<int>(j))));
+    }
+    hn::StoreU(word, I32(), reinterpret_cast<int32_t*>(to));
+  }
+}
+
 // Channels n0 .. n0 + channels of the weight, k0 .. k0 + depth, as [depth][kQuantWidth]; missing channels are zero.
 struct Block {
   HWY_ALIGN float numbers[kQuantGroup * kQuantWidth];
@@ -116,15 +133,7 @@ HWY_INLINE VF int4_group(const float* w, int64_t depth, uint32_t* to, uint16_t* 
 
   inverse = reciprocal(best.scale);
   store(hn::IfThenZeroElse(hn::Eq(inverse, hn::Zero(d)), best.scale), scale_to, Whole());
-  for (int64_t k = 0; k < depth; k += kQuantPack, to += kQuantWidth) {
-    VI32 word = hn::Zero(I32());
-    const int64_t count = std::min(kQuantPack, depth - k);
-    for (int64_t j = 0; j < count; ++j) {
-      const VI32 q = rounded(hn::LoadU(d, w + (k + j) * kQuantWidth), inverse, -8, 7);
-      word = hn::Or(word, hn::ShiftLeftSame(hn::And(q, hn::Set(I32(), 15)), static_cast<int>(4 * j)));
-    }
-    hn::StoreU(word, I32(), reinterpret_cast<int32_t*>(to));
-  }
+  pack_words(Element::kInt4, w, depth, inverse, to);
   return odd;
 }
 
@@ -144,16 +153,16 @@ void quantise_int4(const Task& t, uint32_t* to, uint16_t* scales, float* odd) {
   for (int64_t k = 0; k < t.K; k += kQuantGroup) {
     t.load(k, &block);
     for (int64_t i = 0; i < kQuantWidth; i += lanes()) {
-      const VF found = int4_group(block.numbers + i, std::min(kQuantGroup, t.K - k),
-                                  to + k / kQuantPack * kQuantWidth + i, scales + k / kQuantGroup * kQuantWidth + i);
+      const VF found =
+          int4_group(block.numbers + i, std::min(kQuantGroup, t.K - k),
+                     to + k / quant_pack(Element::kInt4) * kQuantWidth + i, scales + k / kQuantGroup * kQuantWidth + i);
       hn::StoreU(hn::Add(hn::LoadU(F(), odd + i), found), F(), odd + i);
     }
   }
 }
 
-void quantise_int8(const Task& t, int8_t* to, float* scales, float* odd) {
+void quantise_int8(const Task& t, uint32_t* to, float* scales, float* odd) {
   const F d;
-  const hn::Rebind<int8_t, F> d8;
   Block block;
   HWY_ALIGN float largest[kQuantWidth] = {};
   for (int64_t k0 = 0; k0 < t.K; k0 += kQuantGroup) {
@@ -172,12 +181,9 @@ void quantise_int8(const Task& t, int8_t* to, float* scales, float* odd) {
   }
   for (int64_t k0 = 0; k0 < t.K; k0 += kQuantGroup) {
     t.load(k0, &block);
-    for (int64_t k = 0; k < std::min(kQuantGroup, t.K - k0); ++k) {
-      for (int64_t i = 0; i < kQuantWidth; i += lanes()) {
-        const VI32 q =
-            rounded(hn::LoadU(d, block.numbers + k * kQuantWidth + i), reciprocal(hn::LoadU(d, scales + i)), -127, 127);
-        hn::StoreU(hn::DemoteTo(d8, q), d8, to + (k0 + k) * kQuantWidth + i);
-      }
+    for (int64_t i = 0; i < kQuantWidth; i += lanes()) {
+      pack_words(Element::kInt8, block.numbers + i, std::min(kQuantGroup, t.K - k0),
+                 reciprocal(hn::LoadU(d, scales + i)), to + k0 / quant_pack(Element::kInt8) * kQuantWidth + i);
     }
   }
 }
@@ -186,17 +192,16 @@ void quantise_int8(const Task& t, int8_t* to, float* scales, float* odd) {
 
 int64_t linear_quantise_simd(const Matrix& weight, int64_t N, int64_t K, Element element, void* panels, void* scales) {
   std::atomic<int64_t> first_odd{N};
-  const int64_t words = (K + kQuantPack - 1) / kQuantPack, groups = (K + kQuantGroup - 1) / kQuantGroup;
+  const int64_t words = quant_words(element, K), groups = (K + kQuantGroup - 1) / kQuantGroup;
   parallel_for((N + kQuantWidth - 1) / kQuantWidth, 1, [&](int64_t begin, int64_t end) HWY_ATTR {
     for (int64_t p = begin; p < end; ++p) {
       const Task task{weight, N, K, p};
       HWY_ALIGN float odd[kQuantWidth] = {};
+      auto* to = static_cast<uint32_t*>(panels) + p * words * kQuantWidth;
       if (element == Element::kInt8) {
-        quantise_int8(task, static_cast<int8_t*>(panels) + p * K * kQuantWidth,
-                      static_cast<float*>(scales) + p * kQuantWidth, odd);
+        quantise_int8(task, to, static_cast<float*>(scales) + p * kQuantWidth, odd);
       } else {
-        quantise_int4(task, static_cast<uint32_t*>(panels) + p * words * kQuantWidth,
-                      static_cast<uint16_t*>(scales) + p * groups * kQuantWidth, odd);
+        quantise_int4(task, to, static_cast<uint16_t*>(scales) + p * groups * kQuantWidth, odd);
       }
       for (int64_t i = 0; i < task.channels(); ++i) {
         if (odd[i] == 0) continue;

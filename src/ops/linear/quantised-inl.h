@@ -10,6 +10,7 @@
 #endif
 
 #include <algorithm>
+#include <type_traits>
 
 #include "ops/linear/kernel.h"
 #include "ops/simd/io-inl.h"
@@ -26,64 +27,73 @@ namespace HWY_NAMESPACE {
 using I32 = hn::RebindToSigned<F>;
 using VI32 = hn::Vec<I32>;
 
-// Channels beside one another in a panel of kQuantWidth, from channel n on, a whole vector; `bytes` a row of the panel
-// of `rows`.
-HWY_INLINE const uint8_t* quantised_channels(const void* panels, int64_t n, int64_t rows, int64_t bytes) {
-  return static_cast<const uint8_t*>(panels) + n / kQuantWidth * rows * bytes + n % kQuantWidth * (bytes / kQuantWidth);
+// Words beside one another in a panel of kQuantWidth channels, from channel n on, a whole vector; the panel has `words`
+// rows of them.
+HWY_INLINE const uint8_t* quantised_channels(const void* panels, int64_t n, int64_t words) {
+  return static_cast<const uint8_t*>(panels) + n / kQuantWidth * words * kQuantRow + n % kQuantWidth * 4;
 }
 
 // Bytes that memory is read ahead of the hardware.
 constexpr ptrdiff_t kQuantAhead = 1024;
-constexpr int64_t kInt8Row = kQuantWidth, kInt4Row = kQuantWidth * 4;
-inline int64_t int4_words(int64_t K) { return (K + kQuantPack - 1) / kQuantPack; }
 inline int64_t int4_groups(int64_t K) { return (K + kQuantGroup - 1) / kQuantGroup; }
-
-HWY_INLINE VF load_int8(const uint8_t* p) {
-  const hn::Rebind<int8_t, F> d8;
-  return hn::ConvertTo(F(), hn::PromoteTo(I32(), hn::LoadU(d8, reinterpret_cast<const int8_t*>(p))));
-}
 
 HWY_INLINE VI32 load_words(const uint8_t* p) { return hn::LoadU(I32(), reinterpret_cast<const int32_t*>(p)); }
 
-// The numbers that four bits stand for, for lowest_nibble.
+// The numbers that four bits stand for, for number_in.
 HWY_INLINE VF nibble_table() {
 #if HWY_TARGET <= HWY_AVX3
-  HWY_ALIGN static constexpr float kNumbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+  HWY_ALIGN static constexpr float kNumbers[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
   return hn::Load(F(), kNumbers);
 #else
   return hn::Zero(F());
 #endif
 }
 
-// The lowest four bits of every word as a number.
-HWY_INLINE VF lowest_nibble(VF table, VI32 words) {
+// Number j of a word's quant_pack(kElement), in every lane.
+template <Element kElement, int j>
+HWY_INLINE VF number_in(VF table, VI32 words) {
+  if constexpr (kElement == Element::kInt8) {
+    const VI32 top = hn::Xor(hn::ShiftLeft<24 - 8 * j>(words), hn::Set(I32(), INT32_MIN));
+    return hn::ConvertTo(F(), hn::ShiftRight<24>(top));
+  } else {
+    constexpr int kBit = quant_bit(Element::kInt4, j);
 #if HWY_TARGET <= HWY_AVX3
-  // The instruction looks at four bits of an index only; Highway's own way to make indices would check the others.
-  return hn::TableLookupLanes(table, hn::Indices512<float>{words.raw});
+    // The instruction looks at four bits of an index only; Highway's own way to make indices would check the others.
+    return hn::TableLookupLanes(table, hn::Indices512<float>{hn::ShiftRight<kBit>(words).raw});
 #else
-  return hn::ConvertTo(F(), hn::ShiftRight<28>(hn::ShiftLeft<28>(words)));
+    const VI32 top = hn::Xor(hn::ShiftLeft<28 - kBit>(words), hn::Set(I32(), INT32_MIN));
+    return hn::ConvertTo(F(), hn::ShiftRight<28>(top));
 #endif
+  }
 }
 
-/// to [depth][ld], a vector of columns, = rows k0 .. k0 + depth of channels n .. .
-HWY_INLINE void widen_int8(const void* panels, int64_t K, int64_t n, int64_t k0, int64_t depth, float* to,
-                           ptrdiff_t ld) {
-  const uint8_t* from = quantised_channels(panels, n, K, kInt8Row) + k0 * kInt8Row;
-  for (int64_t k = 0; k < depth; ++k) hn::StoreU(load_int8(from + k * kInt8Row), F(), to + k * ld);
+// body(std::integral_constant<int, j>) for the numbers of a word.
+template <Element kElement, class Body>
+HWY_INLINE void for_each_number(Body&& body) {
+  const auto four = [&](auto first) HWY_ATTR LT2_ALWAYS_INLINE {
+    constexpr int j = decltype(first)::value;
+    body(std::integral_constant<int, j>());
+    body(std::integral_constant<int, j + 1>());
+    body(std::integral_constant<int, j + 2>());
+    body(std::integral_constant<int, j + 3>());
+  };
+  four(std::integral_constant<int, 0>());
+  if constexpr (kElement == Element::kInt4) four(std::integral_constant<int, 4>());
 }
 
-/// Likewise; k0 is a multiple of kQuantPack.
-HWY_INLINE void widen_int4(const void* panels, int64_t K, int64_t n, int64_t k0, int64_t depth, float* to,
-                           ptrdiff_t ld) {
-  const uint8_t* from = quantised_channels(panels, n, int4_words(K), kInt4Row) + k0 / kQuantPack * kInt4Row;
+/// to [depth][ld], a vector of columns, = rows k0 .. k0 + depth of channels n .. ; k0 is a multiple of the numbers of a
+/// word.
+template <Element kElement>
+HWY_INLINE void widen_quantised(const void* panels, int64_t K, int64_t n, int64_t k0, int64_t depth, float* to,
+                                ptrdiff_t ld) {
+  constexpr int64_t kPack = quant_pack(kElement);
+  const uint8_t* from = quantised_channels(panels, n, quant_words(kElement, K)) + k0 / kPack * kQuantRow;
   const VF table = nibble_table();
-  for (int64_t k = 0; k < depth; k += kQuantPack, from += kInt4Row) {
-    VI32 words = load_words(from);
-    const int64_t count = std::min(kQuantPack, depth - k);
-    for (int64_t j = 0; j < count; ++j) {
-      hn::StoreU(lowest_nibble(table, words), F(), to + (k + j) * ld);
-      words = hn::ShiftRight<4>(words);
-    }
+  for (int64_t k = 0; k < depth; k += kPack, from += kQuantRow) {
+    const VI32 words = load_words(from);
+    for_each_number<kElement>([&](auto j) HWY_ATTR LT2_ALWAYS_INLINE {
+      if (k + j < depth) hn::StoreU(number_in<kElement, j>(table, words), F(), to + (k + j) * ld);
+    });
   }
 }
 
@@ -121,35 +131,45 @@ HWY_INLINE void int8_tile(int64_t K, const float* HWY_RESTRICT a, const void* pa
                           float* HWY_RESTRICT sums) {
   const F d;
   const ptrdiff_t step = static_cast<ptrdiff_t>(hn::Lanes(d));
+  constexpr int64_t kPack = quant_pack(Element::kInt8);
   const uint8_t* from[NV];
   VF acc[MR][NV];
 #pragma GCC unroll 4
-  for (int i = 0; i < NV; ++i) from[i] = quantised_channels(panels, n + i * step, K, kInt8Row);
+  for (int i = 0; i < NV; ++i) {
+    from[i] = quantised_channels(panels, n + i * step, quant_words(Element::kInt8, K));
+  }
 #pragma GCC unroll 8
   for (int m = 0; m < MR; ++m) {
 #pragma GCC unroll 4
     for (int i = 0; i < NV; ++i) acc[m][i] = hn::Zero(d);
   }
-  const auto row = [&](int64_t k) HWY_ATTR LT2_ALWAYS_INLINE {
-    VF b[NV];
+  const VF table = nibble_table();
+  for (int64_t k = 0; k < K; k += kPack, a += kPack * MR) {
+    VI32 words[NV];
 #pragma GCC unroll 4
-    for (int i = 0; i < NV; ++i) b[i] = load_int8(from[i] + k * kInt8Row);
-#pragma GCC unroll 8
-    for (int m = 0; m < MR; ++m) {
-      const VF x = hn::Set(d, a[k * MR + m]);
-#pragma GCC unroll 4
-      for (int i = 0; i < NV; ++i) acc[m][i] = hn::MulAdd(x, b[i], acc[m][i]);
+    for (int i = 0; i < NV; ++i) {
+      words[i] = load_words(from[i] + k / kPack * kQuantRow);
+      __builtin_prefetch(from[i] + k / kPack * kQuantRow + kQuantAhead);
     }
-  };
-  constexpr int64_t kLine = 64 / kInt8Row;
-  int64_t k = 0;
-  for (; k + kLine <= K; k += kLine) {
+    const auto row = [&](auto j) HWY_ATTR LT2_ALWAYS_INLINE {
+      VF b[NV];
 #pragma GCC unroll 4
-    for (int i = 0; i < NV; ++i) __builtin_prefetch(from[i] + k * kInt8Row + kQuantAhead);
+      for (int i = 0; i < NV; ++i) b[i] = number_in<Element::kInt8, j>(table, words[i]);
+#pragma GCC unroll 8
+      for (int m = 0; m < MR; ++m) {
+        const VF x = hn::Set(d, a[j * MR + m]);
 #pragma GCC unroll 4
-    for (int64_t j = 0; j < kLine; ++j) row(k + j);
+        for (int i = 0; i < NV; ++i) acc[m][i] = hn::MulAdd(x, b[i], acc[m][i]);
+      }
+    };
+    if (k + kPack <= K) {
+      for_each_number<Element::kInt8>(row);
+    } else {
+      for_each_number<Element::kInt8>([&](auto j) HWY_ATTR LT2_ALWAYS_INLINE {
+        if (k + j < K) row(j);
+      });
+    }
   }
-  for (; k < K; ++k) row(k);
   const float* scale = static_cast<const float*>(scales) + n;
 #pragma GCC unroll 8
   for (int m = 0; m < MR; ++m) {
@@ -165,12 +185,13 @@ HWY_INLINE void int4_tile(int64_t K, const float* HWY_RESTRICT a, const void* pa
                           float* HWY_RESTRICT sums) {
   const F d;
   const ptrdiff_t step = static_cast<ptrdiff_t>(hn::Lanes(d));
+  constexpr int64_t kPack = quant_pack(Element::kInt4);
   const VF table = nibble_table();
   const uint8_t* from[NV];
   const uint16_t* scale[NV];
 #pragma GCC unroll 4
   for (int i = 0; i < NV; ++i) {
-    from[i] = quantised_channels(panels, n + i * step, int4_words(K), kInt4Row);
+    from[i] = quantised_channels(panels, n + i * step, quant_words(Element::kInt4, K));
     scale[i] = int4_scales(scales, K, n + i * step);
   }
 #pragma GCC unroll 8
@@ -187,42 +208,30 @@ HWY_INLINE void int4_tile(int64_t K, const float* HWY_RESTRICT a, const void* pa
 #pragma GCC unroll 4
       for (int i = 0; i < NV; ++i) acc[m][i] = hn::Zero(d);
     }
-    const auto row = [&](const VI32* words) HWY_ATTR LT2_ALWAYS_INLINE {
-      VF b[NV];
-#pragma GCC unroll 4
-      for (int i = 0; i < NV; ++i) b[i] = lowest_nibble(table, words[i]);
-#pragma GCC unroll 8
-      for (int m = 0; m < MR; ++m) {
-        const VF x = hn::Set(d, a[m]);
-#pragma GCC unroll 4
-        for (int i = 0; i < NV; ++i) acc[m][i] = hn::MulAdd(x, b[i], acc[m][i]);
-      }
-      a += MR;
-    };
-    const auto shift = [&](VI32* words) HWY_ATTR LT2_ALWAYS_INLINE {
-#pragma GCC unroll 4
-      for (int i = 0; i < NV; ++i) words[i] = hn::ShiftRight<4>(words[i]);
-    };
-    VI32 words[NV];
-    int64_t k = 0;
-    for (; k + kQuantPack <= depth; k += kQuantPack, at += kInt4Row) {
+    for (int64_t k = 0; k < depth; k += kPack, at += kQuantRow, a += kPack * MR) {
+      VI32 words[NV];
 #pragma GCC unroll 4
       for (int i = 0; i < NV; ++i) {
         words[i] = load_words(from[i] + at);
         __builtin_prefetch(from[i] + at + kQuantAhead);
       }
-#pragma GCC unroll 8
-      for (int64_t j = 0; j < kQuantPack; ++j) {
-        row(words);
-        shift(words);
-      }
-    }
-    if (k < depth) {
+      const auto row = [&](auto j) HWY_ATTR LT2_ALWAYS_INLINE {
+        VF b[NV];
 #pragma GCC unroll 4
-      for (int i = 0; i < NV; ++i) words[i] = load_words(from[i] + at);
-      for (; k < depth; ++k) {
-        row(words);
-        shift(words);
+        for (int i = 0; i < NV; ++i) b[i] = number_in<Element::kInt4, j>(table, words[i]);
+#pragma GCC unroll 8
+        for (int m = 0; m < MR; ++m) {
+          const VF x = hn::Set(d, a[j * MR + m]);
+#pragma GCC unroll 4
+          for (int i = 0; i < NV; ++i) acc[m][i] = hn::MulAdd(x, b[i], acc[m][i]);
+        }
+      };
+      if (k + kPack <= depth) {
+        for_each_number<Element::kInt4>(row);
+      } else {
+        for_each_number<Element::kInt4>([&](auto j) HWY_ATTR LT2_ALWAYS_INLINE {
+          if (k + j < depth) row(j);
+        });
       }
     }
 #pragma GCC unroll 4

@@ -10,6 +10,9 @@ double measure_fma_gflops();
 /// where it has none. About 0.2 s.
 double measure_bf16_gflops();
 
+/// Products of int8 or int4 weights with bf16 on the processor's unit for bytes (ops/simd/byte_unit.h), likewise.
+double measure_byte_gflops();
+
 /// Reading 512 MiB, far more than the caches hold, once from front to back, in GB/s (10^9 bytes). About 0.5 s.
 double measure_read_gbps();
 

@@ -1,5 +1,6 @@
 #include "ops/machine/machine.h"
 
+#include "ops/simd/byte_unit.h"
 #include "ops/simd/targets.h"
 #include "ops/simd/tile_unit.h"
 
@@ -112,6 +113,26 @@ AlignedBytes filled() {
 
 volatile float g_sink;  // keeps the measured loops from being removed
 
+// Of a TileUnit or ByteUnit, null: none.
+template <class Unit>
+double unit_gflops(const Unit* unit) {
+  if (unit == nullptr) return 0;
+  const int threads = num_threads();
+  constexpr int64_t kCount = 1 << 19;
+  std::unique_ptr<double[]> done(new double[static_cast<size_t>(threads)]());
+  double flops = 0;
+  const double seconds = best_seconds([&] {
+    parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
+      unit->begin();
+      for (int64_t i = begin; i < end; ++i) done[static_cast<size_t>(i)] = unit->chains(kCount);
+      unit->end();
+    });
+    flops = 0;
+    for (int i = 0; i < threads; ++i) flops += done[static_cast<size_t>(i)];
+  });
+  return flops / seconds * 1e-9;
+}
+
 }  // namespace
 
 double measure_fma_gflops() {
@@ -133,24 +154,8 @@ double measure_fma_gflops() {
   return flops / seconds * 1e-9;
 }
 
-double measure_bf16_gflops() {
-  const TileUnit* unit = tile_unit();
-  if (unit == nullptr) return 0;
-  const int threads = num_threads();
-  constexpr int64_t kCount = 1 << 19;
-  std::unique_ptr<double[]> done(new double[static_cast<size_t>(threads)]());
-  double flops = 0;
-  const double seconds = best_seconds([&] {
-    parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
-      unit->begin();
-      for (int64_t i = begin; i < end; ++i) done[static_cast<size_t>(i)] = unit->chains(kCount);
-      unit->end();
-    });
-    flops = 0;
-    for (int i = 0; i < threads; ++i) flops += done[static_cast<size_t>(i)];
-  });
-  return flops / seconds * 1e-9;
-}
+double measure_bf16_gflops() { return unit_gflops(tile_unit()); }
+double measure_byte_gflops() { return unit_gflops(byte_unit()); }
 
 double measure_read_gbps() {
   const AlignedBytes bytes = filled();
