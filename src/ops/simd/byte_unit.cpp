@@ -231,7 +231,7 @@ double chains(int64_t count) {
   const __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(-1);
   for (int64_t i = 0; i < count; ++i) {
 #pragma GCC unroll 12
-    for (int j = 0; j < kChains; ++j) sum[j] = _mm512_dpbusd_epi32(sum[j], a, b);
+    for (int j = 0; j < kChains; ++j) add_dots(sum[j], a, b);
   }
 #pragma GCC unroll 12
   for (int i = 1; i < kChains; ++i) sum[0] = _mm512_add_epi32(sum[0], sum[i]);
