@@ -41,14 +41,19 @@ int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 
 // Rows of x in the unit's form: tiles of at most tile_rows, one behind the other.
 struct Packed {
-  int64_t rows, tile_rows, row_step, blocks;  // blocks of kByteBlock
-  int8_t* a;                                  // tile by tile [4 blocks][tile rows][high, low][64]
-  float* units;                               // tile by tile [blocks][tile rows]
-  int32_t* sums;                              // tile by tile [blocks][tile rows][4]
+  int64_t tile_rows, row_step, blocks;           // blocks of kByteBlock
+  int8_t* a;                                     // tile by tile [4 blocks][padded rows][high, low][64]
+  float* units;                                  // tile by tile [blocks][padded rows]
+  int32_t* sums;                                 // tile by tile [blocks][padded rows][4]
+  int64_t rows = 0, tiles = 0, last_padded = 0;  // the last tile rounded up to row_step
 
-  int64_t tiles() const { return divide_up(rows, tile_rows); }
-  int64_t rows_of(int64_t tile) const { return std::min(tile_rows, rows - tile * tile_rows); }
-  int64_t padded(int64_t tile) const { return round_up(rows_of(tile), row_step); }
+  // Divisions take longer than a block of one row waits for memory: none at a tile.
+  void set_rows(int64_t count) {
+    rows = count;
+    tiles = divide_up(count, tile_rows);
+    last_padded = round_up(count - (tiles - 1) * tile_rows, row_step);
+  }
+  int64_t padded(int64_t tile) const { return tile + 1 < tiles ? tile_rows : last_padded; }
 };
 
 float from_bits(uint32_t bits) {
@@ -97,7 +102,8 @@ float pack_block(const uint16_t* x, int64_t depth, int8_t* to, ptrdiff_t stride,
 void pack_tiles(const Matrix& x, int64_t K, int64_t m0, int64_t t0, int64_t t1, const Packed& to) {
   const int64_t steps = divide_up(K, kByteStep);
   for (int64_t tile = t0; tile < t1; ++tile) {
-    const int64_t first = tile * to.tile_rows, rows = to.rows_of(tile), padded = to.padded(tile);
+    const int64_t first = tile * to.tile_rows, padded = to.padded(tile);
+    const int64_t rows = std::min(padded, to.rows - first);
     int8_t* a = to.a + first * to.blocks * kSteps * 2 * kByteStep;
     float* units = to.units + first * to.blocks;
     int32_t* sums = to.sums + first * to.blocks * kSteps;
@@ -122,13 +128,14 @@ class PackedRows {
   Packed reserve(const ByteUnit& unit, int64_t rows, int64_t tile_rows, int64_t K) {
     const int64_t blocks = divide_up(K, kByteBlock);
     const auto room = static_cast<size_t>((round_up(rows, unit.row_step) + unit.row_step) * blocks);
-    return {rows,
-            tile_rows,
-            unit.row_step,
-            blocks,
-            reinterpret_cast<int8_t*>(a_.floats(room * kByteBlock * 2 / sizeof(float))),
-            units_.floats(room),
-            reinterpret_cast<int32_t*>(sums_.floats(room * kSteps))};
+    Packed packed{tile_rows,
+                  unit.row_step,
+                  blocks,
+                  reinterpret_cast<int8_t*>(a_.floats(room * kByteBlock * 2 / sizeof(float))),
+                  units_.floats(room),
+                  reinterpret_cast<int32_t*>(sums_.floats(room * kSteps))};
+    packed.set_rows(rows);
+    return packed;
   }
 
  private:
@@ -161,12 +168,13 @@ void multiply_panels(const ByteUnit& unit, const Packed& x, const Panels& weight
                      ptrdiff_t ldc) {
   const bool int4 = weight.element == Element::kInt4;
   const int64_t panel = quant_words(weight.element, weight.K) * kQuantRow;
-  const int64_t groups = divide_up(weight.K, kQuantGroup), pack = quant_pack(weight.element);
+  const int64_t groups = divide_up(weight.K, kQuantGroup);
+  const int64_t block_bytes = kByteBlock / quant_pack(weight.element) * kQuantRow;
   const auto* b = static_cast<const uint8_t*>(weight.begin()) + p * panel;
   const auto* scales = int4 ? static_cast<const uint16_t*>(weight.scales) + p * groups * kQuantWidth : nullptr;
   for (int64_t block = 0; block < x.blocks; ++block) {
     const int64_t k0 = block * kByteBlock;
-    for (int64_t tile = 0; tile < x.tiles(); ++tile) {
+    for (int64_t tile = 0; tile < x.tiles; ++tile) {
       const int64_t first = tile * x.tile_rows, padded = x.padded(tile);
       unit.multiply({.depth = std::min(kByteBlock, weight.K - k0),
                      .rows = padded,
@@ -174,7 +182,7 @@ void multiply_panels(const ByteUnit& unit, const Packed& x, const Panels& weight
                      .a = x.a + (first * x.blocks + block * padded) * kSteps * 2 * kByteStep,
                      .units = x.units + first * x.blocks + block * padded,
                      .sums = x.sums + (first * x.blocks + block * padded) * kSteps,
-                     .b = b + k0 / pack * kQuantRow,
+                     .b = b + block * block_bytes,
                      .panel = panel,
                      .scales = int4 ? scales + k0 / kQuantGroup * kQuantWidth : nullptr,
                      .scales_panel = groups * kQuantWidth,
@@ -192,11 +200,13 @@ void product_task(const Work& w, const Packed& x, int64_t m0, int64_t p0, int64_
   float* c = thread_scratch().c.floats(c_rows * kByteMostPanels * kByteSide);
   int64_t i = 0, start = 0;  // the product that panel p belongs to, and its first
   for (int64_t p = p0; p < p1;) {
-    while (p >= start + divide_up(w.products[i].weight->N, kQuantWidth)) {
-      start += divide_up(w.products[i++].weight->N, kQuantWidth);
+    int64_t panels = divide_up(w.products[i].weight->N, kQuantWidth);
+    for (; p >= start + panels; panels = divide_up(w.products[i].weight->N, kQuantWidth)) {
+      start += panels;
+      ++i;
     }
     const Panels& weight = *w.products[i].weight;
-    const int64_t left = std::min(p1 - start, divide_up(weight.N, kQuantWidth)) - (p - start);
+    const int64_t left = std::min(p1 - start, panels) - (p - start);
     const int64_t wide = left >= at_once ? at_once : 1, n0 = (p - start) * kQuantWidth;
     const int64_t cols = std::min(wide * kQuantWidth, weight.N - n0), ldc = wide * kQuantWidth;
     multiply_panels(w.unit, x, weight, p - start, wide, c, ldc);
@@ -233,7 +243,7 @@ void product(const Work& w) {
   Packed shared{};
   if (together) {
     shared = thread_scratch().shared.reserve(w.unit, M, tile_rows, K);
-    parallel_for(shared.tiles(), threads == 1 || M <= 2 * w.unit.rows ? shared.tiles() : 1,
+    parallel_for(shared.tiles, threads == 1 || M <= 2 * w.unit.rows ? shared.tiles : 1,
                  [&](int64_t begin, int64_t end) HWY_ATTR { pack_tiles(w.x(), K, 0, begin, end, shared); });
   }
   const int64_t grain = threads == 1 ? blocks * units : together ? divide_up(blocks * units, 32 * threads) : units;
@@ -245,13 +255,13 @@ void product(const Work& w) {
       Packed x;
       if (together) {
         x = shared;
-        x.rows = rows;
+        x.set_rows(rows);
         x.a += m0 * x.blocks * kSteps * 2 * kByteStep;
         x.units += m0 * x.blocks;
         x.sums += m0 * x.blocks * kSteps;
       } else {
         x = thread_scratch().own.reserve(w.unit, rows, tile_rows, K);
-        pack_tiles(w.x(), K, m0, 0, x.tiles(), x);
+        pack_tiles(w.x(), K, m0, 0, x.tiles, x);
       }
       product_task(w, x, m0, first * at_once, std::min(last * at_once, w.panels));
       begin += last - first;
