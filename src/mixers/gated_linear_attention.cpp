@@ -29,10 +29,11 @@ GatedLinearAttention::GatedLinearAttention(const ModelConfig& c) : LinearMixer(c
 }
 
 torch::Tensor GatedLinearAttention::forward(const torch::Tensor& x, const MixerCall& call) {
+  const auto qkv = linear_all(x, {&q_proj, &k_proj, &v_proj});
   LinearRecurrenceInput in;
-  in.q = heads(q_proj->forward(x));
-  in.k = heads(k_proj->forward(x));
-  in.v = heads(v_proj->forward(x));
+  in.q = heads(qkv[0]);
+  in.k = heads(qkv[1]);
+  in.v = heads(qkv[2]);
   in.g = heads(log_sigmoid(gk_proj->product(x), kDecayDivisor, gk_proj->bias()));
   in.scale = key_scale();
   const auto o = recur(in, call);

@@ -35,15 +35,15 @@ Hgrn2::Hgrn2(const ModelConfig& c) : LinearMixer(c, shape_of(c)) {
 }
 
 torch::Tensor Hgrn2::forward(const torch::Tensor& x, const MixerCall& call) {
-  const auto project_in = [&](Linear& map, const ShortConv1d& conv, size_t i) {
-    const auto y = map->forward(x);
-    return conv ? convolve(y, conv, i, /*silu=*/false, call) : y;
+  const auto qfi = linear_all(x, {&q_proj, &f_proj, &i_proj});
+  const auto mixed = [&](const ShortConv1d& conv, size_t i) {
+    return conv ? convolve(qfi[i], conv, i, /*silu=*/false, call) : qfi[i];
   };
-  const auto f = project_in(f_proj, f_conv1d, 1);
+  const auto f = mixed(f_conv1d, 1);
   LinearRecurrenceInput in;
-  in.q = heads(swish(project_in(q_proj, q_conv1d, 0)));
+  in.q = heads(swish(mixed(q_conv1d, 0)));
   in.k = heads(one_minus_sigmoid(f));
-  in.v = heads(project_in(i_proj, i_conv1d, 2));
+  in.v = heads(mixed(i_conv1d, 2));
   in.g = heads(log_sigmoid(f, 1, {}));
   in.scale = key_scale();
   const auto o = recur(in, call).flatten(2);

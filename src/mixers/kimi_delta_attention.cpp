@@ -40,10 +40,11 @@ KimiDeltaAttention::KimiDeltaAttention(const ModelConfig& c) : LinearMixer(c, sh
 }
 
 torch::Tensor KimiDeltaAttention::forward(const torch::Tensor& x, const MixerCall& call) {
+  const auto qkv = linear_all(x, {&q_proj, &k_proj, &v_proj});
   LinearRecurrenceInput in;
-  in.q = l2_norm(heads(convolve(q_proj->forward(x), q_conv1d, 0, /*silu=*/true, call)));
-  in.k = l2_norm(heads(convolve(k_proj->forward(x), k_conv1d, 1, /*silu=*/true, call)));
-  in.v = heads(convolve(v_proj->forward(x), v_conv1d, 2, /*silu=*/true, call));
+  in.q = l2_norm(heads(convolve(qkv[0], q_conv1d, 0, /*silu=*/true, call)));
+  in.k = l2_norm(heads(convolve(qkv[1], k_conv1d, 1, /*silu=*/true, call)));
+  in.v = heads(convolve(qkv[2], v_conv1d, 2, /*silu=*/true, call));
   in.g = heads(log_decay(f_proj->forward(x), A_log, dt_bias));
   in.beta = write_strength(b_proj->forward(x), 1.0);
   in.scale = key_scale();

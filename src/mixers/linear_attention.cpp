@@ -47,10 +47,11 @@ LinearAttention::LinearAttention(const ModelConfig& c) : LinearMixer(c, shape_of
 }
 
 torch::Tensor LinearAttention::forward(const torch::Tensor& x, const MixerCall& call) {
+  const auto qkv = linear_all(x, {&q_proj, &k_proj, &v_proj});
   LinearRecurrenceInput in;
-  in.q = feature_map_q->forward(heads(q_proj->forward(x)));
-  in.k = feature_map_k->forward(heads(k_proj->forward(x)));
-  in.v = heads(v_proj->forward(x));
+  in.q = feature_map_q->forward(heads(qkv[0]));
+  in.k = feature_map_k->forward(heads(qkv[1]));
+  in.v = heads(qkv[2]);
   in.scale = key_scale();
   const auto o = recur(in, call);
   return project(o_proj, rms_norm(o, norm->weight, kOutputNormEps, o.scalar_type()).flatten(2), call);

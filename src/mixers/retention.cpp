@@ -37,10 +37,11 @@ torch::Tensor Retention::forward(const torch::Tensor& x, const MixerCall& call) 
       return rope(rows[0], kRotaryBase, state ? state->position : 0, RopeLayout::kHalves, RopeAngles::kExact);
     });
   };
+  const auto qkv = linear_all(x, {&q_proj, &k_proj, &v_proj});
   LinearRecurrenceInput in;
-  in.q = rotate(q_proj->forward(x));
-  in.k = rotate(k_proj->forward(x));
-  in.v = heads(v_proj->forward(x));
+  in.q = rotate(qkv[0]);
+  in.k = rotate(qkv[1]);
+  in.v = heads(qkv[2]);
   in.g = log_decay_.expand({x.size(0), x.size(1), shape_.heads});
   in.scale = key_scale();
   const auto o = recur(in, call);
