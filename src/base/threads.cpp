@@ -63,7 +63,7 @@ void parallel_ranges(int64_t count, int64_t grain, Body body, void* context) {
   {
     for (int64_t begin = next.load(std::memory_order_relaxed); begin < count; begin = next.load()) {
       // Long ranges first and short ones last: few starts, and the threads end together.
-      const int64_t size = std::max<int64_t>((count - begin) / (2 * threads) / grain, 1) * grain;
+      const int64_t size = std::max<int64_t>((count - begin) / (4 * threads) / grain, 1) * grain;
       if (!next.compare_exchange_weak(begin, begin + size, std::memory_order_relaxed)) continue;
       try {
         body(context, begin, std::min(begin + size, count));

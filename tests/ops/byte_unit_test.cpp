@@ -103,7 +103,9 @@ TEST_P(ByteUnits, SmallWholeNumbersAreExact) {
     for (int64_t k = 0; k < 330; k += 64) weight.select(1, k).fill_(unit);
     Linear linear(330, 50);
     linear->freeze(weight, format);
-    const Tensor x = torch::randint(-128, 129, {9, 330}).to(torch::kBFloat16);
+    Tensor x = torch::randint(-128, 129, {9, 330}).to(torch::kBFloat16);
+    x[3][7] = 255;  // all bits of the mantissa
+    x[4][7] = -255;
     const Tensor on_unit = product(linear, x);
     byte_unit_force(nullptr);
     EXPECT_TRUE(identical(on_unit, product(linear, x)));

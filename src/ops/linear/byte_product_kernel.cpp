@@ -30,11 +30,9 @@ constexpr int64_t kBlockBytes = 512 << 10;
 // Multiply-adds below which a second thread costs more than it saves.
 constexpr int64_t kThreadWork = 1 << 17;
 constexpr int64_t kSteps = kByteBlock / kByteStep;
-// The largest magnitude of a block becomes 2^14 .. 2^15; a high byte of 127 and a low one of 127 say no more than this.
-constexpr float kLargest = 127 * 256 + 127;
 constexpr uint32_t kInfinity = 0x7f800000;
 // Blocks whose numbers are all smaller are zero: what 1 would stand for lies below fp32's normal numbers.
-constexpr uint32_t kLeast = 16u << 23;
+constexpr uint32_t kLeast = 15u << 23;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
@@ -43,7 +41,7 @@ int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 struct Packed {
   int64_t tile_rows, row_step, blocks;           // blocks of kByteBlock
   int8_t* a;                                     // tile by tile [4 blocks][padded rows][high, low][64]
-  float* units;                                  // tile by tile [blocks][padded rows]
+  float* scales;                                 // tile by tile [blocks][padded rows]
   int32_t* sums;                                 // tile by tile [blocks][padded rows][4]
   int64_t rows = 0, tiles = 0, last_padded = 0;  // the last tile rounded up to row_step
 
@@ -74,12 +72,13 @@ uint32_t largest_bits(const uint16_t* x, int64_t depth) {
 float pack_block(const uint16_t* x, int64_t depth, int8_t* to, ptrdiff_t stride, int32_t* sums) {
   const I32 di;
   const hn::Rebind<int8_t, F> d8;
-  const uint32_t largest = largest_bits(x, depth), power = largest & kInfinity;
-  const bool finite = power != kInfinity, zero = power < kLeast;
+  // The largest becomes at most 254 * 128 = 127 * 256, what two signed bytes can say. Where all bits of its mantissa
+  // are set (255 * 128), the next power serves, of which it is 255 * 64.
+  const uint32_t largest = largest_bits(x, depth), power = (largest + (1u << 16)) & kInfinity;
+  const bool finite = largest < kInfinity, zero = power < kLeast;
   const float unit = from_bits(power - (14u << 23));              // 2^-14 of the power of two
   const float inverse = from_bits(((254u + 14u) << 23) - power);  // 1 / unit
   const VF by = hn::Set(F(), finite && !zero ? inverse : 0.f);
-  const VF most = hn::Set(F(), kLargest);
   for (int64_t step = 0; step < kSteps && step * kByteStep < depth; ++step) {
     int8_t *high = to + step * stride, *low = high + kByteStep;
     const int64_t count = std::min(kByteStep, depth - step * kByteStep);
@@ -87,7 +86,7 @@ float pack_block(const uint16_t* x, int64_t depth, int8_t* to, ptrdiff_t stride,
     VI32 sum = hn::Zero(di);
     // Whole vectors: they never reach beyond the line, and what lies beyond the numbers is zero.
     for_each_vector(count, [&](int64_t k, auto part) HWY_ATTR {
-      const VI32 q = hn::NearestInt(hn::Min(hn::Mul(load(x + step * kByteStep + k, part), by), most));
+      const VI32 q = hn::NearestInt(hn::Mul(load(x + step * kByteStep + k, part), by));
       const VI32 h = hn::ShiftRight<8>(hn::Add(q, hn::Set(di, 128)));
       hn::StoreU(hn::DemoteTo(d8, h), d8, high + k);
       hn::StoreU(hn::DemoteTo(d8, hn::Sub(q, hn::ShiftLeft<8>(h))), d8, low + k);
@@ -105,18 +104,18 @@ void pack_tiles(const Matrix& x, int64_t K, int64_t m0, int64_t t0, int64_t t1, 
     const int64_t first = tile * to.tile_rows, padded = to.padded(tile);
     const int64_t rows = std::min(padded, to.rows - first);
     int8_t* a = to.a + first * to.blocks * kSteps * 2 * kByteStep;
-    float* units = to.units + first * to.blocks;
+    float* scales = to.scales + first * to.blocks;
     int32_t* sums = to.sums + first * to.blocks * kSteps;
     const ptrdiff_t stride = padded * 2 * kByteStep;
     if (padded > rows) std::memset(a, 0, static_cast<size_t>(steps * stride));
-    std::fill(units, units + padded * to.blocks, 0.f);
+    std::fill(scales, scales + padded * to.blocks, 0.f);
     std::fill(sums, sums + padded * to.blocks * kSteps, 0);
     for (int64_t m = 0; m < rows; ++m) {
       const uint16_t* row = static_cast<const uint16_t*>(x.data) + (m0 + first + m) * x.ld;
       for (int64_t block = 0; block < to.blocks; ++block) {
         const int64_t k0 = block * kByteBlock, at = block * padded + m;
-        units[at] = pack_block(row + k0, std::min(kByteBlock, K - k0), a + block * kSteps * stride + m * 2 * kByteStep,
-                               stride, sums + at * kSteps);
+        scales[at] = pack_block(row + k0, std::min(kByteBlock, K - k0), a + block * kSteps * stride + m * 2 * kByteStep,
+                                stride, sums + at * kSteps);
       }
     }
   }
@@ -132,14 +131,14 @@ class PackedRows {
                   unit.row_step,
                   blocks,
                   reinterpret_cast<int8_t*>(a_.floats(room * kByteBlock * 2 / sizeof(float))),
-                  units_.floats(room),
+                  scales_.floats(room),
                   reinterpret_cast<int32_t*>(sums_.floats(room * kSteps))};
     packed.set_rows(rows);
     return packed;
   }
 
  private:
-  Scratch a_, units_, sums_;
+  Scratch a_, scales_, sums_;
 };
 
 struct ThreadScratch {
@@ -180,7 +179,7 @@ void multiply_panels(const ByteUnit& unit, const Packed& x, const Panels& weight
                      .rows = padded,
                      .panels = wide,
                      .a = x.a + (first * x.blocks + block * padded) * kSteps * 2 * kByteStep,
-                     .units = x.units + first * x.blocks + block * padded,
+                     .a_scales = x.scales + first * x.blocks + block * padded,
                      .sums = x.sums + (first * x.blocks + block * padded) * kSteps,
                      .b = b + block * block_bytes,
                      .panel = panel,
@@ -193,9 +192,8 @@ void multiply_panels(const ByteUnit& unit, const Packed& x, const Panels& weight
   }
 }
 
-// Rows m0 .. of all products for panels p0 .. p1, counted through.
-void product_task(const Work& w, const Packed& x, int64_t m0, int64_t p0, int64_t p1) {
-  const int64_t at_once = w.unit.panels(x.padded(0));
+// Rows m0 .. of all products for panels p0 .. p1, counted through, so many at once.
+void product_task(const Work& w, const Packed& x, int64_t m0, int64_t p0, int64_t p1, int64_t at_once) {
   const auto c_rows = static_cast<size_t>(x.rows + w.unit.row_step);
   float* c = thread_scratch().c.floats(c_rows * kByteMostPanels * kByteSide);
   int64_t i = 0, start = 0;  // the product that panel p belongs to, and its first
@@ -226,6 +224,7 @@ void product_task(const Work& w, const Packed& x, int64_t m0, int64_t p0, int64_
 
 void product(const Work& w) {
   const int64_t M = w.M(), K = w.K();
+  if (M == 0) return;
   const int64_t threads = M * w.panels * kQuantWidth * K <= kThreadWork ? 1 : num_threads();
   const int64_t most_rows =
       std::max(w.unit.rows, kBlockBytes / (2 * round_up(K, kByteBlock)) / w.unit.rows * w.unit.rows);
@@ -239,31 +238,32 @@ void product(const Work& w) {
   // With few blocks the threads share the panels as well, and x is packed for all of them.
   const bool together = blocks < 4 * threads;
   const int64_t at_once = w.unit.panels(std::min(tile_rows, M));
-  const int64_t units = divide_up(w.panels, at_once);
+  const int64_t groups = divide_up(w.panels, at_once);
   Packed shared{};
   if (together) {
     shared = thread_scratch().shared.reserve(w.unit, M, tile_rows, K);
     parallel_for(shared.tiles, threads == 1 || M <= 2 * w.unit.rows ? shared.tiles : 1,
                  [&](int64_t begin, int64_t end) HWY_ATTR { pack_tiles(w.x(), K, 0, begin, end, shared); });
   }
-  const int64_t grain = threads == 1 ? blocks * units : together ? divide_up(blocks * units, 32 * threads) : units;
-  parallel_for(blocks * units, grain, [&](int64_t begin, int64_t end) HWY_ATTR {
+  const int64_t grain = threads == 1 ? blocks * groups : together ? divide_up(blocks * groups, 32 * threads) : groups;
+  parallel_for(blocks * groups, grain, [&](int64_t begin, int64_t end) HWY_ATTR {
     w.unit.begin();
     while (begin < end) {
-      const int64_t m0 = begin / units * block_rows, first = begin % units, last = std::min(units, first + end - begin);
+      const int64_t m0 = begin / groups * block_rows, first = begin % groups,
+                    last = std::min(groups, first + end - begin);
       const int64_t rows = std::min(block_rows, M - m0);
       Packed x;
       if (together) {
         x = shared;
         x.set_rows(rows);
         x.a += m0 * x.blocks * kSteps * 2 * kByteStep;
-        x.units += m0 * x.blocks;
+        x.scales += m0 * x.blocks;
         x.sums += m0 * x.blocks * kSteps;
       } else {
         x = thread_scratch().own.reserve(w.unit, rows, tile_rows, K);
         pack_tiles(w.x(), K, m0, 0, x.tiles, x);
       }
-      product_task(w, x, m0, first * at_once, std::min(last * at_once, w.panels));
+      product_task(w, x, m0, first * at_once, std::min(last * at_once, w.panels), at_once);
       begin += last - first;
     }
     w.unit.end();

@@ -101,11 +101,11 @@ PanelLayout read_layout(const FrozenParts& parts, WeightFormat format, int64_t N
   const bool panels = v[4] == 0 && v[3] >= 1 && v[2] >= v[3] && v[2] <= kWidest && v[2] % v[3] == 0;
   const bool tiles = format == WeightFormat::kBf16 && layout == linear_tile_layout();
   const bool sound = quantised(format) ? found.equal(layout_of(format, {}, N, K)) : panels || tiles;
-  LT2_CHECK(sound,
-            "linear: part \"layout\" of a frozen {} weight holds {}, which is no layout that this version knows. "
-            "Quantise the "
-            "model again",
-            weight_format_name(format), fmt::join(v, v + 5, ", "));
+  LT2_CHECK(
+      sound,
+      "linear: part \"layout\" of a frozen {} weight holds {}, which is no layout that this version knows. Quantise "
+      "the model again",
+      weight_format_name(format), fmt::join(v, v + 5, ", "));
   return layout;
 }
 

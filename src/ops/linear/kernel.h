@@ -4,7 +4,8 @@
 // Dimensions: M rows (tokens), N output channels, K input channels. W is [N, K] row-major fp32.
 // bf16 is uint16_t; it is widened to fp32 in registers, multiplied and summed in fp32, and rounded (to nearest even)
 // once, when a result is stored as bf16. Every result is one chain of multiply-adds over the summed dimension in
-// ascending order, from zero: blocks, threads and neighbouring rows never change a bit of it.
+// ascending order, from zero (of the units' own steps where one multiplies, below): blocks, threads and neighbouring
+// rows never change a bit of it.
 //
 // Panels: the weight is packed as [N / width][K][width], `width` output channels side by side, so that a tile of the
 // product reads it front to back exactly once. The last panel is as narrow as whole vectors allow and padded with
@@ -14,9 +15,9 @@
 // [N / 16][K / pack][16] that hold `pack` neighbours in k each: int8 four bytes less 128, the first lowest, with an
 // fp32 scale per channel, y = scale * sum; int4 eight nibbles less 8, of which the first four are the lower halves of
 // the bytes and the others the upper ones, with a bf16 scale per channel and group of kQuantGroup input channels [N /
-// 16][K / 64][16]: y is one chain of multiply-adds of group sums and scales. All rounded up; what lies beyond K is not
-// read. x in bf16 is multiplied by the processor's unit for bytes (ops/simd/byte_unit.h, byte_product.h) where it has
-// one; otherwise, and with x in fp32, the weights are widened to fp32 in registers.
+// 16][K / 64][16]: y is one chain of multiply-adds of group sums and scales. All rounded up; what lies beyond K does
+// not matter. x in bf16 is multiplied by the processor's unit for bytes (ops/simd/byte_unit.h, byte_product.h) where it
+// has one; otherwise, and with x in fp32, the weights are widened to fp32 in registers.
 //
 // Where the processor has a unit for bf16 products (ops/simd/tile_unit.h) and both operands are bf16, it multiplies
 // them: the weight is packed for it (tile_product.h) and the chain is the unit's, the same for every M.

@@ -731,8 +731,8 @@ void linear_unpack(const PanelLayout& layout, const void* panels, int64_t bytes,
 
 void linear_forward_many(const LinearForward* products, int64_t count) {
   if (count == 0) return;
-  if (products[0].weight->scales != nullptr && products[0].x.element == Element::kBf16 && byte_unit() != nullptr) {
-    return byte_product(*byte_unit(), products, count);
+  if (products[0].weight->scales != nullptr && products[0].x.element == Element::kBf16) {
+    if (const ByteUnit* unit = byte_unit(products[0].M); unit != nullptr) return byte_product(*unit, products, count);
   }
   if (products[0].weight->unit == nullptr || products[0].x.element != Element::kBf16) {
     return HWY_DYNAMIC_DISPATCH(linear_forward_simd)(products, count);

@@ -154,8 +154,9 @@ double measure_fma_gflops() {
   return flops / seconds * 1e-9;
 }
 
+constexpr int64_t kManyRows = 1 << 20;
 double measure_bf16_gflops() { return unit_gflops(tile_unit()); }
-double measure_byte_gflops() { return unit_gflops(byte_unit()); }
+double measure_byte_gflops() { return unit_gflops(byte_unit(kManyRows)); }
 
 double measure_read_gbps() {
   const AlignedBytes bytes = filled();

@@ -54,7 +54,7 @@ void emulated_multiply(const ByteBlock& t) {
           const int8_t* a = t.a + (k / kByteStep * t.rows + m) * 2 * kByteStep + k % kByteStep;
           whole += (a[0] * 256 + a[kByteStep]) * weight_at(t, n, k);
         }
-        float scale = t.units[m];
+        float scale = t.a_scales[m];
         if (t.scales != nullptr) {
           scale *= widen(t.scales[n / kByteSide * t.scales_panel + k0 / kByteStep * kByteSide + n % kByteSide]);
         }
@@ -171,7 +171,7 @@ void rows(const ByteBlock& t) {
     }
 #pragma GCC unroll 6
     for (int m = 0; m < MR; ++m) {
-      const __m512 unit = _mm512_set1_ps(t.units[m]);
+      const __m512 unit = _mm512_set1_ps(t.a_scales[m]);
 #pragma GCC unroll 4
       for (int n = 0; n < NV; ++n) {
         float* c = t.c + m * t.ldc + n * kByteSide;
@@ -336,7 +336,7 @@ void multiply(const ByteBlock& t) {
           _mm512_sub_epi32(_mm512_load_si512(high + kTileInts),
                            _mm512_set1_epi32(grouped ? excess<true>(t, m, step) : excess<false>(t, m, step)));
       const __m512 sum = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(_mm512_load_si512(high), 8), low));
-      const __m512 unit = _mm512_set1_ps(t.units[m]), by = grouped ? _mm512_mul_ps(unit, scale) : unit;
+      const __m512 unit = _mm512_set1_ps(t.a_scales[m]), by = grouped ? _mm512_mul_ps(unit, scale) : unit;
       float* c = t.c + m * t.ldc;
       _mm512_storeu_ps(c, _mm512_fmadd_ps(sum, by, fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(c)));
     }
@@ -383,11 +383,10 @@ const ByteUnit* checked(bool present, const ByteUnit* unit) {
   return nullptr;
 }
 
-const ByteUnit* best_unit() {
-  const CpuInfo& cpu = cpu_info();
-  const ByteUnit* unit = checked(cpu.amx_int8, amx_byte_unit());
-  return unit != nullptr ? unit : checked(cpu.avx512_vnni, vnni_unit());
-}
+struct Units {
+  const ByteUnit* few_rows = checked(cpu_info().avx512_vnni, vnni_unit());
+  const ByteUnit* many_rows = checked(cpu_info().amx_int8, amx_byte_unit());
+};
 
 std::atomic<bool> g_forced{false};
 std::atomic<const ByteUnit*> g_forced_unit{nullptr};
@@ -432,7 +431,8 @@ bool byte_unit_is_right(const ByteUnit& unit) {
       }
       for (const bool int4 : {false, true}) {
         for (const bool fresh : {true, false}) {
-          for (const int64_t panels : {int64_t{1}, unit.panels(rows)}) {
+          for (int64_t more = rows - 1; more <= unit.rows; ++more) {
+            const int64_t panels = more < rows ? 1 : unit.panels(more);
             std::vector<float> truth(static_cast<size_t>(rows * kLd), 3), found = truth;
             const auto block = [&](float* c) {
               return ByteBlock{depth,
@@ -462,9 +462,11 @@ bool byte_unit_is_right(const ByteUnit& unit) {
   return true;
 }
 
-const ByteUnit* byte_unit() {
+const ByteUnit* byte_unit(int64_t rows) {
   if (g_forced.load(std::memory_order_relaxed)) return g_forced_unit.load(std::memory_order_relaxed);
-  static const ByteUnit* const best = best_unit();
+  static const Units units;
+  const bool few = units.many_rows == nullptr || (units.few_rows != nullptr && rows <= units.few_rows->rows);
+  const ByteUnit* best = few ? units.few_rows : units.many_rows;
   return best != nullptr && kernel_isa() == "AVX-512" ? best : nullptr;
 }
 

@@ -2,9 +2,9 @@
 // The processor's instructions that multiply signed with unsigned bytes and add four products up in 32 bits:
 // AVX-512-VNNI and AMX tiles. They multiply int8 and int4 weights with bf16 x.
 //
-// x becomes whole numbers: kByteBlock neighbours share a scale, the power of two that makes the largest magnitude 14
-// bits and a half, and each is the sum of a high byte times 256 and a low byte, both signed. A bf16 number (8 bits)
-// keeps all its bits unless it is 128 times smaller than the largest of its block; what is lost then is 2^-16 of that
+// x becomes whole numbers: kByteBlock neighbours share a scale, the power of two that makes the largest magnitude 2^14
+// or somewhat more, and each is the sum of a high byte times 256 and a low byte, both signed. A bf16 number (8 bits)
+// keeps all its bits unless it is 64 times smaller than the largest of its block; what is lost then is 2^-15 of that
 // largest at most. Products of bytes and their sums are exact, so every unit gives the same bits, whatever the rows,
 // threads or blocks: an element of C is one chain of fp32 multiply-adds of whole sums and their scales.
 #include <cstddef>
@@ -22,9 +22,9 @@ constexpr int kByteMostPanels = 4;
 struct ByteBlock {
   int64_t depth;
   int64_t rows;            // at most the unit's, a multiple of its row_step
-  int64_t panels;          // 1, or the unit's panels(rows)
+  int64_t panels;          // 1, or the unit's panels() for these or more rows
   const int8_t* a;         // [depth / 64][rows][high, low][64], zeros beyond the depth
-  const float* units;      // [rows]: what 1 stands for in A
+  const float* a_scales;   // [rows]: what 1 stands for in A
   const int32_t* sums;     // [rows][4]: of A's numbers, step by step
   const uint8_t* b;        // of the first panel
   ptrdiff_t panel;         // bytes from panel to panel
@@ -50,9 +50,10 @@ struct ByteUnit {
   double (*chains)(int64_t count);
 };
 
-/// The unit in use: the best that the processor has, the system permits and a product at the first call found right
-/// (otherwise one warning line). Null: none, products take fp32 multiply-adds; also below AVX-512 (isa.h, LT2_ISA).
-const ByteUnit* byte_unit();
+/// The unit in use for `rows` rows of x: the best that the processor has, the system permits and a product at the first
+/// call found right (otherwise one warning line); AMX tiles, which always multiply 16 rows, only where there are more
+/// than AVX-512-VNNI takes at once. Null: none, products take fp32 multiply-adds; also below AVX-512 (isa.h, LT2_ISA).
+const ByteUnit* byte_unit(int64_t rows);
 
 /// For tests: use `unit` (null: none) from now on; restore with byte_unit_reset().
 void byte_unit_force(const ByteUnit* unit);
