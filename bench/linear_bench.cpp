@@ -4,10 +4,10 @@
 //
 // Floor = max(flops / measured peak, weight bytes / measured read bandwidth); share = floor / time. The peak is that of
 // fp32 multiply-adds, for bf16 that of the processor's bf16 unit where it has one, for int8 and int4 that of its unit
-// for bytes. Shapes are those of the 0.6B (dim 1024, ffn 2816) and the 1.3B model (dim 2048, ffn 5632). "together": q, k
-// and v by linear_all, against one by one. Rows of weights that fit a cache can exceed 100 %: their floor still counts
-// memory. "frozen": x in bf16 through pairs of maps as of a 1.3B model's feed-forward, together far beyond the caches;
-// the formats take turns, the ratio is that of bf16's time to theirs.
+// for bytes. Shapes are those of the 0.6B (dim 1024, ffn 2816) and the 1.3B model (dim 2048, ffn 5632). "together": q,
+// k and v by linear_all, against one by one. Rows of weights that fit a cache can exceed 100 %: their floor still
+// counts memory. "frozen": x in bf16 through pairs of maps as of a 1.3B model's feed-forward, together far beyond the
+// caches; the formats take turns, the ratio is that of bf16's time to theirs.
 #include <fmt/format.h>
 
 #include <algorithm>
