@@ -4,6 +4,10 @@
 
 #include <array>
 #include <cmath>
+#include <cstdlib>
+#include <string_view>
+
+#include "base/error.h"
 
 namespace lt2 {
 
@@ -38,6 +42,20 @@ std::string human_duration(double seconds) {
   const int64_t hours = total / 3600, minutes = total / 60 % 60;
   if (hours == 0) return fmt::format("{}{}:{:02}", sign, minutes, total % 60);
   return fmt::format("{}{}:{:02}:{:02}", sign, hours, minutes, total % 60);
+}
+
+uint64_t memory_from_text(const std::string& text, const std::string& name) {
+  constexpr std::string_view kUnits = "KMGT";
+  char* end = nullptr;
+  const double number = text.empty() || text.front() < '0' || text.front() > '9' ? -1 : std::strtod(text.c_str(), &end);
+  std::string_view unit = end ? end : "?";
+  double bytes = number;
+  if (!unit.empty() && kUnits.find(unit.front()) != std::string_view::npos) {
+    bytes *= std::exp2(10 * (1 + static_cast<double>(kUnits.find(unit.front()))));
+    unit.remove_prefix(1);
+  }
+  LT2_CHECK(unit.empty() && number > 0 && bytes < 1e18, "{} {}: expected a size such as 2G, 1.5G or 200M", name, text);
+  return static_cast<uint64_t>(bytes);
 }
 
 }  // namespace lt2

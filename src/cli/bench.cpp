@@ -66,8 +66,6 @@ std::string help() {
          "         lt2 bench config=configs/tiny/hybrid.yaml mode=decode contexts=1k,32k\n";
 }
 
-std::string human(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
-
 std::string name_of(const std::string& shape, const std::string& model) {
   return shape.empty() ? model : shape + " " + model;
 }
@@ -82,7 +80,7 @@ void print_row(const SpeedRow& row) {
   fmt::print("{:<8} {:<16} {:>8} {:>5} {:>5} {:>10.1f} {:>10.1f} {:>5.0f}% {:>9} {:>10} {:>10} {:>6}\n", row.mode,
              name_of(row.shape, row.model), row.context, row.batch, row.dtype, row.tokens_per_s, row.floor_tokens_per_s,
              100 * row.share, train ? "" : fmt::format("{:.3f} s", row.first_token_s),
-             train ? "" : human(row.state_bytes), human(row.peak_bytes),
+             train ? "" : human_bytes(row.state_bytes), human_bytes(row.peak_bytes),
              decode ? fmt::format("{:.2f}", row.predicted_share) : "");
   std::fflush(stdout);
 }
@@ -101,13 +99,13 @@ void print_frontier_header() {
 void print_frontier(const FrontierRow& row) {
   std::string tried = row.not_tried.empty() ? "computed only" : "no: " + row.not_tried;
   if (row.tried) {
-    tried =
-        fmt::format("{} tokens, {} of states took {}, token in {:.2f} s{}", row.tried_context, human(row.tried_states),
-                    human(row.resident_bytes), row.step_s, row.not_tried.empty() ? "" : "; all of it " + row.not_tried);
+    tried = fmt::format("{} tokens, {} of states took {}, token in {:.2f} s{}", row.tried_context,
+                        human_bytes(row.tried_states), human_bytes(row.resident_bytes), row.step_s,
+                        row.not_tried.empty() ? "" : "; all of it " + row.not_tried);
   }
   fmt::print("{:<16} {:>5} {:>5} {:>10} {:>12} {:>10} {:>10} {:>12}  {}\n", name_of(row.shape, row.model), row.batch,
-             row.dtype, human(row.memory), row.endless() ? "no end" : std::to_string(row.context),
-             human(row.needs.weights), human(row.needs.states),
+             row.dtype, human_bytes(row.memory), row.endless() ? "no end" : std::to_string(row.context),
+             human_bytes(row.needs.weights), human_bytes(row.needs.states),
              row.endless() ? "" : std::to_string(row.refused_context), tried);
   std::fflush(stdout);
 }
@@ -125,18 +123,12 @@ std::vector<std::string> parse_names(const std::string& text, const std::string&
   return names;
 }
 
-/// "24G,80G": GiB; also M and T.
+/// "24G,80G".
 std::vector<int64_t> parse_memories(const std::string& text, const std::string& key) {
   std::vector<int64_t> memories;
   std::istringstream words(text);
   for (std::string word; std::getline(words, word, ',') || memories.empty();) {
-    double value = 0;
-    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
-    const auto unit = std::string_view("MGT").find(word.empty() ? ' ' : word.back());
-    LT2_CHECK(error == std::errc() && end + 1 == word.data() + word.size() && unit != std::string_view::npos &&
-                  value > 0 && value < 1e6,
-              "{} must be amounts of memory as 24G or 512M, with commas between; found \"{}\"", key, text);
-    memories.push_back(static_cast<int64_t>(value * std::exp2(20 + 10 * static_cast<double>(unit))));
+    memories.push_back(static_cast<int64_t>(memory_from_text(word, key)));
   }
   return memories;
 }

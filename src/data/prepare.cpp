@@ -482,18 +482,4 @@ PrepareReport prepare_data(const PrepareConfig& config, const PrepareLimits& lim
   }
 }
 
-uint64_t memory_from_text(const std::string& text, const std::string& name) {
-  constexpr std::string_view kUnits = "KMGT";
-  char* end = nullptr;
-  const double number = text.empty() || text.front() < '0' || text.front() > '9' ? -1 : std::strtod(text.c_str(), &end);
-  std::string_view unit = end ? end : "?";
-  double bytes = number;
-  if (!unit.empty() && kUnits.find(unit.front()) != std::string_view::npos) {
-    bytes *= std::exp2(10 * (1 + static_cast<double>(kUnits.find(unit.front()))));
-    unit.remove_prefix(1);
-  }
-  LT2_CHECK(unit.empty() && number > 0 && bytes < 1e18, "{} {}: expected a size such as 2G, 1.5G or 200M", name, text);
-  return static_cast<uint64_t>(bytes);
-}
-
 }  // namespace lt2

@@ -56,7 +56,4 @@ struct PrepareReport {
 /// the unfinished work comes from other inputs or settings.
 PrepareReport prepare_data(const PrepareConfig& config, const PrepareLimits& limits);
 
-/// "2G", "1.5G", "200M", "64K" or bytes. Throws lt2::Error that begins with `name`.
-uint64_t memory_from_text(const std::string& text, const std::string& name);
-
 }  // namespace lt2

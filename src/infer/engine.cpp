@@ -21,10 +21,6 @@ constexpr int64_t kTrialRounds = 16;
 // What a round costs beside its passes over the weights, in passes: the shared head once a draft, taking back.
 constexpr double kRoundOverhead = 0.05;
 
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-std::string human(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
-
 // p where q is taken away, normalised: what a rejected draft is replaced from.
 Candidates residual(const Candidates& p, const Candidates& q) {
   std::map<int32_t, double> drafted;
@@ -169,8 +165,8 @@ Engine::Id Engine::submit(GenerateRequest request) {
   LT2_CHECK(bytes <= plan_.for_states(),
             "the request does not fit: {} tokens of prompt and up to {} new ones need {} of state, and {} of {} are "
             "left beside weights ({}) and scratch ({}). Lower max_gen_len, shorten the prompt, or give more memory",
-            prompt, request.max_gen_len, human(bytes), human(plan_.for_states()), human(plan_.budget),
-            human(plan_.weights), human(plan_.scratch));
+            prompt, request.max_gen_len, human_bytes(bytes), human_bytes(plan_.for_states()), human_bytes(plan_.budget),
+            human_bytes(plan_.weights), human_bytes(plan_.scratch));
   Sampler sampler(request.sampling, request.seed);
   sampler.read(request.prompt);
   queue_.push_back(std::make_unique<Sequence>(
@@ -476,7 +472,7 @@ std::vector<int32_t> Engine::load(const std::filesystem::path& path) {
   auto prefix = load_prefix(path, model_);
   const int64_t room = plan_.for_states() - committed();
   LT2_CHECK(prefix.bytes() <= room, "{}: its state of {} does not fit the {} that are left", path.string(),
-            human(prefix.bytes()), human(room));
+            human_bytes(prefix.bytes()), human_bytes(room));
   auto tokens = prefix.tokens;
   store_.add(std::move(prefix), static_cast<size_t>(options_.prefixes), room);
   return tokens;

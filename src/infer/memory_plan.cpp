@@ -12,8 +12,6 @@
 namespace lt2 {
 namespace {
 
-std::string human(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
-
 std::optional<int64_t> number_in(const char* path) {
   std::ifstream in(path);
   int64_t value = 0;
@@ -49,7 +47,7 @@ MemoryPlan plan_memory(const LoopedTransformer& model, int64_t budget, int64_t r
   LT2_CHECK(plan.for_states() > 0,
             "the model does not fit: weights {} and {} of scratch for {} tokens a pass are more than the {} there are "
             "(memory=). Take int8 or int4 weights, or more memory",
-            human(plan.weights), human(plan.scratch), rows, human(budget));
+            human_bytes(plan.weights), human_bytes(plan.scratch), rows, human_bytes(budget));
   return plan;
 }
 

@@ -18,8 +18,6 @@
 namespace lt2 {
 namespace {
 
-std::string human(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
-
 /// Decoding one token must not make the buffers grow.
 constexpr int64_t kRoom = 1;
 
@@ -78,8 +76,8 @@ void try_frontier(LoopedTransformer& model, FrontierRow& row, int64_t here, bool
   // Without an end, a length is tried that the others cannot reach.
   int64_t context = row.endless() ? int64_t{1} << 20 : row.context;
   if (context > 0 && states_and_scratch(context) > here) {
-    row.not_tried = fmt::format("needs {} beside the weights, this machine has {}", human(states_and_scratch(context)),
-                                human(here));
+    row.not_tried = fmt::format("needs {} beside the weights, this machine has {}",
+                                human_bytes(states_and_scratch(context)), human_bytes(here));
     if (!shrink) return;
     context = std::min(context, largest_multiple(here, states_and_scratch));
   }
@@ -103,7 +101,7 @@ void try_frontier(LoopedTransformer& model, FrontierRow& row, int64_t here, bool
     row.tried_states = row.batch * state_bytes(model, context + kRoom, model.compute_type);
   } catch (const c10::Error& error) {
     fail("{} {}: {} tokens x {} were planned with {} and did not fit: {}", row.shape, row.model, context, row.batch,
-         human(states_and_scratch(context)), error.what_without_backtrace());
+         human_bytes(states_and_scratch(context)), error.what_without_backtrace());
   }
   row.tried = true;
   row.tried_context = context;

@@ -112,8 +112,6 @@ class Slowness {
   std::map<std::string, std::pair<double, double>> sums_;  // predicted, actual seconds
 };
 
-std::string human(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
-
 }  // namespace
 
 std::vector<bool> choose_rows(const std::vector<RowCost>& rows, const std::vector<double>& setup, double seconds) {
@@ -192,7 +190,7 @@ void run_grid(const std::vector<BenchModel>& models, const GridOptions& options,
   for (size_t i = 0; i < rows.size(); ++i) {
     const auto& row = rows[i];
     if (row.held > options.memory) {
-      skip(row, fmt::format("needs {} of memory, {} are free", human(row.held), human(options.memory)));
+      skip(row, fmt::format("needs {} of memory, {} are free", human_bytes(row.held), human_bytes(options.memory)));
       continue;
     }
     const auto [chosen, costs] = choose(i);

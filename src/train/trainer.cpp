@@ -22,8 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
 LoaderConfig loader_config(const TrainConfig& config) {
   const auto& data = config.data;
   return {.root_dir = data.root_dir,

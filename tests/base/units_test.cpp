@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "base/error.h"
+
 namespace lt2 {
 namespace {
 
@@ -39,6 +41,20 @@ TEST(Units, Duration) {
   EXPECT_EQ(human_duration(3725), "1:02:05");
   EXPECT_EQ(human_duration(90 * 3600), "90:00:00");
   EXPECT_EQ(human_duration(INFINITY), "inf s");
+}
+
+TEST(Units, MemoryAsPeopleWriteIt) {
+  EXPECT_EQ(memory_from_text("2G", "--memory"), uint64_t{2} << 30);
+  EXPECT_EQ(memory_from_text("1.5M", "--memory"), 3u << 19);
+  EXPECT_EQ(memory_from_text("65536", "--memory"), 65536u);
+  for (const char* text : {"", "G", "-1G", "2X", "2GB", "0", "nan", "1e30", " 2G", "inf"}) {
+    try {
+      memory_from_text(text, "--memory");
+      ADD_FAILURE() << text;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.what(), fmt::format("--memory {}: expected a size such as 2G, 1.5G or 200M", text));
+    }
+  }
 }
 
 }  // namespace

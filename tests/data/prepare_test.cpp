@@ -538,19 +538,5 @@ TEST_F(PrepareTest, TheLoaderReadsEveryDocumentOnce) {
   EXPECT_EQ(texts.size(), 64u);
 }
 
-TEST(MemoryFromText, SizesAsPeopleWriteThem) {
-  EXPECT_EQ(memory_from_text("2G", "--memory"), uint64_t{2} << 30);
-  EXPECT_EQ(memory_from_text("1.5M", "--memory"), 3u << 19);
-  EXPECT_EQ(memory_from_text("65536", "--memory"), 65536u);
-  for (const char* text : {"", "G", "-1G", "2X", "2GB", "0", "nan", "1e30", " 2G", "inf"}) {
-    try {
-      memory_from_text(text, "--memory");
-      ADD_FAILURE() << text;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.what(), fmt::format("--memory {}: expected a size such as 2G, 1.5G or 200M", text));
-    }
-  }
-}
-
 }  // namespace
 }  // namespace lt2
