@@ -52,7 +52,7 @@ int inspect_machine(std::vector<std::string> words) {
   }
   const std::string bf16 = tile_unit() ? std::string(tile_unit()->name) : isa + ", bf16 widened to fp32 multiply-adds";
   fmt::print("{:<44} {}\n", "linear bf16", bf16);
-  const ByteUnit* unit = byte_unit(/*rows=*/1 << 20);
+  const ByteUnit* unit = byte_unit(kManyByteRows);
   fmt::print("{:<44} {}\n\n", "linear bf16, int8 or int4 weights",
              unit ? std::string(unit->name) : isa + ", weights widened to fp32 multiply-adds");
   const auto limits = measure_machine();

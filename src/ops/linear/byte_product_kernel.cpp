@@ -8,6 +8,7 @@
 #include <hwy/foreach_target.h>
 
 #include "ops/linear/finish-inl.h"
+#include "ops/linear/quantised-inl.h"
 
 // clang-format off: the order above is Highway's
 #include <algorithm>
@@ -21,9 +22,6 @@ namespace HWY_NAMESPACE {
 namespace {
 
 static_assert(kByteSide == kQuantWidth && kByteStep == kQuantGroup);
-
-using I32 = hn::RebindToSigned<F>;
-using VI32 = hn::Vec<I32>;
 
 // Packed rows of a block stay in L2 while the weight passes by.
 constexpr int64_t kBlockBytes = 512 << 10;
@@ -167,7 +165,7 @@ void multiply_panels(const ByteUnit& unit, const Packed& x, const Panels& weight
                      ptrdiff_t ldc) {
   const bool int4 = weight.element == Element::kInt4;
   const int64_t panel = quant_words(weight.element, weight.K) * kQuantRow;
-  const int64_t groups = divide_up(weight.K, kQuantGroup);
+  const int64_t groups = int4_groups(weight.K);
   const int64_t block_bytes = kByteBlock / quant_pack(weight.element) * kQuantRow;
   const auto* b = static_cast<const uint8_t*>(weight.begin()) + p * panel;
   const auto* scales = int4 ? static_cast<const uint16_t*>(weight.scales) + p * groups * kQuantWidth : nullptr;
@@ -210,12 +208,7 @@ void product_task(const Work& w, const Packed& x, int64_t m0, int64_t p0, int64_
     multiply_panels(w.unit, x, weight, p - start, wide, c, ldc);
     for (int64_t m = 0; m < x.rows; ++m) {
       float* sums = c + m * ldc;
-      if (weight.element == Element::kInt8) {
-        const float* scales = static_cast<const float*>(weight.scales) + n0;
-        for_each_vector(cols, [&](int64_t n, auto part) HWY_ATTR {
-          store(hn::Mul(load(scales + n, part), load(sums + n, part)), sums + n, part);
-        });
-      }
+      if (weight.element == Element::kInt8) scale_row(weight.scales, n0, cols, sums);
       finish_row(w.products[i].to, (m0 + m) * weight.N + n0, cols, sums);
     }
     p += wide;

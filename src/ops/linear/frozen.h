@@ -9,8 +9,8 @@ namespace lt2 {
 /// The tensors, all contiguous:
 ///   fp32, bf16   panels [numbers] of that type
 ///                layout [5] int64: out, in, width, vector, tiles (PanelLayout)
-///   int8         panels [ceil(out / 16), ceil(in / 4), 16, 4] uint8, numbers plus 128, scales [ceil(out / 16), 16]
-///   fp32
+///   int8         panels [ceil(out / 16), ceil(in / 4), 16, 4] uint8, numbers plus 128,
+///                scales [ceil(out / 16), 16] fp32
 ///                layout: out, in, 16, 0, 2
 ///   int4         panels [ceil(out / 16), ceil(in / 8), 16, 4] uint8, numbers plus 8 (elements 0 to 3 of eight in the
 ///                lower halves), scales [ceil(out / 16), ceil(in / 64), 16] bf16

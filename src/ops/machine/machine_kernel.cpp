@@ -113,50 +113,47 @@ AlignedBytes filled() {
 
 volatile float g_sink;  // keeps the measured loops from being removed
 
-// Of a TileUnit or ByteUnit, null: none.
-template <class Unit>
-double unit_gflops(const Unit* unit) {
-  if (unit == nullptr) return 0;
+// Of chains(), which returns the operations it did, on every thread.
+template <class Chains>
+double chains_gflops(const Chains& chains) {
   const int threads = num_threads();
-  constexpr int64_t kCount = 1 << 19;
   std::unique_ptr<double[]> done(new double[static_cast<size_t>(threads)]());
   double flops = 0;
   const double seconds = best_seconds([&] {
     parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
-      unit->begin();
-      for (int64_t i = begin; i < end; ++i) done[static_cast<size_t>(i)] = unit->chains(kCount);
-      unit->end();
+      for (int64_t i = begin; i < end; ++i) done[static_cast<size_t>(i)] = chains();
     });
     flops = 0;
     for (int i = 0; i < threads; ++i) flops += done[static_cast<size_t>(i)];
   });
   return flops / seconds * 1e-9;
+}
+
+// Of a TileUnit or ByteUnit, null: none.
+template <class Unit>
+double unit_gflops(const Unit* unit) {
+  if (unit == nullptr) return 0;
+  return chains_gflops([&] {
+    unit->begin();
+    const double flops = unit->chains(1 << 19);
+    unit->end();
+    return flops;
+  });
 }
 
 }  // namespace
 
 double measure_fma_gflops() {
-  const int threads = num_threads();
-  const int64_t steps = 4 << 20;
-  double flops = 0;
-  const double seconds = best_seconds([&] {
-    std::unique_ptr<double[]> done(new double[static_cast<size_t>(threads)]());
-    parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        float sink = 0;
-        done[static_cast<size_t>(i)] = HWY_DYNAMIC_DISPATCH(fma_chains)(steps, &sink);
-        g_sink = sink;
-      }
-    });
-    flops = 0;
-    for (int i = 0; i < threads; ++i) flops += done[static_cast<size_t>(i)];
+  return chains_gflops([] {
+    float sink = 0;
+    const double flops = HWY_DYNAMIC_DISPATCH(fma_chains)(4 << 20, &sink);
+    g_sink = sink;
+    return flops;
   });
-  return flops / seconds * 1e-9;
 }
 
-constexpr int64_t kManyRows = 1 << 20;
 double measure_bf16_gflops() { return unit_gflops(tile_unit()); }
-double measure_byte_gflops() { return unit_gflops(byte_unit(kManyRows)); }
+double measure_byte_gflops() { return unit_gflops(byte_unit(kManyByteRows)); }
 
 double measure_read_gbps() {
   const AlignedBytes bytes = filled();

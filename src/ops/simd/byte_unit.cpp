@@ -8,6 +8,7 @@
 
 #include "base/cpu.h"
 #include "base/log.h"
+#include "ops/simd/amx_tiles.h"
 #include "ops/simd/isa.h"
 
 #if defined(__x86_64__)
@@ -252,19 +253,11 @@ namespace lt2 {
 namespace {
 namespace amx {
 
-struct alignas(64) Config {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-static_assert(sizeof(Config) == 64);
-const Config kWholeTiles;
-
 constexpr ptrdiff_t kRowBytes = 2 * kByteStep;
 constexpr ptrdiff_t kTileInts = kAmxRowStep * kByteSide;
 constexpr ptrdiff_t kInt8Step = kByteStep * kByteSide, kInt4Step = kInt8Step / 2;  // bytes of B
 
-void begin() { _tile_loadconfig(&kWholeTiles); }
+void begin() { _tile_loadconfig(&kWholeAmxTiles); }
 void end() { _tile_release(); }
 
 // The step's weights as a tile of B, bytes [16 quads][16][4]: in place, or unpacked.

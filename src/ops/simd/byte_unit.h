@@ -54,6 +54,7 @@ struct ByteUnit {
 /// call found right (otherwise one warning line); AMX tiles, which always multiply 16 rows, only where there are more
 /// than AVX-512-VNNI takes at once. Null: none, products take fp32 multiply-adds; also below AVX-512 (isa.h, LT2_ISA).
 const ByteUnit* byte_unit(int64_t rows);
+constexpr int64_t kManyByteRows = 1 << 20;  // to ask for the unit of prompts
 
 /// For tests: use `unit` (null: none) from now on; restore with byte_unit_reset().
 void byte_unit_force(const ByteUnit* unit);

@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "base/log.h"
+#include "ops/simd/amx_tiles.h"
 #include "ops/simd/isa.h"
 
 #if defined(__x86_64__)
@@ -46,17 +47,9 @@ double no_chains(int64_t) { return 0; }
 
 // The compiler's tile intrinsics do not say that they read memory: what they read is written elsewhere, in functions
 // that are not inlined here.
-struct alignas(64) TileConfig {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-static_assert(sizeof(TileConfig) == 64);
-const TileConfig kWholeTiles;
-
 #define LT2_AMX __attribute__((target("amx-tile,amx-bf16")))
 
-LT2_AMX void amx_begin() { _tile_loadconfig(&kWholeTiles); }
+LT2_AMX void amx_begin() { _tile_loadconfig(&kWholeAmxTiles); }
 LT2_AMX void amx_end() { _tile_release(); }
 
 // Tiles 0 to 3 hold C, 4 and 5 rows of A, 6 and 7 columns of B.
