@@ -125,6 +125,27 @@ constexpr int64_t kQuantVectors = 4;
 constexpr int quantised_tile_vectors(int rows) { return rows == 1 ? kQuantVectors : HWY_TARGET <= HWY_AVX3 ? 3 : 2; }
 inline int64_t quantised_vectors(int64_t rows) { return quantised_tile_vectors(static_cast<int>(rows)); }
 
+// acc += the products of the numbers in words, at most `count` of each, with a [count][MR].
+template <Element kElement, int MR, int NV>
+HWY_INLINE void add_words(VF table, const VI32 (&words)[NV], int64_t count, const float* HWY_RESTRICT a,
+                          VF (&acc)[MR][NV]) {
+  const auto row = [&](auto j) HWY_ATTR LT2_ALWAYS_INLINE {
+    VF b[NV];
+#pragma GCC unroll 4
+    for (int i = 0; i < NV; ++i) b[i] = number_in<kElement, j>(table, words[i]);
+#pragma GCC unroll 8
+    for (int m = 0; m < MR; ++m) {
+      const VF x = hn::Set(F(), a[j * MR + m]);
+#pragma GCC unroll 4
+      for (int i = 0; i < NV; ++i) acc[m][i] = hn::MulAdd(x, b[i], acc[m][i]);
+    }
+  };
+  if (count >= quant_pack(kElement)) return for_each_number<kElement>(row);
+  for_each_number<kElement>([&](auto j) HWY_ATTR LT2_ALWAYS_INLINE {
+    if (j < count) row(j);
+  });
+}
+
 // sums [MR][NV vectors] = a [K][MR] B for the NV vectors of channels from n on.
 template <int MR, int NV>
 HWY_INLINE void int8_tile(int64_t K, const float* HWY_RESTRICT a, const void* panels, const void* scales, int64_t n,
@@ -151,24 +172,7 @@ HWY_INLINE void int8_tile(int64_t K, const float* HWY_RESTRICT a, const void* pa
       words[i] = load_words(from[i] + k / kPack * kQuantRow);
       __builtin_prefetch(from[i] + k / kPack * kQuantRow + kQuantAhead);
     }
-    const auto row = [&](auto j) HWY_ATTR LT2_ALWAYS_INLINE {
-      VF b[NV];
-#pragma GCC unroll 4
-      for (int i = 0; i < NV; ++i) b[i] = number_in<Element::kInt8, j>(table, words[i]);
-#pragma GCC unroll 8
-      for (int m = 0; m < MR; ++m) {
-        const VF x = hn::Set(d, a[j * MR + m]);
-#pragma GCC unroll 4
-        for (int i = 0; i < NV; ++i) acc[m][i] = hn::MulAdd(x, b[i], acc[m][i]);
-      }
-    };
-    if (k + kPack <= K) {
-      for_each_number<Element::kInt8>(row);
-    } else {
-      for_each_number<Element::kInt8>([&](auto j) HWY_ATTR LT2_ALWAYS_INLINE {
-        if (k + j < K) row(j);
-      });
-    }
+    add_words<Element::kInt8>(table, words, K - k, a, acc);
   }
   const float* scale = static_cast<const float*>(scales) + n;
 #pragma GCC unroll 8
@@ -215,24 +219,7 @@ HWY_INLINE void int4_tile(int64_t K, const float* HWY_RESTRICT a, const void* pa
         words[i] = load_words(from[i] + at);
         __builtin_prefetch(from[i] + at + kQuantAhead);
       }
-      const auto row = [&](auto j) HWY_ATTR LT2_ALWAYS_INLINE {
-        VF b[NV];
-#pragma GCC unroll 4
-        for (int i = 0; i < NV; ++i) b[i] = number_in<Element::kInt4, j>(table, words[i]);
-#pragma GCC unroll 8
-        for (int m = 0; m < MR; ++m) {
-          const VF x = hn::Set(d, a[j * MR + m]);
-#pragma GCC unroll 4
-          for (int i = 0; i < NV; ++i) acc[m][i] = hn::MulAdd(x, b[i], acc[m][i]);
-        }
-      };
-      if (k + kPack <= depth) {
-        for_each_number<Element::kInt4>(row);
-      } else {
-        for_each_number<Element::kInt4>([&](auto j) HWY_ATTR LT2_ALWAYS_INLINE {
-          if (k + j < depth) row(j);
-        });
-      }
+      add_words<Element::kInt4>(table, words, depth - k, a, acc);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < NV; ++i) {
