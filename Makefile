@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 PRESET ?= release
 BUILD := build/$(PRESET)
 
-.PHONY: help setup build demo test bench format format-check clean
+.PHONY: help setup build demo test test-memory bench format format-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,14 @@ demo: setup $(BUILD)/build.ninja ## Train a small looped hybrid, talk to it, wri
 
 test: build ## Build and run all tests
 	ctest --test-dir $(BUILD) --output-on-failure -j 1 --no-tests=error
+
+# Where kernels and states handle raw memory.
+MEMORY_ROOMS := ops mixers model infer train
+
+test-memory: setup ## Run the tests of ops, mixers, model, infer and train under AddressSanitizer and UBSan
+	cmake --preset asan -Wno-dev >/dev/null
+	cmake --build build/asan -j $(JOBS) --target $(MEMORY_ROOMS:%=lt2_%_test)
+	ctest --test-dir build/asan --output-on-failure -j 1 --no-tests=error -R '^($(subst $() ,|,$(MEMORY_ROOMS)))$$'
 
 bench: build ## Run the benchmarks (tables beside their floors)
 	scripts/bench.sh $(BUILD)

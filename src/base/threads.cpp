@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <exception>
 #include <fstream>
 #include <string>
 
@@ -48,33 +47,4 @@ void set_num_threads(int count) {
   omp_set_num_threads(std::max(1, count));
 }
 
-namespace detail {
-
-void parallel_ranges(int64_t count, int64_t grain, Body body, void* context) {
-  if (count <= 0) return;
-  grain = std::max<int64_t>(grain, 1);
-  const int64_t ranges = (count + grain - 1) / grain;
-  const int threads = static_cast<int>(std::min<int64_t>(num_threads(), ranges));
-  if (threads <= 1 || omp_in_parallel()) return body(context, 0, count);
-  std::atomic<int64_t> next{0};
-  std::exception_ptr error;
-  std::atomic_flag failed = ATOMIC_FLAG_INIT;
-#pragma omp parallel num_threads(threads)
-  {
-    for (int64_t begin = next.load(std::memory_order_relaxed); begin < count; begin = next.load()) {
-      // Long ranges first and short ones last: few starts, and the threads end together.
-      const int64_t size = std::max<int64_t>((count - begin) / (4 * threads) / grain, 1) * grain;
-      if (!next.compare_exchange_weak(begin, begin + size, std::memory_order_relaxed)) continue;
-      try {
-        body(context, begin, std::min(begin + size, count));
-      } catch (...) {
-        if (!failed.test_and_set()) error = std::current_exception();
-        next = count;
-      }
-    }
-  }
-  if (error) std::rethrow_exception(error);
-}
-
-}  // namespace detail
 }  // namespace lt2

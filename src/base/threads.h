@@ -21,6 +21,8 @@ void parallel_ranges(int64_t count, int64_t grain, Body body, void* context);
 /// Ranges are handed out as threads become free, ever shorter ones, so uneven work balances; a nested call runs in its
 /// caller's thread.
 /// An exception thrown by a body is rethrown here once all threads are done.
+/// On a busy machine, where a thread of the region stood still because others had its core, the caller's next regions
+/// run in its own thread alone for a while, torch's too (parallel_ranges.cpp).
 template <typename Body>
 void parallel_for(int64_t count, int64_t grain, Body&& body) {
   detail::parallel_ranges(

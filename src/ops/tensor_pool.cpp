@@ -15,8 +15,22 @@
 
 #include "base/torch.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace lt2 {
 namespace {
+
+// AddressSanitizer knows what malloc handed out, not what the pool did: kept blocks and the rest behind a tensor are
+// out of bounds, too.
+#if defined(__SANITIZE_ADDRESS__)
+void allow_access(void* data, size_t bytes) { ASAN_UNPOISON_MEMORY_REGION(data, bytes); }
+void forbid_access(void* data, size_t bytes) { ASAN_POISON_MEMORY_REGION(data, bytes); }
+#else
+void allow_access(void*, size_t) {}
+void forbid_access(void*, size_t) {}
+#endif
 
 constexpr size_t kLine = 64, kHugePage = size_t{2} << 20;
 // Kept without being asked for: beyond this and half of what is in use, a miss first returns everything to the system.
@@ -62,6 +76,7 @@ class TensorPool final : public c10::Allocator {
  private:
   c10::DataPtr block(size_t bytes) const {
     void* const data = bytes == 0 ? nullptr : take(class_bytes(bytes));
+    if (data != nullptr) allow_access(data, bytes);
     return {data, data, &TensorPool::release, c10::Device(c10::DeviceType::CPU)};
   }
 
@@ -82,6 +97,7 @@ class TensorPool final : public c10::Allocator {
       }
       TORCH_CHECK(data != nullptr, "can't allocate memory: you tried to allocate ", bytes, " bytes");
       sizes_[data] = bytes;
+      forbid_access(data, bytes);
       ++counts_.system_allocations;
     }
     counts_.live_bytes += static_cast<int64_t>(bytes);
@@ -102,6 +118,7 @@ class TensorPool final : public c10::Allocator {
     auto& pool = instance();
     const std::lock_guard lock(pool.mutex_);
     const size_t bytes = pool.sizes_.at(data);
+    forbid_access(data, bytes);
     pool.free_[bytes].push_back(data);
     pool.counts_.live_bytes -= static_cast<int64_t>(bytes);
     pool.counts_.kept_bytes += static_cast<int64_t>(bytes);
