@@ -9,7 +9,11 @@ modes=${3:-decode,prefill,train}
 model=(config=configs/tiny/hybrid.yaml contexts=1k seconds=2)
 scratch=$(mktemp -d)
 beside=()
-stop_beside() { if [ ${#beside[@]} -gt 0 ]; then kill "${beside[@]}" 2>/dev/null || true; wait "${beside[@]}" 2>/dev/null || true; fi; beside=(); }
+beside() { setsid bash -c "$1" & beside+=($!); }  # a process group of its own, so that all of it can be ended
+stop_beside() {
+  for group in "${beside[@]}"; do kill -KILL -- "-$group" 2>/dev/null || true; wait "$group" 2>/dev/null || true; done
+  beside=()
+}
 trap 'stop_beside; rm -rf "$scratch"' EXIT
 
 median() { sort -g | awk '{v[NR] = $1} END {print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
@@ -20,12 +24,9 @@ tokens_per_s() {  # MODE [ENVIRONMENT]
 }
 quiet() { :; }
 two_benches() {
-  for _ in 1 2; do
-    (while :; do "$lt2" bench config=configs/tiny/hybrid.yaml mode=decode contexts=1k seconds=30 >/dev/null 2>&1; done) &
-    beside+=($!)
-  done
+  for _ in 1 2; do beside "while :; do '$lt2' bench config=configs/tiny/hybrid.yaml mode=decode contexts=1k seconds=30; done >/dev/null 2>&1"; done
 }
-four_loops() { for _ in 1 2 3 4; do (while :; do :; done) & beside+=($!); done; }
+four_loops() { for _ in 1 2 3 4; do beside 'while :; do :; done'; done; }
 
 printf '%-12s %-8s %14s %14s %8s\n' beside mode 'all threads' 'one thread' ratio
 for situation in quiet two_benches four_loops; do
@@ -40,5 +41,4 @@ for situation in quiet two_benches four_loops; do
     printf '%-12s %-8s %14.1f %14.1f %8.2f\n' "${situation/_/ }" "$mode" "$(median <"$scratch/all")" "$(median <"$scratch/one")" "$(median <"$scratch/ratio")"
   done
   stop_beside
-  pkill -P $$ 2>/dev/null || true
 done

@@ -25,10 +25,11 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
-constexpr auto kSpin = 30us;     // the end of an ordinary region
-constexpr auto kWatch = 50us;    // how long a thread's processor time is watched; far below a time slice
-constexpr auto kWakeUp = 700us;  // waking a sleeping thread takes up to a few hundred: no sign of a busy machine
-constexpr int kAlone = 32;       // after a stall of s the caller works alone for 32 s: stalls cost one part in 33
+constexpr auto kSpin = 30us;       // the end of an ordinary region
+constexpr auto kWatch = 50us;      // how long a thread's processor time is watched; far below a time slice
+constexpr auto kWakeUp = 700us;    // waking a sleeping thread takes up to a few hundred: no sign of a busy machine
+constexpr int kAlone = 32;         // after a stall of s the caller works alone for 32 s: stalls cost one part in 33
+constexpr auto kAloneAtMost = 2s;  // a process that was stopped for an hour has not met a busy machine
 
 /// One thread of a region beside the caller.
 struct alignas(64) Worker {
@@ -153,7 +154,7 @@ void parallel_ranges(int64_t count, int64_t grain, Body body, void* context) {
       worker.finished.notify_one();
     }
   }
-  if (stall > kWakeUp) work_alone(crew, kAlone * stall);
+  if (stall > kWakeUp) work_alone(crew, std::min<Clock::duration>(kAlone * stall, kAloneAtMost));
   if (error) std::rethrow_exception(error);
 }
 
