@@ -46,11 +46,12 @@ while [ $done_kills -lt "$kills" ]; do
   kill -9 $(cat "/proc/$pid/task/$pid/children" 2>/dev/null) $pid 2>/dev/null || true
   wait $pid 2>/dev/null || true
   done_kills=$((done_kills + 1))
-  if find "$work/killed/checkpoints" -mindepth 1 -maxdepth 1 -name '*.tmp' | grep -q .; then saving=$((saving + 1)); fi
+  if find "$work/killed/checkpoints" -mindepth 1 -maxdepth 1 -name '.*.tmp-*' | grep -q .; then saving=$((saving + 1)); fi
   [ "$(basename "$(newest killed)")" = "$(printf %010d "$steps")" ] && break
 done
 (train killed) > "$work/killed.log" 2>&1 || { cat "$work/killed.log" >&2; exit 1; }
 
+if find "$work/killed" -name '.*.tmp-*' | grep .; then echo "torture: a killed writer's files are still there" >&2; exit 1; fi
 for file in model.safetensors optimizer.safetensors; do
   cmp "$(newest alone)/$file" "$(newest killed)/$file" || { echo "torture: $file differs after $done_kills kills" >&2; exit 1; }
 done

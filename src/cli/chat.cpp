@@ -47,7 +47,7 @@ bool wait_for_line() {
 int chat(const GenerateConfig& config, const std::string& memory) {
   LT2_CHECK(!config.prompt && !config.prompt_file && config.n == 1 && !config.logprobs,
             "generate: chat reads what you type; leave out prompt, prompt_file, n and logprobs");
-  check_state_path(config);
+  const auto session = claim_session(config);
   std::ios::sync_with_stdio(false);                       // so that it is known whether a line has been read ahead
   auto inference = open_inference(config, memory, 1, 2);  // what was asked, and what was answered
   auto& [source, tokenizer, engine, stops] = inference;

@@ -80,7 +80,7 @@ int run(const Arguments& arguments) {
   if (config.chat) return chat(config, arguments.memory);
   LT2_CHECK(!config.state || config.n == 1, "generate: state keeps one session; it cannot be combined with n={}",
             config.n);
-  check_state_path(config);
+  const auto session = claim_session(config);
   auto inference = open_inference(config, arguments.memory, std::min<int64_t>(config.n, 32),
                                   config.n > 1   ? std::min<int64_t>(config.n, 32) + 1
                                   : config.state ? 2

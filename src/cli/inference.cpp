@@ -83,12 +83,15 @@ void Inference::run(const std::vector<Engine::Id>& requests) const {
   }
 }
 
-void check_state_path(const GenerateConfig& config) {
-  if (!config.state) return;
+std::unique_ptr<FileLock> claim_session(const GenerateConfig& config) {
+  if (!config.state) return nullptr;
   const auto path = std::filesystem::absolute(*config.state);
   LT2_CHECK(!config.state->empty() && !std::filesystem::is_directory(path) &&
                 std::filesystem::is_directory(path.parent_path()),
             "generate: state=\"{}\" must name a file in a folder that exists", *config.state);
+  return std::make_unique<FileLock>(
+      path.parent_path() / fmt::format(".{}.lock", path.filename().string()),
+      fmt::format("{}: another process goes on with this session; wait for its end or give it a copy", *config.state));
 }
 
 Inference open_inference(const GenerateConfig& config, const std::string& memory, int64_t slots, int64_t prefixes) {

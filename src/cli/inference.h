@@ -30,8 +30,10 @@ struct Inference {
   void run(const std::vector<Engine::Id>& requests) const;
 };
 
-/// Throws lt2::Error unless state= names a file that can be written. Call before anything slow.
-void check_state_path(const GenerateConfig& config);
+/// The session that state= names is this process's alone while the lock is held: another one would save over what this
+/// one says. Null without state=. Throws lt2::Error unless it names a file that can be written. Call before anything
+/// slow.
+std::unique_ptr<FileLock> claim_session(const GenerateConfig& config);
 
 /// Opens what `config` names; `slots` sequences at once, `prefixes` kept. `memory` is the value of --memory, or empty.
 Inference open_inference(const GenerateConfig& config, const std::string& memory, int64_t slots, int64_t prefixes);

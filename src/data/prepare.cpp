@@ -167,7 +167,7 @@ class Preparation {
     } else {
       for (const auto& entry : fs::directory_iterator(work_)) {
         const std::string name = entry.path().filename().string();
-        LT2_CHECK(name == "lock" || name == "state.json.tmp",
+        LT2_CHECK(name == "lock" || is_aside(name),
                   "{}: needed for the work, but it holds files that are not from here ({}). Name another out=",
                   work_.string(), name);
       }

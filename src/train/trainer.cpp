@@ -65,9 +65,19 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
   make_folders(checkpoints_, "checkpoint.path");
   set_log_rank(group_->rank());
   if (writes()) {
-    lock_ = std::make_unique<FileLock>(
+    const auto purpose = fmt::format("a run with dump_dir {}", fs::absolute(dump_dir_).string());
+    locks_.emplace_back(
         dump_dir_ / ".lock",
-        fmt::format("{}: another process trains in it; wait for its end or set another dump_dir", dump_dir_.string()));
+        fmt::format("{}: another process trains in it; wait for its end or set another dump_dir", dump_dir_.string()),
+        purpose);
+    if (!fs::equivalent(checkpoints_, dump_dir_)) {
+      locks_.emplace_back(
+          checkpoints_ / ".lock",
+          fmt::format("{}: another run writes its checkpoints there; wait for its end or set another checkpoint.path",
+                      checkpoints_.string()),
+          purpose);
+    }
+    remove_leftovers(checkpoints_);
     set_log_file((dump_dir_ / "train.log").string());
   }
   loader_ = std::make_unique<Loader>(loader_config(config_), group_->rank(), group_->world());

@@ -2,6 +2,7 @@
 // A training run from a validated configuration: build or resume, step, validate, save, watch.
 #include <filesystem>
 #include <functional>
+#include <list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -72,7 +73,7 @@ class Trainer {
   std::unique_ptr<MetricsLog> metrics_;  // rank 0
   std::unique_ptr<EventFile> events_;    // rank 0
   StepTracer tracer_;
-  std::unique_ptr<FileLock> lock_;
+  std::list<FileLock> locks_;  // dump_dir and checkpoint.path
   TrainState state_;
   std::string position_;  // the loader's, behind the last whole step
   int64_t saved_step_ = -1;

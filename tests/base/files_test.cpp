@@ -6,9 +6,13 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <fstream>
 
 #include "base/error.h"
@@ -57,7 +61,7 @@ TEST_F(Files, ReadsWhatHasNoSize) { EXPECT_TRUE(has(read_file("/proc/self/status
 TEST_F(Files, ErrorsNamePathAndReason) {
   EXPECT_EQ(message([&] { read_file(folder_ / "none"); }),
             (folder_ / "none").string() + ": cannot open: No such file or directory");
-  EXPECT_EQ(message([&] { read_file(folder_); }), folder_.string() + ": expected a file, found a folder");
+  EXPECT_EQ(message([&] { read_file(folder_); }), folder_.string() + ": expected a regular file, found a folder");
   EXPECT_TRUE(
       has(message([&] { write_file_atomically(folder_ / "none/file", "x"); }), "none/file: cannot write: No such"));
   EXPECT_TRUE(has(message([&] { MappedFile file(folder_ / "none"); }), "none: cannot open"));
@@ -116,7 +120,8 @@ int write_on_full_disk(const fs::path& folder) {
   const std::string large(1 << 20, 'x');
   const std::string error = message([&] { write_file_atomically(folder / "file", large); });
   if (!has(error, "No space left on device") || !has(error, "more needed") || !has(error, "free")) return 1;
-  if (read_file(folder / "file") != "old" || fs::exists(folder / "file.tmp")) return 2;
+  const auto entries = [&] { return std::distance(fs::directory_iterator(folder), fs::directory_iterator()); };
+  if (read_file(folder / "file") != "old" || entries() != 1) return 2;
   const std::string in_folder = message([&] {
     write_folder_atomically(folder / "step", [&](const fs::path& aside) {
       write_file_atomically(aside / "small", "x");
@@ -124,7 +129,7 @@ int write_on_full_disk(const fs::path& folder) {
     });
   });
   if (!has(in_folder, "No space left on device")) return 3;
-  if (fs::exists(folder / "step") || fs::exists(folder / "step.tmp")) return 4;
+  if (entries() != 1) return 4;
   return 0;
 }
 
@@ -179,17 +184,28 @@ TEST_F(Files, MakesFoldersOrNamesTheKey) {
       0u);
 }
 
-TEST_F(Files, ALockHasOneHolder) {
-  const auto take = [&] { return message([&] { FileLock(folder_ / "lock", "taken"); }); };
+TEST_F(Files, ALockHasOneHolderWhoIsNamed) {
+  const auto take = [&] { return message([&] { FileLock(folder_ / "lock", "taken", "a test"); }); };
   {
-    const FileLock lock(folder_ / "lock", "taken");
-    EXPECT_EQ(take(), "taken");
+    const FileLock lock(folder_ / "lock", "taken", "a test");
+    const std::string error = take();
+    EXPECT_TRUE(has(error, "taken (held by process " + std::to_string(::getpid()) + " on ")) << error;
+    EXPECT_TRUE(has(error, ", a test)")) << error;
   }
   EXPECT_EQ(take(), "no error");
+  EXPECT_EQ(entries(), 0u);
+}
+
+TEST_F(Files, ALockFollowsNoLink) {
+  write_file_atomically(folder_ / "victim", "precious");
+  fs::create_symlink("victim", folder_ / "lock");
+  const std::string error = message([&] { FileLock(folder_ / "lock", "taken"); });
+  EXPECT_TRUE(has(error, "lock: cannot lock it: it is a symbolic link")) << error;
+  EXPECT_EQ(read_file(folder_ / "victim"), "precious");
 }
 
 TEST_F(Files, FailedFolderLeavesNothing) {
-  fs::create_directories(folder_ / "step.tmp/left by a crash");
+  fs::create_directories(folder_ / ".step.tmp-0123456789abcdef/left by a crash");
   const auto fill = [](const fs::path& aside) {
     EXPECT_TRUE(fs::is_empty(aside));
     write_file_atomically(aside / "a", "1");
@@ -197,6 +213,177 @@ TEST_F(Files, FailedFolderLeavesNothing) {
   };
   EXPECT_EQ(message([&] { write_folder_atomically(folder_ / "step", fill); }), "stop");
   EXPECT_EQ(entries(), 0u);
+}
+
+// Planted where the program was known, or might be guessed, to write aside.
+TEST_F(Files, APlantedLinkIsNeverFollowed) {
+  write_file_atomically(folder_ / "victim", "precious");
+  fs::create_directory(folder_ / "folder");
+  write_file_atomically(folder_ / "folder/victim", "precious");
+  for (const char* name : {"file.tmp", ".file.tmp-0123456789abcdef", ".file.tmp-0000000000000000", "file"})
+    fs::create_symlink("victim", folder_ / name);
+  for (const char* name : {"step.tmp", ".step.tmp-0123456789abcdef"}) fs::create_symlink("folder", folder_ / name);
+  write_file_atomically(folder_ / "file", "new");
+  write_folder_atomically(folder_ / "step", [](const fs::path& aside) { write_file_atomically(aside / "a", "1"); });
+  EXPECT_EQ(read_file(folder_ / "victim"), "precious");
+  EXPECT_EQ(read_file(folder_ / "folder/victim"), "precious");
+  EXPECT_EQ(read_file(folder_ / "file"), "new");
+  EXPECT_FALSE(fs::is_symlink(folder_ / "file"));
+  EXPECT_EQ(read_file(folder_ / "step/a"), "1");
+}
+
+TEST_F(Files, WritersOfOneNameNeverMix) {
+  const fs::path path = folder_ / "session";
+  constexpr size_t kBytes = 200000;
+  std::vector<pid_t> writers;
+  for (char letter = 'a'; letter < 'e'; ++letter) {
+    writers.push_back(::fork());
+    if (writers.back() != 0) continue;
+    const std::string content(kBytes, letter);
+    for (int i = 0; i < 25; ++i) {
+      AtomicFile file(path);
+      for (size_t at = 0; at < kBytes; at += kBytes / 4) file.write(content.data() + at, kBytes / 4);
+      file.commit();
+    }
+    ::_exit(0);
+  }
+  size_t left = writers.size();
+  for (int status = 0; left > 0;) {
+    if (::waitpid(-1, &status, WNOHANG) > 0) {
+      EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+      --left;
+    }
+    if (!fs::exists(path)) continue;
+    const std::string content = read_file(path);
+    ASSERT_EQ(content.size(), kBytes);
+    ASSERT_EQ(content.find_first_not_of(content[0]), std::string::npos);
+  }
+  EXPECT_EQ(entries(), 1u);
+}
+
+// Runs `act` in a process that is killed at the end of it, as from outside: nothing is cleaned up.
+void killed(const std::function<void()>& act) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    act();
+    ::raise(SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+}
+
+TEST_F(Files, AKilledWriterKeepsTheOldFileAndIsCleanedUp) {
+  const fs::path path = folder_ / "file";
+  write_file_atomically(path, "old");
+  killed([&] {
+    auto* file = new AtomicFile(path);
+    file->write("half", 4);
+  });
+  EXPECT_EQ(read_file(path), "old");
+  EXPECT_EQ(entries(), 2u);
+  AtomicFile slow(path);  // removes what the killed one left
+  slow.write("slow", 4);
+  EXPECT_EQ(entries(), 2u);
+  write_file_atomically(path, "quick");  // leaves a living one alone
+  EXPECT_EQ(read_file(path), "quick");
+  slow.commit();
+  EXPECT_EQ(read_file(path), "slow");
+  EXPECT_EQ(entries(), 1u);
+}
+
+TEST_F(Files, AKilledWriterOfAFolderIsCleanedUp) {
+  const auto fill_and_die = [&](const char* name) {
+    killed([&] {
+      write_folder_atomically(
+          folder_ / name,
+          [](const fs::path& aside) {
+            write_file_atomically(aside / "a", "half");
+            ::raise(SIGKILL);
+          },
+          IfThere::kReplace);
+    });
+  };
+  const auto write = [&](const char* text) {
+    write_folder_atomically(
+        folder_ / "step", [&](const fs::path& aside) { write_file_atomically(aside / "a", text); }, IfThere::kReplace);
+  };
+  write("1");
+  fill_and_die("step");
+  fill_and_die("other");
+  EXPECT_EQ(read_file(folder_ / "step/a"), "1");
+  EXPECT_EQ(entries(), 3u);
+  write("2");
+  EXPECT_EQ(read_file(folder_ / "step/a"), "2");
+  EXPECT_EQ(entries(), 2u);
+  AtomicFile living(folder_ / "x");
+  remove_leftovers(folder_);
+  EXPECT_EQ(entries(), 2u);
+  remove_atomically(folder_ / "step");
+  EXPECT_EQ(entries(), 1u);
+}
+
+TEST_F(Files, OnlyAFileGivesWayToAFile) {
+  ASSERT_EQ(::mkfifo((folder_ / "fifo").c_str(), 0600), 0);
+  fs::create_symlink("loop", folder_ / "loop");
+  fs::create_symlink("/dev/null", folder_ / "null");
+  const auto write = [&](const char* name) { return message([&] { write_file_atomically(folder_ / name, "x"); }); };
+  EXPECT_TRUE(has(write("fifo"), "fifo: cannot write: expected a file to replace or a new name, found a pipe"));
+  EXPECT_TRUE(has(write("null"), "found a device"));
+  EXPECT_TRUE(has(write("loop"), "loop: cannot write: Too many levels of symbolic links"));
+  EXPECT_TRUE(fs::is_fifo(folder_ / "fifo"));
+  EXPECT_EQ(entries(), 3u);
+}
+
+TEST_F(Files, LongNamesAreWritten) {
+  const std::string name(255, 'n');
+  write_file_atomically(folder_ / name, "x");
+  EXPECT_EQ(read_file(folder_ / name), "x");
+  EXPECT_EQ(entries(), 1u);
+}
+
+// Neither waits for a writer of a pipe nor reads a device without end.
+TEST_F(Files, OnlyRegularFilesAreRead) {
+  ASSERT_EQ(::mkfifo((folder_ / "fifo").c_str(), 0600), 0);
+  fs::create_symlink("loop", folder_ / "loop");
+  const int socket = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, (folder_ / "socket").c_str(), sizeof address.sun_path - 1);
+  ASSERT_EQ(::bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  for (const auto& read : std::vector<std::function<void(const fs::path&)>>{
+           [](const fs::path& path) { read_file(path); }, [](const fs::path& path) { MappedFile file(path); },
+           [](const fs::path& path) { read_stream(path); }}) {
+    const auto error = [&](const char* name) { return message([&] { read(folder_ / name); }); };
+    EXPECT_EQ(error("fifo"), (folder_ / "fifo").string() + ": expected a regular file, found a pipe");
+    EXPECT_EQ(error("socket"), (folder_ / "socket").string() + ": expected a regular file, found a socket");
+    EXPECT_EQ(error("."), (folder_ / ".").string() + ": expected a regular file, found a folder");
+    EXPECT_EQ(error("loop"), (folder_ / "loop").string() + ": cannot open: Too many levels of symbolic links");
+    EXPECT_EQ(message([&] { read("/dev/zero"); }), "/dev/zero: expected a regular file, found a device");
+  }
+  ::close(socket);
+}
+
+TEST_F(Files, StreamsAreWhatIsOpenAlready) {
+  EXPECT_EQ(read_stream("/dev/null"), "");
+  EXPECT_EQ(message([] { read_file("/dev/null"); }), "/dev/null: expected a regular file, found a device");
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_NONBLOCK), 0);
+  const std::string name = "/dev/fd/" + std::to_string(ends[0]);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::close(ends[0]);
+    for (const char* piece : {"said ", "in ", "pieces"}) {
+      ::usleep(20000);
+      if (::write(ends[1], piece, std::strlen(piece)) < 0) ::_exit(1);
+    }
+    ::_exit(0);
+  }
+  ::close(ends[1]);
+  EXPECT_EQ(read_stream(name), "said in pieces");
+  ::waitpid(child, nullptr, 0);
+  ::close(ends[0]);
+  EXPECT_EQ(message([&] { read_stream(name); }), name + ": cannot open: Bad file descriptor");
 }
 
 TEST_F(Files, MapsAndOutlivesTheName) {

@@ -1,4 +1,6 @@
 // Generating through the program: sessions, samples, drafts, a conversation, packed weights.
+#include <signal.h>
+
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -28,6 +30,19 @@ TEST_F(Generating, ASessionGoesOnWhereItEnded) {
   expect_error("generate ckpt=run prompt=x state=s.safetensors", {"s.safetensors", "another model"});  // bf16 now
   expect_error("generate ckpt=run prompt=x state=no/such/folder", {"state", "folder"});
   expect_error("generate ckpt=run prompt=x state=s.safetensors n=2", {"state", "n=2"});
+}
+
+// The second one is refused before it reads anything; nothing is left when both are done.
+TEST_F(Generating, ASessionHasOneProcess) {
+  const auto pid = start({"generate", "ckpt=run", "dtype=fp32", "chat=true", "max_gen_len=4", "state=talk"});
+  for (int i = 0; i < 500 && !fs::exists(root_ / ".talk.lock"); ++i) ::usleep(20000);
+  expect_error("generate ckpt=run dtype=fp32 prompt=x state=talk",
+               {"talk: another process goes on with this session", fmt::format("held by process {}", pid)});
+  EXPECT_FALSE(fs::exists(root_ / "talk"));
+  ::kill(pid, SIGTERM);
+  ::waitpid(pid, nullptr, 0);
+  EXPECT_EQ(run("generate ckpt=run dtype=fp32 prompt=x max_gen_len=4 state=talk").status, 0);
+  EXPECT_FALSE(fs::exists(root_ / ".talk.lock"));
 }
 
 TEST_F(Generating, SamplesAndLogProbabilitiesAreLines) {

@@ -271,7 +271,7 @@ class Stopped : public PrepareTest {
     for (const auto& entry : fs::recursive_directory_iterator(root_ / "out.prepare"))
       if (entry.is_regular_file() && entry.path().filename() != "state.json") files.push_back(entry.path());
     for (const auto& path : files) std::ofstream(path, std::ios::binary | std::ios::app) << "half a li";
-    std::ofstream(root_ / "out.prepare/state.json.tmp") << "{";
+    std::ofstream(root_ / "out.prepare/.state.json.tmp-0123456789abcdef") << "{";
   }
 };
 

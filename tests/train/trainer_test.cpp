@@ -246,6 +246,28 @@ TEST_F(TrainerTest, OneProcessTrainsInADirectory) {
   EXPECT_TRUE(files_of(root_ / "a") == before);
 }
 
+TEST_F(TrainerTest, OneRunWritesItsCheckpointsInAFolder) {
+  const auto shared = "checkpoint.path=" + (root_ / "shared").string();
+  Trainer first(config("a", {shared}));
+  const auto error = error_of([&] { Trainer(config("b", {shared})).run(); });
+  EXPECT_TRUE(has(error, (root_ / "shared").string() + ": another run writes its checkpoints there")) << error;
+  EXPECT_TRUE(has(error, fmt::format("held by process {}", ::getpid()))) << error;
+  EXPECT_TRUE(has(error, fmt::format("a run with dump_dir {}", (root_ / "a").string()))) << error;
+  EXPECT_TRUE(step_folders(root_ / "shared").empty());
+  first.run();
+  EXPECT_NO_THROW(verify_checksums(checkpoint_folder(root_ / "shared", 6)));
+  // Both in one folder is one lock.
+  Trainer(config("c", {"checkpoint.path=" + (root_ / "c").string(), "steps=2"})).run();
+}
+
+TEST_F(TrainerTest, WhatAKilledRunWasWritingIsRemoved) {
+  const auto left = root_ / "a/checkpoints/.0000000004.tmp-0123456789abcdef";
+  fs::create_directories(left);
+  std::ofstream(left / "model.safetensors") << "half";
+  const Trainer trainer(config("a"));
+  EXPECT_FALSE(fs::exists(left));
+}
+
 TEST_F(TrainerTest, TokensAreCountedAcrossAChangeOfTheBatch) {
   {
     Trainer trainer(config("a"));
