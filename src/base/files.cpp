@@ -81,6 +81,13 @@ std::string kind_of_file(mode_t mode) {
   return "a device";
 }
 
+bool is_there(const fs::path& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) == 0) return true;
+  LT2_CHECK(errno == ENOENT || errno == ENOTDIR, "{}: cannot open: {}", path.string(), reason(errno));
+  return false;
+}
+
 Descriptor open_regular(const fs::path& path) {
   struct stat info {};
   Descriptor file = open_at_once(path, info);

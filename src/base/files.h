@@ -14,6 +14,10 @@ namespace lt2 {
 /// "a folder", "a pipe", ...: what a message says was found.
 std::string kind_of_file(mode_t mode);
 
+/// Whether there is something under that name, links followed. Throws lt2::Error where that cannot be known (links in a
+/// circle, no right to look).
+bool is_there(const std::filesystem::path& path);
+
 /// Opens a regular file to read; every reader does it here. Throws lt2::Error naming the path and what is there
 /// instead (a folder, pipe, socket, device, nothing, links in a circle), without waiting for anybody.
 Descriptor open_regular(const std::filesystem::path& path);

@@ -2,13 +2,11 @@
 
 #include <fmt/chrono.h>
 
-#include <cerrno>
 #include <chrono>
-#include <cstdio>
-#include <memory>
 #include <mutex>
-#include <system_error>
+#include <optional>
 
+#include "base/append_file.h"
 #include "base/error.h"
 #include "base/progress.h"
 
@@ -21,11 +19,8 @@ using std::chrono::system_clock;
 const steady_clock::time_point kProgramStart = steady_clock::now();
 
 struct LogFile {
-  struct Close {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
   std::mutex mutex;
-  std::unique_ptr<std::FILE, Close> file;
+  std::optional<AppendFile> file;
   int rank = 0;
 };
 
@@ -57,13 +52,13 @@ void log_line(LogLevel level, const std::string& message) {
   const std::lock_guard lock(log.mutex);
   if (log.rank == 0 || level != LogLevel::kInfo) print_above_progress_bar(prefix + message);
   if (!log.file) return;
-  const std::string line = stamped(log.rank, level, message);
-  const bool written = std::fwrite(line.data(), 1, line.size(), log.file.get()) == line.size();
-  if (written && std::fflush(log.file.get()) == 0) return;
-  // A full disk must not end a run for its log; say so once.
-  const std::string reason = std::system_category().message(errno);
-  log.file.reset();
-  print_above_progress_bar("warning: cannot write the log file any more: " + reason);
+  try {
+    log.file->append(stamped(log.rank, level, message));
+  } catch (const Error& error) {
+    // A full disk must not end a run for its log; say so once.
+    log.file.reset();
+    print_above_progress_bar(fmt::format("warning: cannot write the log file any more: {}", error.what()));
+  }
 }
 
 void set_log_file(const std::string& path) {
@@ -71,8 +66,7 @@ void set_log_file(const std::string& path) {
   const std::lock_guard lock(log.mutex);
   log.file.reset();
   if (path.empty()) return;
-  log.file.reset(std::fopen(path.c_str(), "ae"));
-  LT2_CHECK(log.file, "{}: cannot open the log file: {}", path, std::system_category().message(errno));
+  log.file.emplace(path);
 }
 
 void set_log_rank(int rank) {

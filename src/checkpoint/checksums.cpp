@@ -1,12 +1,11 @@
 #include "checkpoint/checksums.h"
 
+#include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <vector>
@@ -35,7 +34,7 @@ bool is_inside(const fs::path& name) {
 
 std::map<std::string, Entry> read_entries(const fs::path& folder) {
   const fs::path path = folder / kFileName;
-  LT2_CHECK(fs::exists(path), "{}: missing: the checkpoint was not written to its end. Use an earlier one",
+  LT2_CHECK(is_there(path), "{}: missing: the checkpoint was not written to its end. Use an earlier one",
             path.string());
   // Three levels is all it has; without a limit a damaged file could nest without end.
   const auto limit = [](int depth, json::parse_event_t, json&) { return depth <= 3; };
@@ -66,14 +65,16 @@ void check_sizes(const fs::path& folder, const std::map<std::string, Entry>& ent
 }  // namespace
 
 std::string file_crc32(const fs::path& path) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rbe"), std::fclose);
-  LT2_CHECK(file, "{}: cannot open: {}", path.string(), std::system_category().message(errno));
+  const Descriptor file = open_regular(path);
   std::vector<unsigned char> buffer(1 << 20);
   uLong crc = ::crc32(0, nullptr, 0);
-  while (const size_t got = std::fread(buffer.data(), 1, buffer.size(), file.get()))
+  for (;;) {
+    const ssize_t got = ::read(file, buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    LT2_CHECK(got >= 0, "{}: cannot read: {}", path.string(), std::system_category().message(errno));
+    if (got == 0) return fmt::format("{:08x}", crc);
     crc = ::crc32(crc, buffer.data(), static_cast<uInt>(got));
-  LT2_CHECK(!std::ferror(file.get()), "{}: cannot read: {}", path.string(), std::system_category().message(errno));
-  return fmt::format("{:08x}", crc);
+  }
 }
 
 void write_checksums(const fs::path& folder) {

@@ -189,7 +189,7 @@ TrainConfig parse_train_config(const std::string& text, const std::string& name,
 }
 
 TrainConfig load_train_config(const std::string& file, const std::vector<std::string>& overrides, Notes* notes) {
-  return parse_train_config(read_file(file), file, overrides, notes);
+  return parse_train_config(read_stream(file), file, overrides, notes);
 }
 
 ModelConfig model_config_from_json(const std::string& json_text, const std::string& where) {

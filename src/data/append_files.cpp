@@ -10,6 +10,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "base/error.h"
 #include "base/units.h"
 
@@ -18,19 +19,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class Descriptor {
- public:
-  Descriptor(const fs::path& path, int flags) : value_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
-    LT2_CHECK(value_ >= 0, "{}: cannot open: {}", path.string(), std::system_category().message(errno));
-  }
-  ~Descriptor() { ::close(value_); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  operator int() const { return value_; }
-
- private:
-  int value_;
-};
+Descriptor open_own(const fs::path& path, int flags) {
+  Descriptor file(::open(path.c_str(), flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666));
+  LT2_CHECK(file >= 0, "{}: cannot open: {}", path.string(), std::system_category().message(errno));
+  return file;
+}
 
 [[noreturn]] void fail_to_write(const fs::path& path, int error) {
   const std::string reason = std::system_category().message(error);
@@ -50,7 +43,7 @@ AppendFiles::AppendFiles(std::vector<fs::path> paths, std::vector<uint64_t> size
   constexpr uint64_t kLeast = 1 << 10, kMost = 1 << 20;  // a larger write is no faster
   capacity_ = static_cast<size_t>(std::clamp(memory / std::max<uint64_t>(1, paths_.size()), kLeast, kMost));
   for (size_t i = 0; i < paths_.size(); ++i) {
-    const Descriptor file(paths_[i], O_WRONLY | O_CREAT);
+    const Descriptor file = open_own(paths_[i], O_WRONLY | O_CREAT);
     struct stat info {};
     if (::fstat(file, &info) != 0) fail_to_write(paths_[i], errno);
     LT2_CHECK(static_cast<uint64_t>(info.st_size) >= sizes_[i],
@@ -82,7 +75,7 @@ void AppendFiles::sync() {
   flush();
   for (size_t i = 0; i < paths_.size(); ++i) {
     if (synced_[i] == sizes_[i]) continue;
-    const Descriptor file(paths_[i], O_WRONLY);
+    const Descriptor file = open_own(paths_[i], O_WRONLY);
     if (::fsync(file) != 0) fail_to_write(paths_[i], errno);
     synced_[i] = sizes_[i];
   }
@@ -90,7 +83,7 @@ void AppendFiles::sync() {
   std::set<fs::path> folders;
   for (const fs::path& path : paths_) folders.insert(path.parent_path());
   for (const fs::path& folder : folders) {
-    const Descriptor names(folder, O_RDONLY | O_DIRECTORY);
+    const Descriptor names = open_own(folder, O_RDONLY | O_DIRECTORY);
     // Some file systems cannot sync a folder.
     if (::fsync(names) != 0 && errno != EINVAL) fail_to_write(folder, errno);
   }
@@ -98,7 +91,7 @@ void AppendFiles::sync() {
 
 void AppendFiles::write(size_t file, std::string_view bytes) {
   if (bytes.empty()) return;
-  const Descriptor descriptor(paths_[file], O_WRONLY);
+  const Descriptor descriptor = open_own(paths_[file], O_WRONLY);
   while (!bytes.empty()) {
     const ssize_t done = ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(written_[file]));
     if (done < 0 && errno == EINTR) continue;

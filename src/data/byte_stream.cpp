@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "base/units.h"
 
 namespace lt2 {
@@ -22,13 +23,9 @@ namespace fs = std::filesystem;
 
 class Plain : public ByteStream {
  public:
-  explicit Plain(const fs::path& path) : path_(path.string()), file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    LT2_CHECK(file_ >= 0, "{}: cannot open: {}", path_, std::system_category().message(errno));
+  explicit Plain(const fs::path& path) : path_(path.string()), file_(open_regular(path)) {
     ::posix_fadvise(file_, 0, 0, POSIX_FADV_SEQUENTIAL);
   }
-  ~Plain() override { ::close(file_); }
-  Plain(const Plain&) = delete;
-  Plain& operator=(const Plain&) = delete;
 
   size_t read(char* to, size_t bytes) override {
     for (;;) {
@@ -44,7 +41,7 @@ class Plain : public ByteStream {
 
  private:
   std::string path_;
-  int file_;
+  Descriptor file_;
   int64_t position_ = 0;
 };
 

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/files.h"
 
 namespace lt2 {
 namespace {
@@ -51,12 +52,7 @@ uint64_t mixed(uint64_t x) {
 class BucketFile {
  public:
   BucketFile(const fs::path& folder, const ShuffleBucket& bucket)
-      : path_(bucket_path(folder, bucket)), left_(bucket.bytes), file_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC)) {
-    LT2_CHECK(file_ >= 0, "{}: cannot open: {}", path_.string(), std::system_category().message(errno));
-  }
-  ~BucketFile() { ::close(file_); }
-  BucketFile(const BucketFile&) = delete;
-  BucketFile& operator=(const BucketFile&) = delete;
+      : path_(bucket_path(folder, bucket)), left_(bucket.bytes), file_(open_regular(path_)) {}
 
   void read(char* to, uint64_t bytes) {
     if (bytes > left_) damaged();
@@ -79,7 +75,7 @@ class BucketFile {
  private:
   fs::path path_;
   uint64_t left_;
-  int file_;
+  Descriptor file_;
 };
 
 std::vector<ShuffleBucket> cut(const ShuffleBucket& whole, uint64_t bytes, uint64_t memory) {

@@ -5,12 +5,14 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json_field.h"
 
 namespace lt2 {
 namespace {
 
 // Keeps the order of the sources.
 using Json = nlohmann::ordered_json;
+using Field = BasicJsonField<Json>;
 
 std::string text(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
@@ -22,50 +24,53 @@ std::string rng_text(const Pcg64::State& rng) {
       to_decimal(rng.state), to_decimal(rng.inc), rng.has_uint32 ? 1 : 0, rng.uinteger);
 }
 
-unsigned __int128 long_integer(const Json& value) {
-  return uint128_from_decimal(value.is_string() ? value.get<std::string>() : text(value));
+constexpr int64_t kMost = int64_t{1} << 62;
+
+unsigned __int128 long_integer(const Field& field) {
+  const auto digits = field.value().is_string() ? field.text() : text(field.value());
+  try {
+    return uint128_from_decimal(digits);
+  } catch (const Error&) {
+    field.refuse(fmt::format("expected a whole number below 2^128, found {}", digits.substr(0, 60)));
+  }
 }
 
-Pcg64::State rng_of(const Json& json) {
-  const auto name = json.at("bit_generator").get<std::string>();
-  LT2_CHECK(name == "PCG64", "bit_generator: expected PCG64, found {}", name);
-  return {long_integer(json.at("state").at("state")), long_integer(json.at("state").at("inc")),
-          json.at("has_uint32").get<int>() != 0, json.at("uinteger").get<uint32_t>()};
+Pcg64::State rng_of(const Field& field) {
+  const auto name = field.at("bit_generator");
+  if (name.text() != "PCG64") name.refuse(fmt::format("expected PCG64, found {}", name.text()));
+  const auto state = field.at("state");
+  return {long_integer(state.at("state")), long_integer(state.at("inc")), field.at("has_uint32").integer(0, 1) != 0,
+          static_cast<uint32_t>(field.at("uinteger").integer(0, UINT32_MAX))};
 }
 
-std::optional<std::string> optional_of(const Json& json, const char* key) {
-  if (!json.contains(key) || json.at(key).is_null()) return std::nullopt;
-  return json.at(key).get<std::string>();
+std::optional<std::string> optional_of(const Field& field, const char* key) {
+  return field.has(key) ? std::optional(field.at(key).text()) : std::nullopt;
 }
 
-LoaderState state_of(const Json& json) {
-  const Json &packed = json.at("it_state"), &tokenized = packed.at("it_state"), &mixed = tokenized.at("it_state");
+LoaderState state_of(const Field& root) {
+  const Field packed = root.at("it_state"), tokenized = packed.at("it_state"), mixed = tokenized.at("it_state");
+  const Field sources = mixed.at("sources"), positions = mixed.at("source_to_state");
   LoaderState state;
   state.root_dir = optional_of(mixed, "root_dir");
-  for (const auto& [name, weight] : mixed.at("sources").items()) {
-    const Json& source = mixed.at("source_to_state").at(name);
-    state.sources.push_back({name, weight.get<double>(), source.at("file_path").get<std::string>(),
-                             source.at("position").get<int64_t>(), source.at("block_size").get<int64_t>(),
-                             source.at("offset").get<int64_t>(), source.at("current_iter").get<int64_t>()});
-    LT2_CHECK(state.sources.back().position >= 0, "source {}: position {} is negative", name,
-              state.sources.back().position);
+  for (const auto& [name, unused] : sources.object().value().items()) {
+    const Field source = positions.at(name);
+    state.sources.push_back({name, sources.at(name).number(), source.at("file_path").text(),
+                             source.at("position").integer(0, kMost), source.at("block_size").integer(1, kMost),
+                             source.at("offset").integer(0, kMost), source.at("current_iter").integer(0, kMost)});
   }
   state.source_rng = rng_of(mixed.at("rng_state"));
-  state.add_bos = tokenized.at("add_bos").get<bool>();
-  state.add_eos = tokenized.at("add_eos").get<bool>();
-  state.tokenizer_name = tokenized.at("name").get<std::string>();
+  state.add_bos = tokenized.at("add_bos").boolean();
+  state.add_eos = tokenized.at("add_eos").boolean();
+  state.tokenizer_name = tokenized.at("name").text();
   state.tokenizer_path = optional_of(tokenized, "path");
-  state.start_token = packed.at("start_token").get<int64_t>();
-  state.seq_len = packed.at("output_seq_len").get<int64_t>();
-  state.n_views = packed.at("n_views").get<int64_t>();
-  state.seq_idx = json.at("seq_idx").get<int64_t>();
-  state.shuffle_rng = rng_of(json.at("rng_state"));
-  state.batch_size = json.at("batch_size").get<int64_t>();
-  state.prefetch_size = json.at("prefetch_size").get<int64_t>();
-  if (json.contains("seed")) state.seed = json.at("seed").get<int64_t>();
-  LT2_CHECK(state.start_token >= 0, "start_token {} is negative", state.start_token);
-  LT2_CHECK(state.seq_idx >= 0 && state.seq_idx < state.prefetch_size, "seq_idx {} is not below prefetch_size {}",
-            state.seq_idx, state.prefetch_size);
+  state.start_token = packed.at("start_token").integer(0, kMost);
+  state.seq_len = packed.at("output_seq_len").integer(0, kMost);
+  state.n_views = packed.at("n_views").integer(0, kMost);
+  state.prefetch_size = root.at("prefetch_size").integer(1, kMost);
+  state.seq_idx = root.at("seq_idx").integer(0, state.prefetch_size - 1);
+  state.shuffle_rng = rng_of(root.at("rng_state"));
+  state.batch_size = root.at("batch_size").integer(0, kMost);
+  if (root.has("seed")) state.seed = root.at("seed").integer(INT64_MIN, INT64_MAX);
   return state;
 }
 
@@ -98,13 +103,8 @@ std::string to_json(const LoaderState& state) {
 }
 
 LoaderState loader_state_from_json(const std::string& json) {
-  try {
-    return state_of(Json::parse(quote_long_integers(json)));
-  } catch (const Json::exception& error) {
-    fail("data loader state: {}", error.what());
-  } catch (const Error& error) {
-    fail("data loader state: {}", error.what());
-  }
+  const auto document = parse_json<Json>(quote_long_integers(json), "data loader state");
+  return state_of(Field(document, "data loader state"));
 }
 
 std::string quote_long_integers(const std::string& json) {

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/json_field.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/units.h"
@@ -146,8 +147,10 @@ class Preparation {
 
   PrepareReport done_report() const {
     const Json manifest = read_prepare_json(out_ / kManifest, out_);
-    PrepareReport report = counts_of(manifest);
-    report.validation_documents = manifest.at("validation_documents").get<uint64_t>();
+    const std::string where = (out_ / kManifest).string();
+    PrepareReport report = counts_of(manifest, where);
+    const BasicJsonField<Json> held_back = BasicJsonField<Json>(manifest, where).at("validation_documents");
+    report.validation_documents = static_cast<uint64_t>(held_back.integer(0, int64_t{1} << 62));
     report.was_done = true;
     return report;
   }
@@ -186,7 +189,7 @@ class Preparation {
   }
 
   void continue_from(const Json& saved) {
-    state_ = prepare_state_of(saved);
+    state_ = prepare_state_of(saved, state_path().string());
     const bool whole = state_.input <= inputs_.size() && (!state_.reading || !state_.buckets.empty()) &&
                        (state_.sizes.empty() || state_.sizes.size() == 2 * chunks());
     LT2_CHECK(whole, "{}: damaged. Remove {} and start again", state_path().string(), work_.string());

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/json_field.h"
 #include "data/line_source.h"
 #include "tokenizer/utf8.h"
 
@@ -15,6 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
+using OrderedField = BasicJsonField<Json>;
 
 bool lies_in(const fs::path& path, const fs::path& folder) {
   return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first == folder.end();
@@ -39,6 +41,8 @@ void add_folder(const fs::path& folder, const std::vector<fs::path>& own, std::v
             folder.string());
 }
 
+uint64_t count_of(const OrderedField& field) { return static_cast<uint64_t>(field.integer(0, int64_t{1} << 62)); }
+
 JobDifference input_difference(const Json& before, const Json& now) {
   for (size_t i = 0; i < std::max(before.size(), now.size()); ++i) {
     if (i < before.size() && i < now.size() && before[i] == now[i]) continue;
@@ -59,7 +63,7 @@ JobDifference input_difference(const Json& before, const Json& now) {
 
 PrepareInput input_at(const fs::path& path) {
   struct stat info {};
-  LT2_CHECK(::stat(path.c_str(), &info) == 0, "{}: {}", path.string(), std::system_category().message(errno));
+  LT2_CHECK(::fstat(open_regular(path), &info) == 0, "{}: {}", path.string(), std::system_category().message(errno));
   return {path.string(), static_cast<uint64_t>(info.st_size),
           int64_t{info.st_mtim.tv_sec} * 1000000000 + info.st_mtim.tv_nsec};
 }
@@ -131,37 +135,47 @@ Json json_of(const Json& job, const PrepareState& state) {
           {"sizes", state.sizes}};
 }
 
-PrepareReport counts_of(const Json& json) {
+PrepareReport counts_of(const Json& json, const std::string& where) {
+  const OrderedField root(json, where);
+  const auto count = [&](const char* key) { return count_of(root.at(key)); };
   PrepareReport report;
-  json.at("documents").get_to(report.documents);
-  json.at("text_bytes").get_to(report.text_bytes);
-  json.at("blank_lines").get_to(report.blank_lines);
-  json.at("bad_lines").get_to(report.bad_lines);
-  json.at("invalid_utf8").get_to(report.invalid_utf8);
+  report.documents = count("documents");
+  report.text_bytes = count("text_bytes");
+  report.blank_lines = count("blank_lines");
+  report.bad_lines = count("bad_lines");
+  report.invalid_utf8 = count("invalid_utf8");
   return report;
 }
 
-PrepareState prepare_state_of(const Json& json) {
+PrepareState prepare_state_of(const Json& json, const std::string& where) {
+  const OrderedField root(json, where), buckets = root.at("buckets").array(), sizes = root.at("sizes").array();
   PrepareState state;
-  json.at("reading").get_to(state.reading);
-  json.at("input").get_to(state.input);
-  json.at("lines").get_to(state.lines);
-  state.report = counts_of(json);
-  for (const Json& bucket : json.at("buckets"))
-    state.buckets.push_back({bucket.at(0).get<int>(), bucket.at(1).get<uint64_t>(), bucket.at(2).get<uint64_t>(),
-                             bucket.at(3).get<uint64_t>()});
-  json.at("dealt").get_to(state.dealt);
-  json.at("sizes").get_to(state.sizes);
+  state.reading = root.at("reading").boolean();
+  state.input = count_of(root.at("input"));
+  state.lines = count_of(root.at("lines"));
+  state.report = counts_of(json, where);
+  for (size_t i = 0; i < buckets.size(); ++i) {
+    const OrderedField bucket = buckets.at(i).array();
+    if (bucket.size() != 4) bucket.refuse("expected four numbers");
+    const OrderedField prefix = bucket.at(1);
+    if (!prefix.value().is_number_unsigned()) prefix.refuse("expected a whole number >= 0");
+    state.buckets.push_back({static_cast<int>(bucket.at(0).integer(0, 64)), prefix.value().get<uint64_t>(),
+                             count_of(bucket.at(2)), count_of(bucket.at(3))});
+  }
+  state.dealt = count_of(root.at("dealt"));
+  for (size_t i = 0; i < sizes.size(); ++i) state.sizes.push_back(count_of(sizes.at(i)));
   return state;
 }
 
 Json read_prepare_json(const fs::path& path, const fs::path& folder) {
+  Json json;
   try {
-    const Json json = Json::parse(read_file(path));
-    if (json.at("job").at("inputs").is_array()) return json;
-  } catch (const Json::exception&) {
+    json = parse_json<Json>(read_file(path), path.string());
+    OrderedField(json, path.string()).at("job").at("inputs").array();
+  } catch (const Error&) {
+    fail("{}: damaged, or not made here. Remove {} and start again", path.string(), folder.string());
   }
-  fail("{}: damaged, or not made here. Remove {} and start again", path.string(), folder.string());
+  return json;
 }
 
 }  // namespace lt2

@@ -45,9 +45,10 @@ struct PrepareState {
 };
 
 nlohmann::ordered_json json_of(const nlohmann::ordered_json& job, const PrepareState& state);
-PrepareState prepare_state_of(const nlohmann::ordered_json& json);
+/// Throws lt2::Error that names the field, and `where` it stands, if it is none.
+PrepareState prepare_state_of(const nlohmann::ordered_json& json, const std::string& where);
 /// The counts of a state or of a manifest.
-PrepareReport counts_of(const nlohmann::ordered_json& json);
+PrepareReport counts_of(const nlohmann::ordered_json& json, const std::string& where);
 /// A state or manifest. Throws lt2::Error that says to remove `folder` if it is none.
 nlohmann::ordered_json read_prepare_json(const std::filesystem::path& path, const std::filesystem::path& folder);
 

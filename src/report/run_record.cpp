@@ -1,6 +1,5 @@
 #include "report/run_record.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -85,9 +84,7 @@ struct Record {
 };
 
 std::optional<std::string> read_if_there(const fs::path& path) {
-  std::error_code ignored;
-  if (!fs::exists(path, ignored)) return std::nullopt;
-  return read_file(path);
+  return is_there(path) ? std::optional(read_file(path)) : std::nullopt;
 }
 
 /// The JSON object on a line.
@@ -358,14 +355,10 @@ void RunFollower::refresh() {
 void RunFollower::read_new_lines() {
   constexpr size_t kMostBytes = size_t{16} << 20;  // of one line, and read at once
   const auto path = folder_ / "metrics.jsonl";
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) {
-    LT2_CHECK(errno == ENOENT, "{}: cannot read it: {}", path.string(), std::strerror(errno));
-    return;
-  }
-  const std::shared_ptr<void> closed(nullptr, [descriptor](void*) { ::close(descriptor); });
+  if (!is_there(path)) return;
+  const Descriptor descriptor = open_regular(path);
   struct stat facts {};
-  LT2_CHECK(::fstat(descriptor, &facts) == 0 && S_ISREG(facts.st_mode), "{}: not a file", path.string());
+  LT2_CHECK(::fstat(descriptor, &facts) == 0, "{}: cannot read it: {}", path.string(), std::strerror(errno));
   if (facts.st_dev != device_ || facts.st_ino != inode_ || static_cast<uint64_t>(facts.st_size) < offset_) {
     // Another file: a resumed run has left out the steps after its checkpoint.
     if (offset_ > 0) ++epoch_, ++version_;

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tokenizer/json_field.h"
+#include "base/json_field.h"
 #include "tokenizer/merge.h"
 #include "tokenizer/string_table.h"
 #include "tokenizer/word_cache.h"

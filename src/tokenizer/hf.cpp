@@ -131,7 +131,7 @@ std::unique_ptr<HfTokenizer> HfTokenizer::open(const fs::path& path) {
   const fs::path file = fs::is_directory(path) ? path / "tokenizer.json" : path;
   const auto beside = [&](const char* name) {
     const fs::path other = file.parent_path() / name;
-    return fs::exists(other) ? read_file(other) : std::string();
+    return is_there(other) ? read_file(other) : std::string();
   };
   return std::make_unique<HfTokenizer>(read_file(file), file.string(),
                                        Companions{beside("tokenizer_config.json"), beside("special_tokens_map.json")});

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "tokenizer/hf_normalizer.h"
 #include "tokenizer/hf_pretokenizer.h"
+#include "tokenizer/json_character.h"
 #include "tokenizer/utf8.h"
 
 namespace lt2 {
@@ -167,7 +168,7 @@ void HfDecoder::add(const JsonField& field, int depth) {
     stage.kind = Kind::kByteLevel;
   } else if (type == "Metaspace") {
     stage.kind = Kind::kMetaspace;
-    append_utf8(stage.text, field.at("replacement").character());
+    append_utf8(stage.text, character_of(field.at("replacement")));
     stage.drops_first_mark = prepend_scheme_of(field) != PrependScheme::kNever;
   } else if (type == "ByteFallback") {
     stage.kind = Kind::kByteFallback;
@@ -179,7 +180,7 @@ void HfDecoder::add(const JsonField& field, int depth) {
     stage.text = field.at("content").text();
   } else if (type == "Strip") {
     stage.kind = Kind::kStrip;
-    append_utf8(stage.text, field.at("content").character());
+    append_utf8(stage.text, character_of(field.at("content")));
     stage.start = static_cast<size_t>(field.at("start").integer(0, 1 << 20));
     stage.stop = static_cast<size_t>(field.at("stop").integer(0, 1 << 20));
   } else {

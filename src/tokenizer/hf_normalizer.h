@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "tokenizer/json_field.h"
+#include "base/json_field.h"
 #include "tokenizer/regex.h"
 
 namespace lt2 {

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "tokenizer/hf_normalizer.h"
+#include "tokenizer/json_character.h"
 #include "tokenizer/unicode.h"
 #include "tokenizer/utf8.h"
 #include "tokenizer/words.h"
@@ -239,7 +240,7 @@ void add_split(const JsonField& field, Stages& stages) {
 
 void add_metaspace(const JsonField& field, Stages& stages) {
   std::string mark;
-  append_utf8(mark, field.at("replacement").character());
+  append_utf8(mark, character_of(field.at("replacement")));
   stages.push_back(
       rewrite([mark, scheme = prepend_scheme_of(field)](std::string_view piece, bool first, std::string& text) {
         const bool prepends = scheme == PrependScheme::kAlways || (scheme == PrependScheme::kFirst && first);

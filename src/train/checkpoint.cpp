@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/json_field.h"
 #include "base/log.h"
 #include "checkpoint/checksums.h"
 #include "checkpoint/safetensors.h"
@@ -51,16 +52,20 @@ NamedTensors load_moments(const fs::path& folder) {
 
 TrainState load_train_state(const fs::path& folder) {
   const auto path = folder / "train_state.json";
-  const auto json = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  LT2_CHECK(json.is_object() && json.contains("step") && json.contains("data_loader_state"),
-            "{}: expected an object with step and data_loader_state", path.string());
-  const auto& loaders = json.at("data_loader_state");
-  return {.step = json.at("step").get<int64_t>(),
-          .tokens = json.value("tokens", int64_t{0}),
-          .draws = json.value("draws", int64_t{0}),
-          .skipped_steps = json.value("skipped_steps", int64_t{0}),
-          .loaders =
-              loaders.is_string() ? std::vector{loaders.get<std::string>()} : loaders.get<std::vector<std::string>>()};
+  constexpr int64_t kMost = int64_t{1} << 62;
+  const auto document = parse_json(read_file(path), path.string());
+  const JsonField root(document, path.string()), loaders = root.at("data_loader_state");
+  TrainState state{.step = root.at("step").integer(0, kMost),
+                   .tokens = root.integer("tokens", 0, kMost, 0),
+                   .draws = root.integer("draws", 0, kMost, 0),
+                   .skipped_steps = root.integer("skipped_steps", 0, kMost, 0),
+                   .loaders = {}};
+  if (loaders.value().is_string()) {
+    state.loaders.push_back(loaders.text());
+  } else {
+    for (size_t i = 0; i < loaders.array().size(); ++i) state.loaders.push_back(loaders.at(i).text());
+  }
+  return state;
 }
 
 void prune_checkpoints(const fs::path& checkpoints, int64_t step, const CheckpointConfig& config) {

@@ -10,17 +10,14 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "base/append_file.h"
 #include "base/error.h"
 #include "base/files.h"
 
 namespace lt2 {
 namespace {
 
-void append_line(const std::filesystem::path& path, const std::string& line) {
-  std::ofstream file(path, std::ios::app);
-  file << line << '\n' << std::flush;
-  LT2_CHECK(file.good(), "{}: cannot append to it (disk full?)", path.string());
-}
+void append_line(const std::filesystem::path& path, const std::string& line) { AppendFile(path).append(line + '\n'); }
 
 double rounded(double value, double unit) { return std::round(value / unit) * unit; }
 
@@ -75,13 +72,15 @@ double resident_gib() {
 }
 
 void drop_lines_after(const std::filesystem::path& path, int64_t step) {
-  if (!std::filesystem::exists(path)) return;
+  if (!is_there(path)) return;
   const auto content = read_file(path);
   std::istringstream lines(content);
   std::string kept, line;
   while (std::getline(lines, line)) {
     const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.value("global_step", int64_t{0}) <= step) kept += line + '\n';
+    if (!json.is_object()) continue;
+    const auto at = json.find("global_step");
+    if (at == json.end() || (at->is_number() && at->get<double>() <= static_cast<double>(step))) kept += line + '\n';
   }
   if (kept != content) write_file_atomically(path, kept);
 }

@@ -196,7 +196,9 @@ TEST_F(LogFile, AFullDiskDoesNotEndTheRun) {
     log_info("one");
     log_info("two");
   });
-  EXPECT_EQ(shown, "one\nwarning: cannot write the log file any more: No space left on device\ntwo\n");
+  EXPECT_EQ(shown,
+            "one\nwarning: cannot write the log file any more: /dev/full: cannot append to it: No space left on "
+            "device\ntwo\n");
 }
 
 TEST_F(LogFile, ThreadsDoNotMixLines) {

@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 
 #include <charconv>
@@ -38,6 +39,40 @@ std::string get(uint16_t port, const std::string& path) {
   return answer;
 }
 
+// The port that the program says on its standard output, in `out`.
+uint16_t port_said(const fs::path& out) {
+  const std::string_view before = "http://127.0.0.1:";
+  std::string said;
+  for (int i = 0; i < 600 && said.find('\n') == std::string::npos; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    if (fs::exists(out)) said = read_file(out);
+  }
+  uint16_t port = 0;
+  if (const auto at = said.find(before); at != std::string::npos)
+    std::from_chars(said.data() + at + before.size(), said.data() + said.size(), port);
+  EXPECT_GT(port, 0) << said;
+  return port;
+}
+
+// Whose writer may never come: the page says so, and the server goes on.
+TEST_F(Program, LiveReportDoesNotWaitForAPipe) {
+  fs::create_directories(root_ / "run");
+  ASSERT_EQ(::mkfifo((root_ / "run/metrics.jsonl").c_str(), 0600), 0);
+  const pid_t child = start({"report", "run", "--live", "port=0"});
+  const auto port = port_said(root_ / "out");
+  const auto points = get(port, "/points");
+  EXPECT_NE(points.find("metrics.jsonl: expected a regular file, found a pipe"), std::string::npos) << points;
+  fs::remove(root_ / "run/metrics.jsonl");
+  fs::create_symlink("metrics.jsonl", root_ / "run/metrics.jsonl");
+  EXPECT_NE(get(port, "/points").find("Too many levels of symbolic links"), std::string::npos);
+  fs::remove(root_ / "run/metrics.jsonl");
+  EXPECT_NE(get(port, "/points").find("waiting"), std::string::npos);
+  ::kill(child, SIGTERM);
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+}
+
 TEST_F(Program, LiveReportServesThePageUntilASignal) {
   fs::create_directories(root_ / "run");
   std::ofstream(root_ / "run" / "metrics.jsonl")
@@ -45,16 +80,7 @@ TEST_F(Program, LiveReportServesThePageUntilASignal) {
          R"("created_at":"2026-05-20T12:00:01.500000+00:00"})"
       << "\n";
   const pid_t child = start({"report", "run", "--live", "port=0"});
-  const std::string_view before = "http://127.0.0.1:";
-  std::string said;
-  for (int i = 0; i < 600 && said.find('\n') == std::string::npos; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    if (fs::exists(root_ / "out")) said = read_file(root_ / "out");
-  }
-  uint16_t port = 0;
-  if (const auto at = said.find(before); at != std::string::npos)
-    std::from_chars(said.data() + at + before.size(), said.data() + said.size(), port);
-  EXPECT_GT(port, 0) << said;
+  const auto port = port_said(root_ / "out");
   const auto page = get(port, "/");
   EXPECT_EQ(page.find("HTTP/1.1 200"), 0u) << page.substr(0, 200);
   EXPECT_NE(page.find("the loss from 2.88 to 2.88"), std::string::npos);

@@ -41,10 +41,13 @@ class Program : public ::testing::Test {
            "fp32}\n";
   }
   void TearDown() override { fs::remove_all(root_); }
-  Result run(const std::string& arguments) {
-    const auto command = fmt::format("cd '{}' && '{}' {} >'{}/out' 2>'{}/err' </dev/null", root_.string(), LT2_PROGRAM,
-                                     arguments, root_.string(), root_.string());
-    const int status = std::system(command.c_str());
+  Result run(const std::string& arguments) { return shell("\"$LT2\" " + arguments + " </dev/null"); }
+  // A command line of bash, in which the program is $LT2.
+  Result shell(const std::string& command) {
+    std::ofstream(root_ / "command") << "cd '" << root_.string() << "'\nLT2='" << LT2_PROGRAM << "'\n"
+                                     << command << "\n";
+    const auto line = fmt::format("bash '{0}/command' >'{0}/out' 2>'{0}/err'", root_.string());
+    const int status = std::system(line.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(root_ / "out"), read_file(root_ / "err")};
   }
   // The program in the background, its output in root_/out and root_/err; the caller signals it and waits for it.
