@@ -5,13 +5,15 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
-#include <fstream>
 #include <optional>
 #include <sstream>
 
+#include "base/append_file.h"
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/files.h"
+#include "base/log.h"
+#include "base/output.h"
 #include "base/threads.h"
 #include "base/units.h"
 #include "cli/command.h"
@@ -71,29 +73,29 @@ std::string name_of(const std::string& shape, const std::string& model) {
 }
 
 void print_header() {
-  fmt::print("{:<8} {:<16} {:>8} {:>5} {:>5} {:>10} {:>10} {:>6} {:>9} {:>10} {:>10} {:>6}\n", "mode", "model",
-             "context", "batch", "dtype", "tokens/s", "floor", "share", "first", "state", "peak", "of 1st");
+  print_out("{:<8} {:<16} {:>8} {:>5} {:>5} {:>10} {:>10} {:>6} {:>9} {:>10} {:>10} {:>6}\n", "mode", "model",
+            "context", "batch", "dtype", "tokens/s", "floor", "share", "first", "state", "peak", "of 1st");
 }
 
 void print_row(const SpeedRow& row) {
   const bool decode = row.mode == "decode", train = row.mode == "train";
-  fmt::print("{:<8} {:<16} {:>8} {:>5} {:>5} {:>10.1f} {:>10.1f} {:>5.0f}% {:>9} {:>10} {:>10} {:>6}\n", row.mode,
-             name_of(row.shape, row.model), row.context, row.batch, row.dtype, row.tokens_per_s, row.floor_tokens_per_s,
-             100 * row.share, train ? "" : fmt::format("{:.3f} s", row.first_token_s),
-             train ? "" : human_bytes(row.state_bytes), human_bytes(row.peak_bytes),
-             decode ? fmt::format("{:.2f}", row.predicted_share) : "");
-  std::fflush(stdout);
+  print_out("{:<8} {:<16} {:>8} {:>5} {:>5} {:>10.1f} {:>10.1f} {:>5.0f}% {:>9} {:>10} {:>10} {:>6}\n", row.mode,
+            name_of(row.shape, row.model), row.context, row.batch, row.dtype, row.tokens_per_s, row.floor_tokens_per_s,
+            100 * row.share, train ? "" : fmt::format("{:.3f} s", row.first_token_s),
+            train ? "" : human_bytes(row.state_bytes), human_bytes(row.peak_bytes),
+            decode ? fmt::format("{:.2f}", row.predicted_share) : "");
+  flush_out();
 }
 
 void print_skipped(const SkippedRow& row) {
-  fmt::print("{:<8} {:<16} {:>8} {:>5} {:>5} not run: {}\n", row.mode, name_of(row.shape, row.model), row.context,
-             row.batch, row.dtype, row.reason);
-  std::fflush(stdout);
+  print_out("{:<8} {:<16} {:>8} {:>5} {:>5} not run: {}\n", row.mode, name_of(row.shape, row.model), row.context,
+            row.batch, row.dtype, row.reason);
+  flush_out();
 }
 
 void print_frontier_header() {
-  fmt::print("{:<16} {:>5} {:>5} {:>10} {:>12} {:>10} {:>10} {:>12}  {}\n", "model", "batch", "dtype", "memory",
-             "context", "weights", "states", "refused", "tried here");
+  print_out("{:<16} {:>5} {:>5} {:>10} {:>12} {:>10} {:>10} {:>12}  {}\n", "model", "batch", "dtype", "memory",
+            "context", "weights", "states", "refused", "tried here");
 }
 
 void print_frontier(const FrontierRow& row) {
@@ -103,11 +105,11 @@ void print_frontier(const FrontierRow& row) {
                         human_bytes(row.tried_states), human_bytes(row.resident_bytes), row.step_s,
                         row.not_tried.empty() ? "" : "; all of it " + row.not_tried);
   }
-  fmt::print("{:<16} {:>5} {:>5} {:>10} {:>12} {:>10} {:>10} {:>12}  {}\n", name_of(row.shape, row.model), row.batch,
-             row.dtype, human_bytes(row.memory), row.endless() ? "no end" : std::to_string(row.context),
-             human_bytes(row.needs.weights), human_bytes(row.needs.states),
-             row.endless() ? "" : std::to_string(row.refused_context), tried);
-  std::fflush(stdout);
+  print_out("{:<16} {:>5} {:>5} {:>10} {:>12} {:>10} {:>10} {:>12}  {}\n", name_of(row.shape, row.model), row.batch,
+            row.dtype, human_bytes(row.memory), row.endless() ? "no end" : std::to_string(row.context),
+            human_bytes(row.needs.weights), human_bytes(row.needs.states),
+            row.endless() ? "" : std::to_string(row.refused_context), tried);
+  flush_out();
 }
 
 std::vector<std::string> parse_names(const std::string& text, const std::string& key,
@@ -215,11 +217,9 @@ class Output {
  public:
   explicit Output(const Request& request) : request_(request) {
     if (!request.figure.empty()) {  // said now, not after ten minutes
-      LT2_CHECK(std::ofstream(request.figure, std::ios::app).is_open(), "figure: {}: cannot write it", request.figure);
+      const AtomicFile probe(request.figure);
     }
-    if (request.output.empty()) return;
-    file_.open(request.output, std::ios::app);
-    LT2_CHECK(file_.is_open(), "output: {}: cannot open it for appending", request.output);
+    if (!request.output.empty()) file_.emplace(request.output);
   }
   void operator()(const SpeedRow& row) {
     print_row(row);
@@ -238,32 +238,30 @@ class Output {
     const auto machine =
         fmt::format("{}, {} threads; measured limits: {}.", cpu_info().name, num_threads(), limits.text());
     write_file_atomically(request_.figure, render_efficiency_page(parse_bench(lines_, "bench"), machine));
-    fmt::print("{}\n", request_.figure);
+    print_out("{}\n", request_.figure);
   }
 
  private:
   void keep(const std::string& line) {
     lines_ += line + '\n';
-    if (!file_.is_open()) return;
-    file_ << line << '\n' << std::flush;
-    LT2_CHECK(file_.good(), "{}: cannot append to it (disk full?)", request_.output);
+    if (file_) file_->append(line + '\n');
   }
 
   const Request& request_;
-  std::ofstream file_;
+  std::optional<AppendFile> file_;
   std::string lines_;
 };
 
 void print_machine(const MachineLimits& limits) {
-  fmt::print("{}, {} threads: {}\n", cpu_info().name, num_threads(), limits.text());
+  print_out("{}, {} threads: {}\n", cpu_info().name, num_threads(), limits.text());
 }
 
 void time_own_model(const Request& request, const ModelSource& source, const MachineLimits& limits, Output& output) {
   auto& model = *source.model;
   const auto& data = source.config.data;
   const Effort effort{.seconds = request.seconds};
-  fmt::print("{} parameters, {} layer calls a token\n", human_count(static_cast<double>(parameter_count(model))),
-             effective_depth(model));
+  print_out("{} parameters, {} layer calls a token\n", human_count(static_cast<double>(parameter_count(model))),
+            effective_depth(model));
   print_header();
   if (request.wants("train")) {
     auto levels = request.recompute;
@@ -372,8 +370,8 @@ int run(const Arguments& arguments) {
     run_grid(models, options, limits, elapsed,
              {.planned =
                   [&](size_t rows, size_t chosen, double seconds) {
-                    fmt::print(stderr, "{} of {} rows planned, about {} of at most {} minutes\n", chosen, rows,
-                               human_duration(seconds), request.minutes);
+                    log_info("{} of {} rows planned, about {} of at most {} minutes", chosen, rows,
+                             human_duration(seconds), request.minutes);
                   },
               .done = [&](const SpeedRow& row) { output(row); },
               .skipped = [&](const SkippedRow& row) { output(row); }});
@@ -384,7 +382,7 @@ int run(const Arguments& arguments) {
   if (request.grid || asked) {
     // The grid's figure shows where memory ends, too; that costs no time.
     const auto memories = asked ? sorted(request.frontier) : parse_memories("24G,80G", "frontier");
-    fmt::print("\n");
+    print_out("\n");
     print_frontier_header();
     for (const auto& model : models) add_frontiers(model, memories, options, asked, output);
   }

@@ -1,12 +1,11 @@
 // lt2 generate chat=true: a conversation in the terminal whose state is kept, so that nothing is read twice.
 #include <fmt/format.h>
-#include <poll.h>
 #include <unistd.h>
 
-#include <iostream>
-
 #include "base/error.h"
+#include "base/input_stream.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "base/signals.h"
 #include "cli/inference.h"
 #include "infer/text_stream.h"
@@ -34,10 +33,9 @@ ChatForm form_of(const Tokenizer& tokenizer) {
 }
 
 // Until there is something to read. False: a signal came first.
-bool wait_for_line() {
-  pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+bool wait_for_line(const InputStream& input) {
   while (stop_signal() == 0) {
-    if (std::cin.rdbuf()->in_avail() > 0 || ::poll(&input, 1, 200) > 0) return true;
+    if (input.ready(200)) return true;
   }
   return false;
 }
@@ -48,7 +46,7 @@ int chat(const GenerateConfig& config, const std::string& memory) {
   LT2_CHECK(!config.prompt && !config.prompt_file && config.n == 1 && !config.logprobs,
             "generate: chat reads what you type; leave out prompt, prompt_file, n and logprobs");
   const auto session = claim_session(config);
-  std::ios::sync_with_stdio(false);                       // so that it is known whether a line has been read ahead
+  InputStream input("-");
   auto inference = open_inference(config, memory, 1, 2);  // what was asked, and what was answered
   auto& [source, tokenizer, engine, stops] = inference;
   const auto form = form_of(*tokenizer);
@@ -58,9 +56,9 @@ int chat(const GenerateConfig& config, const std::string& memory) {
   catch_stop_signals();
   const bool terminal = isatty(STDIN_FILENO) != 0;
   for (std::string line;;) {
-    if (terminal) fmt::print("> ");
-    std::fflush(stdout);
-    if (!wait_for_line() || !std::getline(std::cin, line) || line.empty()) break;
+    if (terminal) print_out("> ");
+    flush_out();
+    if (!wait_for_line(input) || !input.line(line) || line.empty()) break;
     const bool first = history.empty();
     const size_t before = history.size();
     const auto turn = (first ? "" : form.end) + form.user + line + form.assistant;
@@ -74,8 +72,8 @@ int chat(const GenerateConfig& config, const std::string& memory) {
     std::string answer;
     const auto show = [&](const std::string& piece) {
       answer += piece;
-      fmt::print("{}", piece);
-      std::fflush(stdout);
+      print_out("{}", piece);
+      flush_out();
     };
     try {
       auto request = inference.request(config, history, 0);
@@ -87,13 +85,13 @@ int chat(const GenerateConfig& config, const std::string& memory) {
       inference.run({id});
       const auto result = engine->take(id);
       show(text.finish());
-      fmt::print("\n");
-      std::fflush(stdout);
+      print_out("\n");
+      flush_out();
       log_speed(*engine, result, history.size());
       const auto said = inference.spoken(result, answer, text.stopped());
       history.insert(history.end(), said.begin(), said.end());
     } catch (const Error& error) {  // the conversation so far is not lost
-      log_warning("{}", error.what());
+      if (dynamic_cast<const OutputClosed*>(&error) == nullptr) log_warning("{}", error.what());
       history.resize(before);
       break;
     }

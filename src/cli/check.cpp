@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/output.h"
 #include "cli/command.h"
 #include "model/model_io.h"
 
@@ -25,10 +26,10 @@ void print(const CheckedFile& file) {
   const char* verdict = file.status == Status::kPassed   ? "passed"
                         : file.status == Status::kFailed ? "FAILED"
                                                          : "skipped";
-  fmt::print("{} {}{}\n", verdict, file.path.string(), file.note.empty() ? "" : ": " + file.note);
+  print_out("{} {}{}\n", verdict, file.path.string(), file.note.empty() ? "" : ": " + file.note);
   for (const auto& t : file.tensors) {
-    fmt::print("    {:<52} {:>9.2e}  limit {:.0e}{}{}\n", t.name, t.error, t.limit, t.absolute ? " abs" : "",
-               t.ok() ? "" : "  <-- out of tolerance");
+    print_out("    {:<52} {:>9.2e}  limit {:.0e}{}{}\n", t.name, t.error, t.limit, t.absolute ? " abs" : "",
+              t.ok() ? "" : "  <-- out of tolerance");
   }
 }
 
@@ -51,7 +52,7 @@ int run(const Arguments& arguments) {
      : file.status == CheckedFile::Status::kFailed ? failed
                                                    : skipped) += 1;
   }
-  fmt::print("{} passed, {} failed, {} skipped\n", passed, failed, skipped);
+  print_out("{} passed, {} failed, {} skipped\n", passed, failed, skipped);
   return failed > 0 || (arguments.strict && skipped > 0) ? 1 : 0;
 }
 

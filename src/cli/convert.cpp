@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "base/output.h"
 #include "base/units.h"
 #include "cli/command.h"
 #include "cli/source.h"
@@ -63,20 +64,17 @@ int run(const Arguments& arguments) {
   write_checkpoint(checkpoint, out, options);
   int64_t parameters = 0;
   for (const auto& [name, tensor] : checkpoint.parameters) parameters += tensor.numel();
-  fmt::print("{} ({})  ->  {} ({})\n", checkpoint.folder.string(), form_name(checkpoint.form), out, to);
-  fmt::print("weights          {} tensors, {} parameters\n", checkpoint.parameters.size(),
-             human_count(static_cast<double>(parameters)));
+  print_out("{} ({})  ->  {} ({})\n", checkpoint.folder.string(), form_name(checkpoint.form), out, to);
+  print_out("weights          {} tensors, {} parameters\n", checkpoint.parameters.size(),
+            human_count(static_cast<double>(parameters)));
   const bool moments = !checkpoint.optimizer.empty();
-  fmt::print("optimizer state  {}\n", !moments ? "none in the source"
-                                      : hf     ? "left out: hf holds weights only"
-                                               : "converted");
+  print_out("optimizer state  {}\n", !moments ? "none in the source"
+                                     : hf     ? "left out: hf holds weights only"
+                                              : "converted");
   const bool state = checkpoint.train_state.has_value();
-  fmt::print("data position    {}\n", !state ? "none in the source"
-                                      : hf   ? "left out: hf holds weights only"
-                                             : "copied");
+  print_out("data position    {}\n", !state ? "none in the source" : hf ? "left out: hf holds weights only" : "copied");
   if (options.to == CheckpointForm::kLt2 && !(moments && state)) {
-    fmt::print("A run cannot be resumed from this; start one from its weights with checkpoint.init_ckpt_path={}\n",
-               out);
+    print_out("A run cannot be resumed from this; start one from its weights with checkpoint.init_ckpt_path={}\n", out);
   }
   return 0;
 }

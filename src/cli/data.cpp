@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "base/units.h"
 #include "cli/command.h"
 #include "config/overrides.h"
@@ -30,9 +31,9 @@ void print(const PrepareReport& report, const PrepareConfig& config) {
   if (report.invalid_utf8 > 0)
     log_warning("prepare: {} byte sequences or escapes are not valid UTF-8; they are kept as they are",
                 report.invalid_utf8);
-  fmt::print("{}{}: {} documents ({}), of which {} for validation, {} chunks\n", report.was_done ? "done before: " : "",
-             config.out, report.documents, human_bytes(static_cast<double>(report.text_bytes)),
-             report.validation_documents, config.nchunks);
+  print_out("{}{}: {} documents ({}), of which {} for validation, {} chunks\n", report.was_done ? "done before: " : "",
+            config.out, report.documents, human_bytes(static_cast<double>(report.text_bytes)),
+            report.validation_documents, config.nchunks);
 }
 
 int run(const Arguments& arguments) {

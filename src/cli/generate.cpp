@@ -2,13 +2,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <iostream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/input_stream.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "base/signals.h"
 #include "cli/inference.h"
 #include "config/overrides.h"
@@ -32,9 +32,9 @@ std::string help() {
 std::string read_prompt(const GenerateConfig& config) {
   LT2_CHECK(!(config.prompt && config.prompt_file), "generate: give prompt or prompt_file, not both");
   if (config.prompt) return *config.prompt;
-  if (config.prompt_file) return read_file(*config.prompt_file);
+  if (config.prompt_file) return read_stream(*config.prompt_file);
   if (isatty(STDIN_FILENO)) log_info("reading the prompt from standard input; end it with Ctrl-D");
-  return {std::istreambuf_iterator<char>(std::cin), {}};
+  return InputStream("-").rest();
 }
 
 const char* name_of(Finish finish) {
@@ -100,8 +100,8 @@ int run(const Arguments& arguments) {
   const auto show = [&](size_t i, const std::string& piece) {
     texts[i] += piece;
     if (!live || piece.empty()) return;
-    fmt::print("{}", piece);
-    std::fflush(stdout);
+    print_out("{}", piece);
+    flush_out();
   };
   for (int64_t i = 0; i < config.n; ++i) {
     auto request = inference.request(config, ids, i);
@@ -116,14 +116,13 @@ int run(const Arguments& arguments) {
     const auto result = engine->take(requests[i]);
     show(i, streams[i].finish());
     if (lines) {
-      fmt::print("{}\n",
-                 json_line(*tokenizer, result, texts[i], prompt, static_cast<int64_t>(i), streams[i].stopped()));
+      print_out("{}\n", json_line(*tokenizer, result, texts[i], prompt, static_cast<int64_t>(i), streams[i].stopped()));
     } else if (live) {
-      fmt::print("\n");
+      print_out("\n");
     } else {
-      fmt::print("--- sample {} ---\n{}\n", i, texts[i]);
+      print_out("--- sample {} ---\n{}\n", i, texts[i]);
     }
-    std::fflush(stdout);  // the text before the speed, also where both go into one pipe
+    flush_out();  // the text before the speed, also where both go into one pipe
     log_speed(*engine, result, ids.size());
     if (!config.state) continue;
     const auto said = inference.spoken(result, texts[i], streams[i].stopped());

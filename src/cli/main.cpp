@@ -5,10 +5,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <filesystem>
+#include <functional>
+#include <optional>
 #include <string_view>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "base/torch.h"
 #include "base/units.h"
 #include "cli/command.h"
@@ -70,8 +74,8 @@ Arguments parse(const Command& command, int argc, char** argv) {
 
 int run(int argc, char** argv) {
   const std::string first = argc > 1 ? argv[1] : "--help";
-  if (first == "--version") return fmt::print("lt2 {}\n", LT2_VERSION), 0;
-  if (first == "--help" || first == "-h" || first == "help") return fmt::print("{}", overview()), argc > 1 ? 0 : 1;
+  if (first == "--version") return print_out("lt2 {}\n", LT2_VERSION), 0;
+  if (first == "--help" || first == "-h" || first == "help") return print_out("{}", overview()), argc > 1 ? 0 : 1;
   // The official spellings.
   const std::string name = first == "benchmark_prefill" ? "bench" : first == "stool" ? "launch" : first;
   for (const auto& command : commands()) {
@@ -79,7 +83,7 @@ int run(int argc, char** argv) {
     char** const end = std::find(argv + 2, argv + argc, std::string_view("--"));
     const bool help =
         std::any_of(argv + 2, end, [](const std::string_view word) { return word == "--help" || word == "-h"; });
-    if (help) return fmt::print("{}", command.help()), 0;
+    if (help) return print_out("{}", command.help()), 0;
     auto arguments = parse(command, argc, argv);
     if (first == "stool") arguments.slurm = true;
     const char* threads = std::getenv("OMP_NUM_THREADS");
@@ -101,23 +105,39 @@ std::string message_of(const c10::Error& error) {
   return "internal: " + line;
 }
 
+// What `act` failed with, for the user; nothing if it did not.
+std::optional<std::string> failure_of(const std::function<void()>& act) {
+  try {
+    act();
+    return std::nullopt;
+  } catch (const OutputClosed&) {
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  } catch (const c10::Error& error) {
+    return message_of(error);
+  } catch (const std::filesystem::filesystem_error& error) {  // always about a path that was given
+    return fmt::format("{}: {}", error.path1().string(), error.code().message());
+  } catch (const std::bad_alloc&) {
+    return "out of memory; use a smaller batch, context or model";
+  } catch (const std::exception& error) {
+    return std::string("internal: ") + error.what();
+  }
+}
+
 }  // namespace
 }  // namespace lt2
 
 int main(int argc, char** argv) {
-  std::string message;
-  try {
-    return lt2::run(argc, argv);
-  } catch (const lt2::Error& error) {
-    message = error.what();
-  } catch (const c10::Error& error) {
-    message = lt2::message_of(error);
-  } catch (const std::bad_alloc&) {
-    message = "out of memory; use a smaller batch, context or model";
-  } catch (const std::exception& error) {
-    message = std::string("internal: ") + error.what();
-  }
+  lt2::prepare_standard_streams();
+  int status = 1;
+  auto failure = lt2::failure_of([&] { status = lt2::run(argc, argv); });
+  // What was said before a failure is shown, too.
+  const auto lost = lt2::failure_of(lt2::flush_out);
+  if (!failure) failure = lost;
+  if (!failure) return status;
+  if (failure->empty()) lt2::end_of_closed_pipe();
   // Into train.log too, if the command opened it.
-  lt2::log_line(lt2::LogLevel::kError, message);
+  lt2::log_line(lt2::LogLevel::kError, *failure);
   return 1;
 }

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "base/units.h"
 #include "cli/command.h"
 #include "config/overrides.h"
@@ -36,17 +37,17 @@ void measure(const QuantizeConfig& config, const ModelFolder& folder, LoopedTran
   LT2_CHECK(folder.tokenizer, "{}: there is no tokenizer.json, so no text can be measured; leave out text",
             folder.where.string());
   const auto tokenizer = make_tokenizer(folder.tokenizer->name, folder.tokenizer->path, folder.tokenizer->specials);
-  auto tokens = tokenizer->encode(read_file(*config.text), folder.add_bos, false);
+  auto tokens = tokenizer->encode(read_stream(*config.text), folder.add_bos, false);
   LT2_CHECK(tokens.size() >= 2, "{}: holds no text", *config.text);
   tokens.resize(std::min(tokens.size(), static_cast<size_t>(config.tokens)));
   const auto reference = load_frozen(folder, WeightFormat::kBf16, model.compute_type);
   const auto quality = compare_quality(*reference, model, tokens, config.window);
-  fmt::print("{} tokens of {}, windows of {}\n", quality.tokens, *config.text, config.window);
-  fmt::print("{:<8} {:>12} {:>14} {:>12} {:>18}\n", "weights", "bytes", "perplexity", "KL (nats)", "same first choice");
-  fmt::print("{:<8} {:>12} {:>14.4f} {:>12} {:>18}\n", "bf16", size_of(*reference), quality.reference_perplexity(), "",
-             "");
-  fmt::print("{:<8} {:>12} {:>14.4f} {:>12.5f} {:>17.2f}%\n", config.weights, size_of(model), quality.perplexity(),
-             quality.divergence, 100 * quality.same_first_choice);
+  print_out("{} tokens of {}, windows of {}\n", quality.tokens, *config.text, config.window);
+  print_out("{:<8} {:>12} {:>14} {:>12} {:>18}\n", "weights", "bytes", "perplexity", "KL (nats)", "same first choice");
+  print_out("{:<8} {:>12} {:>14.4f} {:>12} {:>18}\n", "bf16", size_of(*reference), quality.reference_perplexity(), "",
+            "");
+  print_out("{:<8} {:>12} {:>14.4f} {:>12.5f} {:>17.2f}%\n", config.weights, size_of(model), quality.perplexity(),
+            quality.divergence, 100 * quality.same_first_choice);
 }
 
 int run(const Arguments& arguments) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/output.h"
 #include "cli/command.h"
 #include "report/live.h"
 
@@ -54,7 +55,7 @@ int run(const Arguments& arguments) {
   }
   if (output.empty()) output = dir + "/report.html";
   write_report(dir, output);
-  fmt::print("{}\n", output);
+  print_out("{}\n", output);
   return 0;
 }
 

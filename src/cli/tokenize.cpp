@@ -3,18 +3,15 @@
 
 #include <charconv>
 #include <chrono>
-#include <cstdio>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <iostream>
 #include <iterator>
 #include <memory>
 #include <optional>
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/input_stream.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "base/units.h"
 #include "cli/command.h"
 #include "config/overrides.h"
@@ -58,36 +55,20 @@ std::string help() {
 
 class Input {
  public:
-  explicit Input(const std::string& path) : name_(path == "-" ? "standard input" : path) {
-    if (path == "-") {
-      std::ios::sync_with_stdio(false);
-      return;
-    }
-    LT2_CHECK(!std::filesystem::is_directory(path), "tokenize: in={} is a folder; give a file", path);
-    file_.open(path, std::ios::binary);
-    LT2_CHECK(file_.is_open(), "tokenize: in={} cannot be read: {}", path, std::strerror(errno));
-    stream_ = &file_;
-  }
+  explicit Input(const std::string& path) : stream_(path) {}
 
   bool line(std::string& line) {
-    const bool there = static_cast<bool>(std::getline(*stream_, line));
-    LT2_CHECK(!stream_->bad(), "tokenize: {}: reading failed: {}", name_, std::strerror(errno));
+    const bool there = stream_.line(line);
     lines_ += there;
     return there;
   }
-  std::string rest() {
-    std::string text(std::istreambuf_iterator<char>(*stream_), {});
-    LT2_CHECK(!stream_->bad(), "tokenize: {}: reading failed: {}", name_, std::strerror(errno));
-    return text;
-  }
+  std::string rest() { return stream_.rest(); }
   // Nothing more can be read at once: whoever writes into the pipe may wait for the answer.
-  bool waits() { return stream_->rdbuf()->in_avail() <= 0; }
-  std::string place() const { return fmt::format("{}:{}", name_, lines_); }
+  bool waits() const { return !stream_.ready(0); }
+  std::string place() const { return fmt::format("{}:{}", stream_.name(), lines_); }
 
  private:
-  std::string name_;
-  std::ifstream file_;
-  std::istream* stream_ = &std::cin;
+  InputStream stream_;
   int64_t lines_ = 0;
 };
 
@@ -96,18 +77,11 @@ class Output {
   explicit Output(const std::string& path) {
     if (path != "-") file_ = std::make_unique<AtomicFile>(path);
   }
-  void write(std::string_view text) {
-    if (file_) return file_->write(text.data(), text.size());
-    LT2_CHECK(std::fwrite(text.data(), 1, text.size(), stdout) == text.size(), "tokenize: standard output: {}",
-              std::strerror(errno));
-  }
+  void write(std::string_view text) { file_ ? file_->write(text.data(), text.size()) : write_out(text); }
   void flush() {
-    if (!file_) LT2_CHECK(std::fflush(stdout) == 0, "tokenize: standard output: {}", std::strerror(errno));
+    if (!file_) flush_out();
   }
-  void commit() {
-    flush();
-    if (file_) file_->commit();
-  }
+  void commit() { file_ ? file_->commit() : flush_out(); }
 
  private:
   std::unique_ptr<AtomicFile> file_;

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "base/signals.h"
 #include "cli/command.h"
 #include "config/train_config.h"
@@ -69,7 +70,7 @@ int run(const Arguments& arguments) {
   }
   if (notes.where.on_command_line("env.OMP_NUM_THREADS")) limit_threads(config.env.OMP_NUM_THREADS);
   if (arguments.dry_run) {
-    if (layout.rank == 0) fmt::print("{}", training_plan(config, layout.world));
+    if (layout.rank == 0) print_out("{}", training_plan(config, layout.world));
     return 0;
   }
   Trainer trainer(config, Group::start(layout, torch::kCPU, config.distributed.timeout_s));

@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/progress.h"
 
 namespace lt2 {
 namespace {
@@ -123,9 +124,9 @@ Child start(const LocalLaunch& launch, int rank, int port) {
 
 void print_lines(Child& child, int rank, bool all) {
   for (size_t end; (end = child.pending.find('\n')) != std::string::npos; child.pending.erase(0, end + 1))
-    fmt::print(stderr, "rank {}: {}\n", rank, child.pending.substr(0, end));
+    print_above_progress_bar(fmt::format("rank {}: {}", rank, child.pending.substr(0, end)));
   if (all && !child.pending.empty()) {
-    fmt::print(stderr, "rank {}: {}\n", rank, child.pending);
+    print_above_progress_bar(fmt::format("rank {}: {}", rank, child.pending));
     child.pending.clear();
   }
 }

@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/output.h"
 #include "base/signals.h"
 #include "report/html.h"
 #include "report/report.h"
@@ -389,8 +390,8 @@ std::string LiveServer::points(std::string_view query) {
 void serve_live(const std::filesystem::path& dump_dir, int port) {
   LiveServer server(dump_dir, port);
   catch_stop_signals();
-  fmt::print("{} shows {}; Ctrl-C ends it\n", server.url(), dump_dir.string());
-  std::fflush(stdout);
+  print_out("{} shows {}; Ctrl-C ends it\n", server.url(), dump_dir.string());
+  flush_out();
   server.run([] { return stop_signal() != 0; });
 }
 

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "base/progress.h"
 #include "base/signals.h"
 #include "base/units.h"
@@ -302,14 +303,23 @@ void Trainer::sample(const std::string& when) {
   const auto result = generate(*model_, request);
   if (cut || !writes()) return;
   const auto text = tokenizer_->decode(result.ids());
-  fmt::print("--- sample {} (step {}) ---\n{}{}\n---\n", when, state_.step, *config_.val.prompt, text);
-  std::fflush(stdout);
+  try {
+    print_out("--- sample {} (step {}) ---\n{}{}\n---\n", when, state_.step, *config_.val.prompt, text);
+    flush_out();
+  } catch (const OutputClosed&) {
+    // Nobody reads samples any more; the run is not theirs alone.
+  } catch (const Error& error) {
+    log_warning("{}; the sample is in samples.json", error.what());
+  }
   const auto path = dump_dir_ / "samples.json";
   auto samples = nlohmann::ordered_json::array();
-  if (fs::exists(path)) {
+  if (is_there(path)) {
     const auto old = nlohmann::ordered_json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
     for (const auto& item : old) {
-      if (item.is_object() && item.value("step", int64_t{0}) < state_.step) samples.push_back(item);
+      if (!item.is_object()) continue;
+      const auto at = item.find("step");
+      if (at == item.end() || (at->is_number() && at->get<double>() < static_cast<double>(state_.step)))
+        samples.push_back(item);
     }
   }
   samples.push_back({{"when", when}, {"step", state_.step}, {"prompt", *config_.val.prompt}, {"text", text}});
