@@ -14,7 +14,8 @@ namespace {
 void run(std::string_view file, const char* specials) {
   const lt2::TiktokenTokenizer tokenizer(file, "fuzz", specials);
   const auto text = file.substr(0, 4096);
-  for (const auto& ids : {tokenizer.encode(text, true, true), tokenizer.encode_with_specials(text, false, false)}) {
+  for (const auto& ids :
+       {tokenizer.encode(text, true, true), tokenizer.encode(text, false, false, {.specials = true})}) {
     lt2::StreamDecoder stream(tokenizer);
     std::string streamed;
     for (const auto id : ids) streamed += stream.push(id);

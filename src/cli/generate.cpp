@@ -51,10 +51,13 @@ const char* name_of(Finish finish) {
   return "";
 }
 
+// `begins`: the first token stands where a text begins.
 std::string json_line(const Tokenizer& tokenizer, const GenerateResult& result, const std::string& text,
-                      const std::string& prompt, int64_t sample, bool cut) {
+                      const std::string& prompt, int64_t sample, bool begins, bool cut) {
   auto tokens = nlohmann::ordered_json::array();
-  const auto text_of = [&](int32_t id) { return tokenizer.text_of_bytes(tokenizer.token_bytes(id)); };
+  const auto text_of = [&](int32_t id) {
+    return tokenizer.text_of_bytes(begins && tokens.empty() ? tokenizer.first_bytes(id) : tokenizer.token_bytes(id));
+  };
   for (const auto& token : result.tokens) {
     auto likeliest = nlohmann::ordered_json::array();
     for (const auto& [id, value] : token.likeliest)
@@ -88,15 +91,17 @@ int run(const Arguments& arguments) {
   const auto& [source, tokenizer, engine, stops] = inference;
   const auto prompt = read_prompt(config);
   auto ids = inference.resume(config);
-  const auto more = tokenizer->encode(prompt, source.config.data.add_bos && ids.empty(), /*add_eos=*/false);
+  const auto more = tokenizer->encode(prompt, source.config.data.add_bos && ids.empty(), /*add_eos=*/false,
+                                      {.continues = tokenizer->holds_text(ids), .specials = config.parse_special});
   ids.insert(ids.end(), more.begin(), more.end());
+  const bool begins = !tokenizer->holds_text(ids);
 
   catch_stop_signals();
   const bool lines = config.logprobs.has_value(), live = config.n == 1 && !lines;
   std::vector<TextStream> streams;
   std::vector<std::string> texts(static_cast<size_t>(config.n));
   std::vector<Engine::Id> requests;
-  for (int64_t i = 0; i < config.n; ++i) streams.emplace_back(*tokenizer, config.until);
+  for (int64_t i = 0; i < config.n; ++i) streams.emplace_back(*tokenizer, config.until, ids);
   const auto show = [&](size_t i, const std::string& piece) {
     texts[i] += piece;
     if (!live || piece.empty()) return;
@@ -116,7 +121,8 @@ int run(const Arguments& arguments) {
     const auto result = engine->take(requests[i]);
     show(i, streams[i].finish());
     if (lines) {
-      print_out("{}\n", json_line(*tokenizer, result, texts[i], prompt, static_cast<int64_t>(i), streams[i].stopped()));
+      print_out("{}\n",
+                json_line(*tokenizer, result, texts[i], prompt, static_cast<int64_t>(i), begins, streams[i].stopped()));
     } else if (live) {
       print_out("\n");
     } else {
@@ -125,8 +131,7 @@ int run(const Arguments& arguments) {
     flush_out();  // the text before the speed, also where both go into one pipe
     log_speed(*engine, result, ids.size());
     if (!config.state) continue;
-    const auto said = inference.spoken(result, texts[i], streams[i].stopped());
-    ids.insert(ids.end(), said.begin(), said.end());
+    ids.insert(ids.end(), streams[i].kept().begin(), streams[i].kept().end());
     inference.keep(config, ids);
   }
   return 0;

@@ -55,14 +55,6 @@ bool Inference::is_stop(int32_t token) const {
   return std::find(stop_tokens.begin(), stop_tokens.end(), token) != stop_tokens.end();
 }
 
-std::vector<int32_t> Inference::spoken(const GenerateResult& result, const std::string& shown, bool cut) const {
-  // Tokens of a stop text are no part of the conversation.
-  if (cut) return tokenizer->encode(shown, false, false);
-  auto ids = result.ids();
-  if (!ids.empty() && is_stop(ids.back())) ids.pop_back();
-  return ids;
-}
-
 std::vector<int32_t> Inference::resume(const GenerateConfig& config) const {
   if (!config.state || !std::filesystem::exists(*config.state)) return {};
   auto tokens = engine->load(*config.state);

@@ -20,8 +20,6 @@ struct Inference {
   /// A request as the configuration says, for sample number `index`.
   GenerateRequest request(const GenerateConfig& config, std::vector<int32_t> prompt, int64_t index) const;
   bool is_stop(int32_t token) const;
-  /// What a text adds to a session: its tokens, or, if a stop text ended it, those of what was shown.
-  std::vector<int32_t> spoken(const GenerateResult& result, const std::string& shown, bool cut) const;
   /// The session that state= names: its tokens, none if there is no such file yet.
   std::vector<int32_t> resume(const GenerateConfig& config) const;
   /// Writes the session of these tokens to state=, if that is given.

@@ -141,10 +141,8 @@ std::vector<int32_t> parse_ids(std::string_view line, const Input& input) {
 void encode(const TokenizeConfig& config, const Tokenizer& tokenizer, Input& input, Output& output, Meter& meter) {
   std::string line;
   const auto one = [&](const std::string& text) {
-    const auto ids = meter.time([&] {
-      return config.parse_special ? tokenizer.encode_with_specials(text, config.bos, config.eos)
-                                  : tokenizer.encode(text, config.bos, config.eos);
-    });
+    const auto ids =
+        meter.time([&] { return tokenizer.encode(text, config.bos, config.eos, {.specials = config.parse_special}); });
     meter.tokens += static_cast<int64_t>(ids.size());
     meter.bytes += static_cast<int64_t>(text.size());
     line.clear();

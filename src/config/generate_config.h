@@ -13,7 +13,7 @@ struct GenerateConfig {
   std::string ckpt;
   std::optional<std::string> prompt, prompt_file;
   int64_t seed = 42;
-  bool chat = false;
+  bool chat = false, parse_special = false;
   double temperature = 0.0;
   std::optional<double> top_p, min_p;
   std::optional<int64_t> top_k;
@@ -40,6 +40,7 @@ struct GenerateConfig {
     visit("prompt", prompt, verbatim(), "text to continue; null: read from prompt_file or standard input");
     visit("prompt_file", prompt_file, verbatim(), "file with the text to continue");
     visit("seed", seed, at_least(0), "seed of sampling");
+    visit("parse_special", parse_special, any(), "names of special tokens in the prompt become those tokens");
     visit("chat", chat, any(), "a conversation in the terminal");
     visit("temperature", temperature, at_least(0), "0: always the likeliest token");
     visit("top_p", top_p, above_up_to(0, 1), "sample from the likeliest tokens of this mass; wins over top_k");

@@ -463,13 +463,13 @@ int64_t Engine::save(const std::filesystem::path& path, const std::vector<int32_
   }
   LT2_CHECK(prefix, "{}: there is no state to save: nothing was generated yet, or it did not fit the memory",
             path.string());
-  save_prefix(path, *prefix, model_);
+  save_prefix(path, *prefix, model_, options_.exit);
   return static_cast<int64_t>(prefix->tokens.size());
 }
 
 std::vector<int32_t> Engine::load(const std::filesystem::path& path) {
   LT2_CHECK(options_.prefixes > 0, "{}: the engine keeps no prefixes", path.string());
-  auto prefix = load_prefix(path, model_);
+  auto prefix = load_prefix(path, model_, options_.exit);
   const int64_t room = plan_.for_states() - committed();
   LT2_CHECK(prefix.bytes() <= room, "{}: its state of {} does not fit the {} that are left", path.string(),
             human_bytes(prefix.bytes()), human_bytes(room));

@@ -12,7 +12,7 @@ namespace lt2 {
 struct Prefix {
   std::vector<int32_t> tokens;
   SequenceState state;   // of batch 1, after all of them
-  torch::Tensor logits;  // [vocab] fp32, of the last one
+  torch::Tensor logits;  // [vocab] fp32, of the last one; undefined: they must be computed anew
   int64_t exit = 0;      // the loop they come from
   int64_t bytes() const;
 };
@@ -23,7 +23,8 @@ class PrefixStore {
   /// Replaces an equal one. Prefixes used longest ago go first when there are more than `most` or the bytes of all
   /// exceed `budget`.
   void add(Prefix prefix, size_t most, int64_t budget);
-  /// The longest prefix that `prompt` begins with; null: none. Counts as a use.
+  /// The longest prefix that `prompt` begins with, and that is of use: one as long as the prompt needs its logits.
+  /// Null: none. Counts as a use.
   const Prefix* longest(const std::vector<int32_t>& prompt);
   /// Forgets prefixes, those used longest ago first, until the rest weighs at most `budget`.
   void shrink(int64_t budget);
@@ -35,10 +36,13 @@ class PrefixStore {
   int64_t bytes_ = 0;
 };
 
-/// A prefix in one safetensors file: its state, its tokens, its last logits, and what tells the model. Replaces `path`
-/// only when complete.
-void save_prefix(const std::filesystem::path& path, const Prefix& prefix, const LoopedTransformer& model);
-/// Changes no bit of what was saved. Throws lt2::Error if another model wrote it.
-Prefix load_prefix(const std::filesystem::path& path, const LoopedTransformer& model);
+/// A prefix in one safetensors file: its state, its tokens, its last logits and the rule they come by, and what tells
+/// the model. Replaces `path` only when complete.
+void save_prefix(const std::filesystem::path& path, const Prefix& prefix, const LoopedTransformer& model,
+                 const ExitRule& rule);
+/// Changes no bit of what was saved, but leaves the logits out where the token leaves the loops by another rule now:
+/// the memories are the same then, the last token's logits are not. Throws lt2::Error if another model wrote it, or
+/// other loops.
+Prefix load_prefix(const std::filesystem::path& path, const LoopedTransformer& model, const ExitRule& rule);
 
 }  // namespace lt2

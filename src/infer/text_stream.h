@@ -1,5 +1,9 @@
 #pragma once
 // Tokens to text as they come, up to the first stop text.
+//
+// Stop texts are looked for in the bytes that the tokens stand for, not in the text as it is shown: a byte that is no
+// UTF-8 is shown as \xNN or U+FFFD, and neither letter has been generated. What is shown is the decoding of the tokens
+// that are kept, so a session that goes on from these tokens goes on from what was read.
 #include <string>
 #include <vector>
 
@@ -9,22 +13,35 @@ namespace lt2 {
 
 class TextStream {
  public:
-  /// Empty stop texts are passed over. The tokenizer must outlive the stream.
-  TextStream(const Tokenizer& tokenizer, std::vector<std::string> stops);
-  /// The text that is certain to be shown with this token: what may be the beginning of a stop text waits.
+  /// The text goes on from that of the tokens `before`. Empty stop texts are passed over. The tokenizer must outlive
+  /// the stream.
+  TextStream(const Tokenizer& tokenizer, std::vector<std::string> stops, const std::vector<int32_t>& before = {});
+  /// The text that is certain to be shown with this token: tokens that may hold the beginning of a stop text wait.
   std::string push(int32_t token);
   /// Whether a stop text has come; it and what follows it is not shown.
   bool stopped() const { return stopped_; }
   /// What still waits, at the end of the tokens.
   std::string finish();
+  /// The tokens whose text was shown, as they were pushed. Of one in which a stop text begins, the bytes before it are
+  /// tokens of their own here (none, if the vocabulary has none for just these bytes).
+  const std::vector<int32_t>& kept() const { return kept_; }
 
  private:
-  std::string show(const std::string& piece);
+  struct Waiting {
+    int32_t token;
+    size_t bytes;
+    bool first;  // the text begins with it
+  };
+  std::string show(size_t bytes);
+  std::string cut(const Waiting& token, const std::string& part);
 
+  const Tokenizer& tokenizer_;
   StreamDecoder decoder_;
   std::vector<std::string> stops_;
-  std::string waiting_;
-  bool stopped_ = false;
+  std::vector<Waiting> waiting_;
+  std::string bytes_;  // of those that wait
+  std::vector<int32_t> kept_;
+  bool begun_, stopped_ = false;
 };
 
 }  // namespace lt2

@@ -14,6 +14,29 @@ namespace {
 std::string slot_name(size_t draw, size_t slot) { return fmt::format("draw.{}.slot.{}.", draw, slot); }
 std::string pending_name(size_t loop) { return fmt::format("pending.{}", loop); }
 
+nlohmann::json windows_of(const std::vector<SequenceState::Draw>& draws) {
+  auto all = nlohmann::json::array();
+  for (const auto& draw : draws) all.push_back(windows_json(draw.plan));
+  return all;
+}
+
+// What of its shape keeps a saved state from being this one's, the first cause first. Both are [draw][loop][layer].
+void check_windows(const std::string& where, const std::string& saved_text, const nlohmann::json& mine) {
+  if (saved_text == mine.dump()) return;
+  const auto saved = nlohmann::json::parse(saved_text, nullptr, /*allow_exceptions=*/false);
+  const auto rows = [](const nlohmann::json& of) { return of.is_array() ? of.size() : 0; };
+  const auto row = [&](const nlohmann::json& of) { return rows(of) > 0 ? of[0] : nlohmann::json(); };
+  LT2_CHECK(rows(row(saved)) == rows(row(mine)),
+            "{}: saved by a model that runs {} loops, this one runs {}; continue with as many (total_ut_steps)", where,
+            rows(row(saved)), rows(row(mine)));
+  LT2_CHECK(rows(row(row(saved))) == rows(row(row(mine))), "{}: saved by a model of {} layers, this one has {}", where,
+            rows(row(row(saved))), rows(row(row(mine))));
+  LT2_CHECK(rows(saved) == rows(mine),
+            "{}: saved with {} draws of a random attention pattern, this model makes {} (inference_ensemble_k)", where,
+            rows(saved), rows(mine));
+  fail("{}: saved with other attention windows than this model's; load it with the model that wrote it", where);
+}
+
 }  // namespace
 
 int64_t SequenceState::bytes() const {
@@ -65,11 +88,10 @@ void SequenceState::rewind(int64_t keep) {
   position = to;
 }
 
-void SequenceState::save(const std::filesystem::path& path, const NamedTensors& beside) const {
+void SequenceState::save(const std::filesystem::path& path, const NamedTensors& beside,
+                         const std::map<std::string, std::string>& notes) const {
   NamedTensors tensors = beside;
-  auto windows = nlohmann::json::array();
   for (size_t d = 0; d < draws.size(); ++d) {
-    windows.push_back(windows_json(draws[d].plan));
     for (size_t s = 0; s < draws[d].slots.size(); ++s) {
       for (const auto& [name, tensor] : draws[d].slots[s]->tensors())
         tensors.emplace_back(slot_name(d, s) + name, tensor);
@@ -78,11 +100,12 @@ void SequenceState::save(const std::filesystem::path& path, const NamedTensors& 
   for (size_t t = 0; t < pending.size(); ++t) {
     if (pending[t].defined() && pending[t].size(1) > 0) tensors.emplace_back(pending_name(t), pending[t]);
   }
-  write_safetensors(path, tensors,
-                    {{"format", "lt2-state-1"},
-                     {"batch", std::to_string(batch)},
-                     {"position", std::to_string(position)},
-                     {"windows", windows.dump()}});
+  auto metadata = notes;
+  metadata["format"] = "lt2-state-1";
+  metadata["batch"] = std::to_string(batch);
+  metadata["position"] = std::to_string(position);
+  metadata["windows"] = windows_of(draws).dump();
+  write_safetensors(path, tensors, metadata);
 }
 
 void SequenceState::load(const std::filesystem::path& path) {
@@ -96,11 +119,7 @@ void SequenceState::load(const std::filesystem::path& path) {
   LT2_CHECK(field("format") == "lt2-state-1", "{}: format is {}, expected lt2-state-1", path.string(), field("format"));
   LT2_CHECK(field("batch") == std::to_string(batch), "{}: holds {} sequences, this state {}", path.string(),
             field("batch"), batch);
-  auto windows = nlohmann::json::array();
-  for (const auto& draw : draws) windows.push_back(windows_json(draw.plan));
-  LT2_CHECK(field("windows") == windows.dump(),
-            "{}: saved with other attention windows than this model's; load it with the model that wrote it",
-            path.string());
+  check_windows(path.string(), field("windows"), windows_of(draws));
   const auto& digits = field("position");
   int64_t saved_position = -1;
   const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), saved_position);

@@ -1,7 +1,9 @@
 #pragma once
 // Everything a batch of sequences has behind it: one mixer state per (draw, loop, layer).
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "config/patterns.h"
@@ -34,8 +36,9 @@ class SequenceState {
   /// As if of the tokens since mark() only the first `keep` had been seen.
   void rewind(int64_t keep);
   /// Writes every tensor and the position; loading changes no bit. `save` is atomic. `beside`: more tensors for the
-  /// same file, which load() passes over.
-  void save(const std::filesystem::path& path, const NamedTensors& beside = {}) const;
+  /// same file, which load() passes over; `notes`: more metadata, likewise.
+  void save(const std::filesystem::path& path, const NamedTensors& beside = {},
+            const std::map<std::string, std::string>& notes = {}) const;
   /// Fills this state, made by the same model for the same batch, from a file. Throws lt2::Error when it does not fit.
   void load(const std::filesystem::path& path);
 

@@ -37,9 +37,12 @@ BpeModel::BpeModel(const JsonField& field, bool byte_level) : byte_level_(byte_l
     fallback_ids_[static_cast<size_t>(byte)] = id_of(fmt::format("<0x{:02X}>", byte));
   for (int byte = 0; byte < 256 && byte_level_; ++byte)
     byte_ids_[static_cast<size_t>(byte)] = start_ids(byte_level_character(static_cast<uint8_t>(byte)));
+}
+
+void BpeModel::take_whole_pieces(const std::vector<bool>& except) {
   std::string bytes;
   for (size_t id = 0; id < tokens_.size() && ignore_merges_; ++id) {
-    if (tokens_[id].empty()) continue;
+    if (tokens_[id].empty() || except[id]) continue;
     if (!byte_level_) {
       whole_.insert(tokens_[id], static_cast<int32_t>(id));
     } else if (bytes_of_byte_level(tokens_[id], bytes)) {

@@ -19,6 +19,8 @@ class BpeModel {
   /// for another model type, options that change results and are not supported, and merges of unknown tokens.
   BpeModel(const JsonField& field, bool byte_level);
 
+  /// Says which tokens no piece becomes as a whole, by id; before the first encode().
+  void take_whole_pieces(const std::vector<bool>& except);
   /// Appends the ids of one piece. `symbols` is working memory. Thread-safe.
   void encode(std::string_view piece, std::vector<int32_t>& ids, std::vector<Symbol>& symbols) const;
 

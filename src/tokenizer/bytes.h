@@ -13,7 +13,7 @@ class BytesTokenizer : public Tokenizer {
  public:
   static constexpr int32_t kBos = 256, kEos = 257, kWords = 258;
 
-  std::vector<int32_t> encode(std::string_view text, bool add_bos, bool add_eos) const override;
+  BytesTokenizer() : Tokenizer("bytes tokenizer") {}
   std::string token_bytes(int32_t id) const override;
   std::string text_of_bytes(std::string_view bytes) const override;
   int32_t n_words() const override { return kWords; }
@@ -21,6 +21,9 @@ class BytesTokenizer : public Tokenizer {
   int32_t eos_id() const override { return kEos; }
   std::string name() const override { return "bytes"; }
   bool keeps_invalid_utf8() const override { return true; }
+
+ protected:
+  void append(std::string_view text, const TextReading& how, std::vector<int32_t>& ids) const override;
 };
 
 }  // namespace lt2

@@ -1,6 +1,7 @@
 #include "tokenizer/hf.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -14,20 +15,22 @@ namespace fs = std::filesystem;
 // One call's working memory.
 class HfTokenizer::Encoder {
  public:
-  Encoder(const HfTokenizer& of, std::vector<int32_t>& ids) : of_(of), ids_(ids) {}
+  Encoder(const HfTokenizer& of, const TextReading& how, std::vector<int32_t>& ids)
+      : of_(of), added_(how.specials ? of.every_ : of.ordinary_), continues_(how.continues), ids_(ids) {}
 
   void add(std::string_view text) {
-    each_section(of_.raw_, text, [&](std::string_view raw, size_t at) {
+    each_section(added_.raw, text, [&](std::string_view raw, size_t at) {
       if (!of_.normalizer_) return add_normalized(raw, at == 0);
-      const std::string normal = of_.normalizer_->apply(std::string(raw));
+      const auto& normalizer = at == 0 && continues_ ? *of_.continuing_ : *of_.normalizer_;
+      const std::string normal = normalizer.apply(std::string(raw));
       add_normalized(normal, at == 0);
     });
   }
 
  private:
-  void add_normalized(std::string_view text, bool begins_input) {
-    each_section(of_.normalized_, text,
-                 [&](std::string_view section, size_t at) { add_section(section, begins_input && at == 0); });
+  void add_normalized(std::string_view text, bool starts) {
+    each_section(added_.normalized, text,
+                 [&](std::string_view section, size_t at) { add_section(section, starts && at == 0); });
   }
 
   // Calls section(text, where) for the stretches between added tokens, and appends those.
@@ -61,10 +64,11 @@ class HfTokenizer::Encoder {
            (match.end < text.size() && is(text, match.end, kWord));
   }
 
-  void add_section(std::string_view text, bool begins_input) {
+  void add_section(std::string_view text, bool starts) {
     Pieces pieces;
     pieces.text = text;
-    pieces.begins_input = begins_input;
+    pieces.begins_input = starts && !continues_;
+    pieces.continues = starts && continues_;
     pieces.ranges = {{0, text.size()}};
     for (const auto& stage : of_.pre_tokenizers_.stages) {
       stage->apply(pieces);
@@ -75,6 +79,8 @@ class HfTokenizer::Encoder {
   }
 
   const HfTokenizer& of_;
+  const AddedFinder& added_;
+  const bool continues_;
   std::vector<int32_t>& ids_;
   std::vector<Symbol> symbols_;
 };
@@ -93,7 +99,7 @@ class HfStream : public DecodeStream {
     waiting_.erase(0, complete);
     return text;
   }
-  std::string finish() override { return replace_invalid_utf8(waiting_ + run_->finish()); }
+  std::string finish() override { return replace_invalid_utf8(std::exchange(waiting_, {}) + run_->finish()); }
 
  private:
   const HfTokenizer& of_;
@@ -102,11 +108,14 @@ class HfStream : public DecodeStream {
 };
 
 HfTokenizer::HfTokenizer(std::string_view content, const std::string& where, const Companions& companions)
-    : where_(where) {
+    : Tokenizer(where) {
   const auto document = parse_json(content, where);
   const JsonField root(document, where);
   root.object();
-  if (root.has("normalizer")) normalizer_ = make_normalizer(root.at("normalizer"));
+  if (root.has("normalizer")) {
+    normalizer_ = make_normalizer(root.at("normalizer"));
+    continuing_ = make_normalizer(root.at("normalizer"), /*continues=*/true);
+  }
   if (root.has("pre_tokenizer")) pre_tokenizers_ = make_pre_tokenizers(root.at("pre_tokenizer"));
   model_ = std::make_unique<BpeModel>(root.at("model"), pre_tokenizers_.byte_level);
   decoder_ = root.has("decoder") ? std::make_unique<HfDecoder>(root.at("decoder")) : std::make_unique<HfDecoder>();
@@ -125,6 +134,7 @@ HfTokenizer::HfTokenizer(std::string_view content, const std::string& where, con
   read_companion(companions.special_tokens, (folder / "special_tokens_map.json").string());
   if (bos_ < 0 && before_.size() == 1) bos_ = before_.front();
   if (eos_ < 0 && after_.size() == 1) eos_ = after_.front();
+  index_added();
 }
 
 std::unique_ptr<HfTokenizer> HfTokenizer::open(const fs::path& path) {
@@ -161,14 +171,21 @@ void HfTokenizer::read_added(const JsonField& root) {
       field.refuse(fmt::format("id {} of \"{}\" is that of \"{}\"", token.id, token.content, tokens_[at]));
     tokens_[at] = token.content;
     special_[at] = token.special;
-    const auto number = static_cast<int32_t>(added_.size());
-    if (!token.normalized) {
-      raw_.add(token.content, number);
-    } else {
-      normalized_.add(normalizer_ ? normalizer_->apply(token.content) : token.content, number);
-    }
     added_.push_back(std::move(token));
   }
+}
+
+// Once BOS, EOS and padding are known: whatever the file says of them, they are marks.
+void HfTokenizer::index_added() {
+  for (size_t i = 0; i < added_.size(); ++i) {
+    const AddedToken& token = added_[i];
+    const auto content = token.normalized && normalizer_ ? normalizer_->apply(token.content) : token.content;
+    for (AddedFinder* finder : {&every_, &ordinary_}) {
+      if (finder == &ordinary_ && is_special(token.id)) continue;
+      (token.normalized ? finder->normalized : finder->raw).add(content, static_cast<int32_t>(i));
+    }
+  }
+  model_->take_whole_pieces(special_);
 }
 
 void HfTokenizer::read_template(const JsonField& field, int depth) {
@@ -223,10 +240,9 @@ void HfTokenizer::check_id(int32_t id) const {
   LT2_CHECK(id >= 0 && id < n_words(), "{}: token id {} is not in 0 to {}", where_, id, n_words() - 1);
 }
 
-std::vector<int32_t> HfTokenizer::encode(std::string_view text, bool add_bos, bool add_eos) const {
+void HfTokenizer::append(std::string_view text, const TextReading& how, std::vector<int32_t>& ids) const {
   LT2_CHECK(text.size() < UINT32_MAX / 16, "{}: a text of {} bytes at once; give it in pieces", where_, text.size());
-  return encode_valid(text, add_bos, add_eos, where_,
-                      [this](std::string_view valid, std::vector<int32_t>& ids) { Encoder(*this, ids).add(valid); });
+  Encoder(*this, how, ids).add(text);
 }
 
 std::vector<int32_t> HfTokenizer::with_template(const std::vector<int32_t>& ids) const {
@@ -236,17 +252,21 @@ std::vector<int32_t> HfTokenizer::with_template(const std::vector<int32_t>& ids)
   return all;
 }
 
-std::string HfTokenizer::token_bytes(int32_t id) const {
+std::string HfTokenizer::bytes_at(int32_t id, bool middle) const {
   check_id(id);
   if (!bytes_.empty()) return bytes_[static_cast<size_t>(id)];
   const auto& token = tokens_[static_cast<size_t>(id)];
   if (token.empty()) return "";
   if (const int byte = byte_of_fallback(token); byte >= 0 && decoder_->has_byte_fallback())
     return std::string(1, static_cast<char>(byte));
-  const auto run = decoder_->start(/*middle=*/true);
+  const auto run = decoder_->start(middle);
   const std::string bytes = run->push(token);
   return bytes + run->finish();
 }
+
+std::string HfTokenizer::token_bytes(int32_t id) const { return bytes_at(id, /*middle=*/true); }
+
+std::string HfTokenizer::first_bytes(int32_t id) const { return bytes_at(id, /*middle=*/false); }
 
 std::string HfTokenizer::decode(const std::vector<int32_t>& ids) const {
   if (!bytes_.empty()) return Tokenizer::decode(ids);
@@ -262,7 +282,12 @@ std::unique_ptr<DecodeStream> HfTokenizer::decode_stream() const {
 }
 
 bool HfTokenizer::is_special(int32_t id) const {
-  return id >= 0 && id < n_words() && special_[static_cast<size_t>(id)];
+  return id >= 0 && id < n_words() && (special_[static_cast<size_t>(id)] || Tokenizer::is_special(id));
+}
+
+int32_t HfTokenizer::mark_id(std::string_view name) const {
+  const auto found = std::find_if(added_.begin(), added_.end(), [&](const auto& each) { return each.content == name; });
+  return found == added_.end() ? -1 : found->id;
 }
 
 }  // namespace lt2

@@ -16,8 +16,9 @@
 
 namespace lt2 {
 
-/// Added tokens, normalizer, pre-tokenizer, BPE model; a decoder back. Added tokens are recognised in every text, as
-/// the format demands. `truncation` and `padding` are ignored.
+/// Added tokens, normalizer, pre-tokenizer, BPE model; a decoder back. Added tokens are recognised in every text, but
+/// for those that are marks ("special", or named as BOS, EOS or padding): these only with TextReading::specials, where
+/// Hugging Face's library always reads them. `truncation` and `padding` are ignored.
 class HfTokenizer : public Tokenizer {
  public:
   /// Contents of tokenizer_config.json and special_tokens_map.json, empty if there are none. They name BOS, EOS and
@@ -30,8 +31,8 @@ class HfTokenizer : public Tokenizer {
   /// The file, or a folder with tokenizer.json, with the companions beside it.
   static std::unique_ptr<HfTokenizer> open(const std::filesystem::path& path);
 
-  std::vector<int32_t> encode(std::string_view text, bool add_bos, bool add_eos) const override;
   std::string token_bytes(int32_t id) const override;
+  std::string first_bytes(int32_t id) const override;
   std::string decode(const std::vector<int32_t>& ids) const override;
   std::unique_ptr<DecodeStream> decode_stream() const override;
   int32_t n_words() const override { return static_cast<int32_t>(tokens_.size()); }
@@ -39,12 +40,17 @@ class HfTokenizer : public Tokenizer {
   int32_t eos_id() const override { return eos_; }
   int32_t pad_id() const override { return pad_; }
   bool is_special(int32_t id) const override;
+  /// An added token, special or not.
+  int32_t mark_id(std::string_view name) const override;
   std::string name() const override { return "hf"; }
 
   /// The ids with the post-processor's tokens around them, which encode() never adds.
   std::vector<int32_t> with_template(const std::vector<int32_t>& ids) const;
   /// Id of a token by its text as the file has it, or -1.
   int32_t id_of(std::string_view token) const;
+
+ protected:
+  void append(std::string_view text, const TextReading& how, std::vector<int32_t>& ids) const override;
 
  private:
   class Encoder;
@@ -54,18 +60,23 @@ class HfTokenizer : public Tokenizer {
     std::string content;
     bool special = false, normalized = false, single_word = false, lstrip = false, rstrip = false;
   };
+  // Added tokens to look for; numbers are indices into added_.
+  struct AddedFinder {
+    LiteralFinder raw, normalized;
+  };
   void read_added(const JsonField& root);
+  void index_added();
   void read_template(const JsonField& field, int depth);
   void read_companion(const std::string& content, const std::string& where);
   void check_id(int32_t id) const;
+  std::string bytes_at(int32_t id, bool middle) const;
 
-  std::string where_;
-  std::unique_ptr<Normalizer> normalizer_;
+  std::unique_ptr<Normalizer> normalizer_, continuing_;  // the second for text that goes on from text before it
   PreTokenizers pre_tokenizers_;
   std::unique_ptr<BpeModel> model_;
   std::unique_ptr<HfDecoder> decoder_;
   std::vector<AddedToken> added_;
-  LiteralFinder raw_, normalized_;   // numbers are indices into added_
+  AddedFinder every_, ordinary_;     // with the marks, and without
   std::vector<std::string> tokens_;  // as the file writes them, by id; empty where an id is left out
   std::vector<std::string> bytes_;   // of byte-level decoders
   std::vector<bool> special_;

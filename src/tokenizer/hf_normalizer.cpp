@@ -38,7 +38,7 @@ std::string strip(std::string_view text, bool left, bool right) {
   return std::string(text.substr(begin, end - begin));
 }
 
-std::unique_ptr<Normalizer> make(const JsonField& field, int depth) {
+std::unique_ptr<Normalizer> make(const JsonField& field, bool continues, int depth) {
   const std::string& type = field.at("type").text();
   if (depth > kDeepestComponent) field.refuse(fmt::format("more than {} nested normalizers", kDeepestComponent));
   const auto form = type == "NFC"    ? std::optional(NormalForm::kNfc)
@@ -50,7 +50,7 @@ std::unique_ptr<Normalizer> make(const JsonField& field, int depth) {
   if (type == "Lowercase") return simple([](const std::string& text) { return lowercase(text); });
   if (type == "StripAccents") return simple([](const std::string& text) { return strip_accents(text); });
   if (type == "Strip") {
-    const bool left = field.boolean("strip_left", true), right = field.boolean("strip_right", true);
+    const bool left = field.boolean("strip_left", true) && !continues, right = field.boolean("strip_right", true);
     return simple([=](const std::string& text) { return strip(text, left, right); });
   }
   if (type == "Replace") {
@@ -58,8 +58,8 @@ std::unique_ptr<Normalizer> make(const JsonField& field, int depth) {
                       const std::string& text) { return pattern.replace(text, content); });
   }
   if (type == "Prepend") {
-    return simple(
-        [prefix = field.at("prepend").text()](const std::string& text) { return text.empty() ? text : prefix + text; });
+    const std::string prefix = continues ? "" : field.at("prepend").text();
+    return simple([prefix](const std::string& text) { return text.empty() ? text : prefix + text; });
   }
   if (type == "Precompiled") {
     std::string blob;
@@ -70,7 +70,7 @@ std::unique_ptr<Normalizer> make(const JsonField& field, int depth) {
   if (type == "Sequence") {
     std::vector<std::shared_ptr<const Normalizer>> parts;
     const auto list = field.at("normalizers").array();
-    for (size_t i = 0; i < list.size(); ++i) parts.push_back(make(list.at(i), depth + 1));
+    for (size_t i = 0; i < list.size(); ++i) parts.push_back(make(list.at(i), continues, depth + 1));
     return simple([parts, where = field.where()](std::string text) {
       const size_t most = most_normalized_bytes(text.size());
       for (const auto& part : parts) {
@@ -113,6 +113,8 @@ std::string TextPattern::replace(std::string_view text, const std::string& with)
   return out;
 }
 
-std::unique_ptr<Normalizer> make_normalizer(const JsonField& field) { return make(field, 1); }
+std::unique_ptr<Normalizer> make_normalizer(const JsonField& field, bool continues) {
+  return make(field, continues, 1);
+}
 
 }  // namespace lt2

@@ -179,7 +179,10 @@ class Words : public PreTokenizer {
   WordEnd word_end_;
 };
 
-// Writes every piece anew: write(piece, index, out) appends it.
+// Where a piece that is written anew stands.
+enum class Stands { kAtTheStart, kContinuing, kInside };
+
+// Writes every piece anew: write(piece, where it stands, out) appends it.
 template <class Write>
 class Rewrite : public PreTokenizer {
  public:
@@ -188,9 +191,16 @@ class Rewrite : public PreTokenizer {
   void apply(Pieces& pieces) const override {
     std::string out;
     out.reserve(pieces.text.size() + pieces.ranges.size());
+    // The next stage sees pieces without gaps: whether one was cut off in front is known here alone.
+    const bool whole = pieces.ranges.empty() || pieces.ranges[0].begin == 0;
+    pieces.begins_input = pieces.begins_input && whole;
+    pieces.continues = pieces.continues && whole;
+    const Stands first = pieces.continues      ? Stands::kContinuing
+                         : pieces.begins_input ? Stands::kAtTheStart
+                                               : Stands::kInside;
     for (size_t i = 0; i < pieces.ranges.size(); ++i) {
       const size_t begin = out.size();
-      write_(pieces[i], pieces.begins_input && i == 0 && pieces.ranges[i].begin == 0, out);
+      write_(pieces[i], i == 0 ? first : Stands::kInside, out);
       pieces.ranges[i] = {begin, out.size()};
     }
     pieces.own = std::move(out);
@@ -210,8 +220,8 @@ using Stages = std::vector<std::unique_ptr<PreTokenizer>>;
 
 void add_byte_level(const JsonField& field, bool last, PreTokenizers& out) {
   if (field.boolean("add_prefix_space", true)) {
-    out.stages.push_back(rewrite([](std::string_view piece, bool, std::string& text) {
-      if (!piece.starts_with(' ')) text += ' ';
+    out.stages.push_back(rewrite([](std::string_view piece, Stands stands, std::string& text) {
+      if (stands != Stands::kContinuing && !piece.starts_with(' ')) text += ' ';
       text += piece;
     }));
   }
@@ -219,7 +229,7 @@ void add_byte_level(const JsonField& field, bool last, PreTokenizers& out) {
   if (last) {
     out.byte_level = true;
   } else {
-    out.stages.push_back(rewrite([](std::string_view piece, bool, std::string& text) {
+    out.stages.push_back(rewrite([](std::string_view piece, Stands, std::string& text) {
       for (const char byte : piece) text += byte_level_character(static_cast<uint8_t>(byte));
     }));
   }
@@ -242,8 +252,9 @@ void add_metaspace(const JsonField& field, Stages& stages) {
   std::string mark;
   append_utf8(mark, character_of(field.at("replacement")));
   stages.push_back(
-      rewrite([mark, scheme = prepend_scheme_of(field)](std::string_view piece, bool first, std::string& text) {
-        const bool prepends = scheme == PrependScheme::kAlways || (scheme == PrependScheme::kFirst && first);
+      rewrite([mark, scheme = prepend_scheme_of(field)](std::string_view piece, Stands stands, std::string& text) {
+        const bool prepends = (scheme == PrependScheme::kAlways && stands != Stands::kContinuing) ||
+                              (scheme == PrependScheme::kFirst && stands == Stands::kAtTheStart);
         if (prepends && !piece.starts_with(' ') && !piece.starts_with(mark)) text += mark;
         for (const char c : piece) {
           if (c == ' ') {

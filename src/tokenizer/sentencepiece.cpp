@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <cfloat>
-#include <cmath>
-#include <cstring>
 #include <unordered_map>
+#include <utility>
 
 #include "base/error.h"
 #include "tokenizer/hf_decoder.h"
@@ -18,54 +17,19 @@ namespace {
 
 constexpr std::string_view kMark = "\xe2\x96\x81", kReplacement = "\xef\xbf\xbd";
 
-// One field of a protocol buffer.
-struct ProtoField {
-  uint64_t number = 0, value = 0;
-  std::string_view bytes;
-};
-
-// Calls visit(field) for each field of a message.
-template <class Visit>
-void each_field(std::string_view message, const std::string& where, Visit&& visit) {
-  const auto refuse = [&](const char* what) { fail("{}: no SentencePiece model: {}", where, what); };
-  size_t at = 0;
-  const auto varint = [&] {
-    uint64_t value = 0;
-    for (int shift = 0; shift < 64; shift += 7) {
-      if (at == message.size()) refuse("a number is cut off");
-      const auto byte = static_cast<uint8_t>(message[at++]);
-      value |= static_cast<uint64_t>(byte & 0x7f) << shift;
-      if (byte < 0x80) return value;
+// SentencePiece replaces byte by byte, not by maximal subparts.
+std::string replaced(std::string_view bytes) {
+  std::string text;
+  for (size_t at = 0; at < bytes.size();) {
+    const Utf8Unit unit = utf8_unit(bytes, at);
+    if (unit.valid) {
+      text.append(bytes, at, unit.bytes);
+    } else {
+      for (size_t i = 0; i < unit.bytes; ++i) text += kReplacement;
     }
-    refuse("a number of more than 64 bits");
-    return value;
-  };
-  const auto take = [&](uint64_t count) {
-    if (count > message.size() - at) refuse("a field is cut off");
-    at += count;
-    return message.substr(at - count, count);
-  };
-  while (at < message.size()) {
-    const uint64_t key = varint();
-    ProtoField field{key >> 3, 0, {}};
-    switch (key & 7) {
-      case 0:
-        field.value = varint();
-        break;
-      case 1:
-        field.bytes = take(8);
-        break;
-      case 2:
-        field.bytes = take(varint());
-        break;
-      case 5:
-        field.bytes = take(4);
-        break;
-      default:
-        refuse("a field of unknown kind");
-    }
-    visit(field);
+    at += unit.bytes;
   }
+  return text;
 }
 
 std::string with_spaces(std::string_view piece) {
@@ -106,7 +70,11 @@ class SentencePieceStream : public DecodeStream {
     return text;
   }
 
-  std::string finish() override { return flush(); }
+  std::string finish() override {
+    std::string text = flush();
+    began_ = began_ || !text.empty();
+    return text;
+  }
 
  private:
   using Type = SentencePieceTokenizer::Type;
@@ -130,27 +98,12 @@ class SentencePieceStream : public DecodeStream {
     return text;
   }
 
-  // SentencePiece replaces byte by byte, not by maximal subparts.
-  static std::string replaced(std::string_view bytes) {
-    std::string text;
-    for (size_t at = 0; at < bytes.size();) {
-      const Utf8Unit unit = utf8_unit(bytes, at);
-      if (unit.valid) {
-        text.append(bytes, at, unit.bytes);
-      } else {
-        for (size_t i = 0; i < unit.bytes; ++i) text += kReplacement;
-      }
-      at += unit.bytes;
-    }
-    return text;
-  }
-
   const SentencePieceTokenizer& of_;
   std::string bytes_;
   bool at_start_ = true, dropped_space_ = false, began_ = false;
 };
 
-SentencePieceTokenizer::SentencePieceTokenizer(std::string_view content, const std::string& where) : where_(where) {
+SentencePieceTokenizer::SentencePieceTokenizer(std::string_view content, const std::string& where) : Tokenizer(where) {
   read(content);
   LT2_CHECK(!pieces_.empty(), "{}: no SentencePiece model: no piece in it", where_);
   LT2_CHECK(settings_.model != Model::kWord, "{}: a word model; only unigram, BPE and character models are supported",
@@ -166,78 +119,6 @@ SentencePieceTokenizer::SentencePieceTokenizer(std::string_view content, const s
   pad_ = control_id(settings_.pad_piece);
 }
 
-void SentencePieceTokenizer::read(std::string_view content) {
-  each_field(content, where_, [&](const ProtoField& field) {
-    if (field.number == 1) read_piece(field.bytes);
-    if (field.number == 2) read_trainer(field.bytes);
-    if (field.number == 3) read_normalizer(field.bytes);
-    if (field.number == 5) {
-      each_field(field.bytes, where_, [&](const ProtoField& inner) {
-        LT2_CHECK(inner.number != 2 || inner.bytes.empty(), "{}: denormalizer_spec is not supported", where_);
-      });
-    }
-  });
-}
-
-void SentencePieceTokenizer::read_piece(std::string_view message) {
-  Piece piece;
-  each_field(message, where_, [&](const ProtoField& field) {
-    if (field.number == 1) piece.text = field.bytes;
-    if (field.number == 2 && field.bytes.size() == 4) std::memcpy(&piece.score, field.bytes.data(), 4);
-    if (field.number == 3) piece.type = static_cast<Type>(field.value);
-  });
-  const size_t id = pieces_.size();
-  LT2_CHECK(!piece.text.empty() && count_invalid_utf8(piece.text) == 0, "{}: piece {} is empty or no UTF-8", where_,
-            id);
-  LT2_CHECK(piece.type >= Type::kNormal && piece.type <= Type::kByte, "{}: piece {} has type {}; 1 to 6 are known",
-            where_, id, static_cast<uint64_t>(piece.type));
-  LT2_CHECK(std::isfinite(piece.score), "{}: piece {} has no finite score", where_, id);
-  pieces_.push_back(std::move(piece));
-}
-
-void SentencePieceTokenizer::read_trainer(std::string_view message) {
-  each_field(message, where_, [&](const ProtoField& field) {
-    switch (field.number) {
-      case 3:
-        LT2_CHECK(field.value >= 1 && field.value <= 4, "{}: model_type {}; 1 to 4 are known", where_, field.value);
-        settings_.model = static_cast<Model>(field.value);
-        break;
-      case 24:
-        settings_.whitespace_as_suffix = field.value != 0;
-        break;
-      case 35:
-        settings_.byte_fallback = field.value != 0;
-        break;
-      case 44:
-        settings_.unk_surface = field.bytes;
-        break;
-      case 45:
-        settings_.unk_piece = field.bytes;
-        break;
-      case 46:
-        settings_.bos_piece = field.bytes;
-        break;
-      case 47:
-        settings_.eos_piece = field.bytes;
-        break;
-      case 48:
-        settings_.pad_piece = field.bytes;
-        break;
-      default:
-        break;
-    }
-  });
-}
-
-void SentencePieceTokenizer::read_normalizer(std::string_view message) {
-  each_field(message, where_, [&](const ProtoField& field) {
-    if (field.number == 2) settings_.charsmap = field.bytes;
-    if (field.number == 3) settings_.add_dummy_prefix = field.value != 0;
-    if (field.number == 4) settings_.remove_extra_whitespaces = field.value != 0;
-    if (field.number == 5) settings_.escape_whitespaces = field.value != 0;
-  });
-}
-
 void SentencePieceTokenizer::index_pieces() {
   byte_ids_.assign(256, -1);
   for (int32_t id = 0; id < n_words(); ++id) {
@@ -246,6 +127,7 @@ void SentencePieceTokenizer::index_pieces() {
     LT2_CHECK((of_text ? texts_ : reserved_).insert(piece.text, id), "{}: piece {} \"{}\" is there twice", where_, id,
               piece.text);
     if (piece.type == Type::kUserDefined) user_defined_.add(piece.text, id);
+    if (piece.type == Type::kControl) controls_.add(piece.text, id);
     if (piece.type == Type::kUnknown) {
       LT2_CHECK(unk_ < 0, "{}: pieces {} and {} are both of type unknown", where_, unk_, id);
       unk_ = id;
@@ -304,22 +186,21 @@ void SentencePieceTokenizer::prepare_unigram() {
   }
 }
 
-int32_t SentencePieceTokenizer::id_of(std::string_view piece) const {
-  if (const int32_t id = reserved_.find(piece); id >= 0) return id;
+int32_t SentencePieceTokenizer::text_id(std::string_view piece) const {
   const int32_t id = texts_.find(piece);
   return id >= 0 ? id : unk_;
 }
 
 int32_t SentencePieceTokenizer::control_id(std::string_view piece) const {
-  const int32_t id = id_of(piece);
-  return type_of(id) == Type::kControl ? id : -1;
+  const int32_t id = reserved_.find(piece);
+  return id >= 0 && type_of(id) == Type::kControl ? id : -1;
 }
 
 void SentencePieceTokenizer::check_id(int32_t id) const {
   LT2_CHECK(id >= 0 && id < n_words(), "{}: token id {} is not in 0 to {}", where_, id, n_words() - 1);
 }
 
-std::string SentencePieceTokenizer::normalize(std::string_view text) const {
+std::string SentencePieceTokenizer::normalize(std::string_view text, bool continues) const {
   const size_t most = most_normalized_bytes(text.size());
   const auto match = [&](size_t at) {
     const size_t symbol = user_defined_.match_at(text, at);
@@ -328,7 +209,7 @@ std::string SentencePieceTokenizer::normalize(std::string_view text) const {
   const bool squeezes = settings_.remove_extra_whitespaces;
   const std::string_view space = settings_.escape_whitespaces ? kMark : " ";
   size_t at = 0;
-  while (squeezes && at < text.size()) {
+  while (squeezes && !continues && at < text.size()) {
     const auto found = match(at);
     if (found.text != " ") break;
     at += found.bytes;
@@ -336,8 +217,8 @@ std::string SentencePieceTokenizer::normalize(std::string_view text) const {
   std::string out;
   if (at == text.size()) return out;
   out.reserve(text.size() + text.size() / 2);
-  if (settings_.add_dummy_prefix) out += space;
-  bool after_space = squeezes;
+  if (settings_.add_dummy_prefix && !continues) out += space;
+  bool after_space = squeezes && !continues;
   while (at < text.size()) {
     auto found = match(at);
     at += found.bytes;
@@ -357,7 +238,7 @@ std::string SentencePieceTokenizer::normalize(std::string_view text) const {
   return out;
 }
 
-void SentencePieceTokenizer::append(std::string_view symbol, int32_t id, std::vector<int32_t>& ids) const {
+void SentencePieceTokenizer::append_symbol(std::string_view symbol, int32_t id, std::vector<int32_t>& ids) const {
   if (id != unk_ || !settings_.byte_fallback) {
     ids.push_back(id);
     return;
@@ -394,10 +275,10 @@ void SentencePieceTokenizer::encode_bpe_stretch(std::string_view text, std::vect
     while (!left.empty()) {
       const auto part = left.back();
       left.pop_back();
-      const int32_t id = id_of(part);
+      const int32_t id = text_id(part);
       const auto made = type_of(id) == Type::kUnused ? unused.find(part) : unused.end();
       if (made == unused.end()) {
-        append(part, id, ids);
+        append_symbol(part, id, ids);
       } else {
         left.push_back(part.substr(made->second));
         left.push_back(part.substr(0, made->second));
@@ -456,23 +337,39 @@ void SentencePieceTokenizer::encode_unigram(std::string_view text, std::vector<i
   std::vector<std::pair<size_t, size_t>> path;
   for (size_t end = text.size(); end > 0; end = ends[end].begin) path.emplace_back(ends[end].begin, end);
   for (auto part = path.rbegin(); part != path.rend(); ++part)
-    append(text.substr(part->first, part->second - part->first), ends[part->second].id, ids);
+    append_symbol(text.substr(part->first, part->second - part->first), ends[part->second].id, ids);
 }
 
-std::vector<int32_t> SentencePieceTokenizer::encode(std::string_view text, bool add_bos, bool add_eos) const {
+void SentencePieceTokenizer::append_section(std::string_view text, bool continues, std::vector<int32_t>& ids) const {
+  const std::string normal = normalize(text, continues);
+  const auto begin = static_cast<std::ptrdiff_t>(ids.size());
+  if (settings_.model == Model::kUnigram) {
+    encode_unigram(normal, ids);
+  } else {
+    encode_bpe(normal, ids);
+  }
+  // A run of unknown symbols is one.
+  const auto both_unknown = [this](int32_t a, int32_t b) { return a == unk_ && b == unk_; };
+  ids.erase(std::unique(ids.begin() + begin, ids.end(), both_unknown), ids.end());
+}
+
+void SentencePieceTokenizer::append(std::string_view text, const TextReading& how, std::vector<int32_t>& ids) const {
   LT2_CHECK(text.size() < UINT32_MAX / 16, "{}: a text of {} bytes at once; give it in pieces", where_, text.size());
-  return encode_valid(text, add_bos, add_eos, where_, [this](std::string_view valid, std::vector<int32_t>& ids) {
-    const std::string normal = normalize(valid);
-    const auto begin = static_cast<std::ptrdiff_t>(ids.size());
-    if (settings_.model == Model::kUnigram) {
-      encode_unigram(normal, ids);
-    } else {
-      encode_bpe(normal, ids);
-    }
-    // A run of unknown symbols is one.
-    const auto both_unknown = [this](int32_t a, int32_t b) { return a == unk_ && b == unk_; };
-    ids.erase(std::unique(ids.begin() + begin, ids.end(), both_unknown), ids.end());
-  });
+  bool continues = how.continues;
+  for (size_t at = 0; at < text.size();) {
+    const auto mark = how.specials ? controls_.find(text, at) : LiteralFinder::Match{};
+    const auto section = text.substr(at, mark.number < 0 ? text.npos : mark.begin - at);
+    if (!section.empty()) append_section(section, std::exchange(continues, true), ids);
+    if (mark.number < 0) return;
+    ids.push_back(mark.number);
+    at = mark.end;
+  }
+}
+
+int32_t SentencePieceTokenizer::mark_id(std::string_view name) const {
+  if (const int32_t id = control_id(name); id >= 0) return id;
+  const int32_t id = text_id(name);
+  return type_of(id) == Type::kUserDefined ? id : -1;
 }
 
 std::string SentencePieceTokenizer::token_bytes(int32_t id) const {
@@ -489,6 +386,16 @@ std::string SentencePieceTokenizer::token_bytes(int32_t id) const {
       return with_spaces(text);
   }
 }
+
+std::string SentencePieceTokenizer::first_bytes(int32_t id) const {
+  auto bytes = token_bytes(id);
+  const bool text = type_of(id) != Type::kControl && type_of(id) != Type::kUnknown && type_of(id) != Type::kByte;
+  const bool drops = settings_.add_dummy_prefix || settings_.remove_extra_whitespaces;
+  if (text && drops && pieces_[static_cast<size_t>(id)].text.starts_with(kMark)) bytes.erase(0, 1);
+  return bytes;
+}
+
+std::string SentencePieceTokenizer::text_of_bytes(std::string_view bytes) const { return replaced(bytes); }
 
 std::string SentencePieceTokenizer::decode(const std::vector<int32_t>& ids) const {
   SentencePieceStream stream(*this);

@@ -23,8 +23,9 @@ class SentencePieceTokenizer : public Tokenizer {
   /// supported: word models, white space as a suffix, rules applied after decoding.
   SentencePieceTokenizer(std::string_view content, const std::string& where);
 
-  std::vector<int32_t> encode(std::string_view text, bool add_bos, bool add_eos) const override;
   std::string token_bytes(int32_t id) const override;
+  std::string first_bytes(int32_t id) const override;
+  std::string text_of_bytes(std::string_view bytes) const override;
   std::string decode(const std::vector<int32_t>& ids) const override;
   std::unique_ptr<DecodeStream> decode_stream() const override;
   int32_t n_words() const override { return static_cast<int32_t>(pieces_.size()); }
@@ -32,7 +33,12 @@ class SentencePieceTokenizer : public Tokenizer {
   int32_t eos_id() const override { return eos_; }
   int32_t pad_id() const override { return pad_; }
   bool is_special(int32_t id) const override;
+  /// Control pieces, and symbols of the user, which stand for themselves in any text.
+  int32_t mark_id(std::string_view name) const override;
   std::string name() const override { return "sp"; }
+
+ protected:
+  void append(std::string_view text, const TextReading& how, std::vector<int32_t>& ids) const override;
 
  private:
   friend class SentencePieceStream;
@@ -60,22 +66,22 @@ class SentencePieceTokenizer : public Tokenizer {
   void index_pieces();
   void prepare_bpe();
   void prepare_unigram();
-  int32_t id_of(std::string_view piece) const;
+  int32_t text_id(std::string_view piece) const;  // unknown if there is none
   int32_t control_id(std::string_view piece) const;
   Type type_of(int32_t id) const { return pieces_[static_cast<size_t>(id)].type; }
   void check_id(int32_t id) const;
 
-  std::string normalize(std::string_view text) const;
+  std::string normalize(std::string_view text, bool continues) const;
+  void append_section(std::string_view text, bool continues, std::vector<int32_t>& ids) const;
   void encode_bpe(std::string_view text, std::vector<int32_t>& ids) const;
   void encode_bpe_stretch(std::string_view text, std::vector<int32_t>& ids) const;
   void encode_unigram(std::string_view text, std::vector<int32_t>& ids) const;
-  void append(std::string_view symbol, int32_t id, std::vector<int32_t>& ids) const;
+  void append_symbol(std::string_view symbol, int32_t id, std::vector<int32_t>& ids) const;
 
-  std::string where_;
   std::vector<Piece> pieces_;
   Settings settings_;
   Charsmap charsmap_;
-  LiteralFinder user_defined_;
+  LiteralFinder user_defined_, controls_;
   StringTable texts_;            // normal, user-defined and unused pieces: what text can become
   StringTable reserved_;         // the others
   std::vector<uint32_t> ranks_;  // bpe: by id, equal scores have equal ranks

@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -181,7 +182,7 @@ class TiktokenTokenizer::Encoder {
 };
 
 TiktokenTokenizer::TiktokenTokenizer(std::string_view content, const std::string& where, const std::string& specials)
-    : where_(where) {
+    : Tokenizer(where) {
   const Publisher& rules = publisher(specials);
   tokens_ = read_ranks(content, where);
   for (int32_t rank = 0; rank < n_ranks(); ++rank) {
@@ -207,22 +208,21 @@ TiktokenTokenizer::TiktokenTokenizer(std::string_view content, const std::string
   n_words_ = n_ranks() + static_cast<int32_t>(special_at_.size());
 }
 
-std::vector<int32_t> TiktokenTokenizer::encode(std::string_view text, bool add_bos, bool add_eos) const {
-  return encode_valid(text, add_bos, add_eos, where_,
-                      [this](std::string_view valid, std::vector<int32_t>& ids) { Encoder(*this, ids).add(valid); });
+void TiktokenTokenizer::append(std::string_view text, const TextReading& how, std::vector<int32_t>& ids) const {
+  Encoder encoder(*this, ids);
+  for (size_t at = 0; at < text.size();) {
+    const auto match = how.specials ? special_names_.find(text, at) : LiteralFinder::Match{};
+    if (match.number < 0) return encoder.add(text.substr(at));
+    encoder.add(text.substr(at, match.begin - at));
+    ids.push_back(match.number);
+    at = match.end;
+  }
 }
 
-std::vector<int32_t> TiktokenTokenizer::encode_with_specials(std::string_view text, bool add_bos, bool add_eos) const {
-  return encode_valid(text, add_bos, add_eos, where_, [this](std::string_view valid, std::vector<int32_t>& ids) {
-    Encoder encoder(*this, ids);
-    for (size_t at = 0; at < valid.size();) {
-      const auto match = special_names_.find(valid, at);
-      if (match.number < 0) return encoder.add(valid.substr(at));
-      encoder.add(valid.substr(at, match.begin - at));
-      ids.push_back(match.number);
-      at = match.end;
-    }
-  });
+int32_t TiktokenTokenizer::mark_id(std::string_view name) const {
+  const auto found =
+      std::find_if(specials_.begin(), specials_.end(), [&](const auto& each) { return each.first == name; });
+  return found == specials_.end() ? -1 : found->second;
 }
 
 std::string TiktokenTokenizer::token_bytes(int32_t id) const {

@@ -28,24 +28,25 @@ class TiktokenTokenizer : public Tokenizer {
   /// be 0..N-1, each once, and all single bytes must be there.
   TiktokenTokenizer(std::string_view content, const std::string& where, const std::string& specials);
 
-  std::vector<int32_t> encode(std::string_view text, bool add_bos, bool add_eos) const override;
-  std::vector<int32_t> encode_with_specials(std::string_view text, bool add_bos, bool add_eos) const override;
   /// Special ids give their names; ids that the publisher left unused give nothing.
   std::string token_bytes(int32_t id) const override;
   int32_t n_words() const override { return n_words_; }
   int32_t bos_id() const override { return bos_; }
   int32_t eos_id() const override { return eos_; }
   bool is_special(int32_t id) const override { return id >= n_ranks(); }
+  int32_t mark_id(std::string_view name) const override;
   std::string name() const override { return "tiktoken"; }
 
   int32_t n_ranks() const { return static_cast<int32_t>(tokens_.size()); }
   /// Names and ids behind the ranks.
   const std::vector<std::pair<std::string, int32_t>>& specials() const { return specials_; }
 
+ protected:
+  void append(std::string_view text, const TextReading& how, std::vector<int32_t>& ids) const override;
+
  private:
   class Encoder;
 
-  std::string where_;
   std::vector<std::string> tokens_;
   std::vector<std::pair<std::string, int32_t>> specials_;
   std::vector<int32_t> special_at_;  // index into specials_ of id n_ranks() + i, -1: unused

@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -57,7 +58,7 @@ class BytesStream : public DecodeStream {
     waiting_.erase(0, complete);
     return text;
   }
-  std::string finish() override { return tokenizer_.text_of_bytes(waiting_); }
+  std::string finish() override { return tokenizer_.text_of_bytes(std::exchange(waiting_, {})); }
 
  private:
   const Tokenizer& tokenizer_;
@@ -76,18 +77,33 @@ std::string Tokenizer::decode(const std::vector<int32_t>& ids) const {
 
 std::unique_ptr<DecodeStream> Tokenizer::decode_stream() const { return std::make_unique<BytesStream>(*this); }
 
-std::vector<int32_t> Tokenizer::encode_valid(
-    std::string_view text, bool bos, bool eos, const std::string& where,
-    const std::function<void(std::string_view, std::vector<int32_t>&)>& append) const {
-  LT2_CHECK(!bos || bos_id() >= 0, "{}: this vocabulary names no BOS token; leave BOS out (data.add_bos=false)", where);
-  LT2_CHECK(!eos || eos_id() >= 0, "{}: this vocabulary names no EOS token; leave EOS out (data.add_eos=false)", where);
-  const ValidUtf8 valid(text);
+std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_bos, bool add_eos,
+                                       const TextReading& how) const {
+  LT2_CHECK(!add_bos || bos_id() >= 0, "{}: this vocabulary names no BOS token; leave BOS out (data.add_bos=false)",
+            where_);
+  LT2_CHECK(!add_eos || eos_id() >= 0, "{}: this vocabulary names no EOS token; leave EOS out (data.add_eos=false)",
+            where_);
   std::vector<int32_t> ids;
   ids.reserve(text.size() / 3 + 2);
-  if (bos) ids.push_back(bos_id());
-  append(valid.text(), ids);
-  if (eos) ids.push_back(eos_id());
+  if (add_bos) ids.push_back(bos_id());
+  if (keeps_invalid_utf8()) {
+    append(text, how, ids);
+  } else {
+    append(ValidUtf8(text).text(), how, ids);
+  }
+  if (add_eos) ids.push_back(eos_id());
   return ids;
+}
+
+std::string Tokenizer::decode_after(const std::vector<int32_t>& before, const std::vector<int32_t>& ids) const {
+  StreamDecoder stream(*this, before);
+  std::string text;
+  for (const int32_t id : ids) text += stream.push(id);
+  return text + stream.finish();
+}
+
+bool Tokenizer::holds_text(const std::vector<int32_t>& ids) const {
+  return std::any_of(ids.begin(), ids.end(), [&](int32_t id) { return !is_special(id) && !token_bytes(id).empty(); });
 }
 
 std::vector<std::string> tokenizer_names() {
@@ -100,6 +116,14 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name, const Path& p
   for (const Kind& kind : kKinds)
     if (kind.name == name) return kind.make(path, specials);
   fail("data.tokenizer.name: no tokenizer \"{}\". Those that exist: {}.", name, fmt::join(tokenizer_names(), ", "));
+}
+
+StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, const std::vector<int32_t>& before)
+    : tokenizer_(tokenizer), stream_(tokenizer.decode_stream()) {
+  // Only whether a text has begun matters to what follows. Marks begin none, though some vocabularies show their names.
+  for (const int32_t id : before)
+    if (!tokenizer.is_special(id) && !stream_->push(id).empty()) break;
+  stream_->finish();
 }
 
 std::string StreamDecoder::finish() {

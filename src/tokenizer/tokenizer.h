@@ -1,11 +1,11 @@
 #pragma once
 // Text to ids and back, whatever the vocabulary.
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace lt2 {
@@ -15,29 +15,40 @@ class DecodeStream {
  public:
   virtual ~DecodeStream() = default;
   virtual std::string push(int32_t id) = 0;
+  /// What still waits, as broken as it is. The stream goes on behind it.
   virtual std::string finish() = 0;
 };
 
-/// Thread-safe. Text is read as ordinary text: strings that look like special tokens get no special meaning (but for
-/// the added tokens of a tokenizer.json, which that format always recognises).
+/// How encode() reads a text.
+struct TextReading {
+  /// The text goes on from text before it, so its first space stays as it is. Vocabularies that put one in front of a
+  /// text (SentencePiece, Metaspace, a normalizer that prepends) do so where a text begins and nowhere else.
+  bool continues = false;
+  /// Names of special tokens become those tokens. On request alone: what a person or a document says is text.
+  bool specials = false;
+};
+
+/// Thread-safe.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
   /// Ids of `text`, which may be broken UTF-8, with BOS before and EOS after it on request. Throws lt2::Error if one is
   /// asked for that the vocabulary does not have.
-  virtual std::vector<int32_t> encode(std::string_view text, bool add_bos, bool add_eos) const = 0;
-  /// The same, but the names of special tokens in the text become those tokens: for chat prompts, never for data.
-  virtual std::vector<int32_t> encode_with_specials(std::string_view text, bool add_bos, bool add_eos) const {
-    return encode(text, add_bos, add_eos);
-  }
+  std::vector<int32_t> encode(std::string_view text, bool add_bos, bool add_eos, const TextReading& how = {}) const;
   /// The bytes an id stands for in the middle of a text; nothing for ids that are no text. Throws lt2::Error for an id
   /// that is negative or beyond the vocabulary's.
   virtual std::string token_bytes(int32_t id) const = 0;
+  /// The same where a text begins: without the space that encode() puts there.
+  virtual std::string first_bytes(int32_t id) const { return token_bytes(id); }
   /// How bytes put together from tokens read as text. Broken UTF-8 becomes U+FFFD here.
   virtual std::string text_of_bytes(std::string_view bytes) const;
   /// All tokens' bytes, read as text once at the end, so that a character may be spread over tokens.
   virtual std::string decode(const std::vector<int32_t>& ids) const;
+  /// What `ids` add to the text of `before`.
+  std::string decode_after(const std::vector<int32_t>& before, const std::vector<int32_t>& ids) const;
+  /// Whether any of `ids` is text, so that what follows them goes on from it.
+  bool holds_text(const std::vector<int32_t>& ids) const;
   /// A fresh stream; the tokenizer must outlive it.
   virtual std::unique_ptr<DecodeStream> decode_stream() const;
 
@@ -45,17 +56,22 @@ class Tokenizer {
   virtual int32_t bos_id() const = 0;   // -1: there is none
   virtual int32_t eos_id() const = 0;   // -1: there is none
   virtual int32_t pad_id() const { return -1; }
-  /// Whether `id` is a mark (BOS, roles of a chat) and not text.
+  /// Whether `id` is a mark (BOS, roles of a chat) and not text: encode() gives none unless asked for, but for the one
+  /// that stands for unknown characters.
   virtual bool is_special(int32_t id) const { return id >= 0 && (id == bos_id() || id == eos_id() || id == pad_id()); }
+  /// The token that a chat template means by a name like "<|im_end|>": a special one, or one that the vocabulary added
+  /// to its text; -1: there is none.
+  virtual int32_t mark_id(std::string_view) const { return -1; }
   virtual std::string name() const = 0;
   /// Whether encode() keeps bytes that are not UTF-8; otherwise it reads U+FFFD.
   virtual bool keeps_invalid_utf8() const { return false; }
 
  protected:
-  /// The frame of encode(): `append` puts the ids of the text, made well-formed UTF-8, between BOS and EOS. Throws
-  /// lt2::Error unless the vocabulary has the marks asked for. `where` names its file.
-  std::vector<int32_t> encode_valid(std::string_view text, bool bos, bool eos, const std::string& where,
-                                    const std::function<void(std::string_view, std::vector<int32_t>&)>& append) const;
+  explicit Tokenizer(std::string where) : where_(std::move(where)) {}
+  /// Appends the ids of a text, which is well-formed UTF-8 unless keeps_invalid_utf8().
+  virtual void append(std::string_view text, const TextReading& how, std::vector<int32_t>& ids) const = 0;
+
+  std::string where_;  // the vocabulary's file, for errors
 };
 
 /// Names that make_tokenizer knows.
@@ -70,11 +86,11 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name, const std::op
 /// Decodes ids as they come. What push() and finish() return adds up to decode() of all ids.
 class StreamDecoder {
  public:
-  /// The tokenizer must outlive the decoder.
-  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer), stream_(tokenizer.decode_stream()) {}
+  /// The tokenizer must outlive the decoder. With ids `before`, the text goes on from theirs, which is not given out.
+  explicit StreamDecoder(const Tokenizer& tokenizer, const std::vector<int32_t>& before = {});
   /// The text that became certain with this id; a character cut off at the end waits for its other bytes.
   std::string push(int32_t id) { return stream_->push(id); }
-  /// What still waits, as broken as it is. The decoder can then start anew.
+  /// What still waits, as broken as it is. The decoder then starts anew, at the beginning of a text.
   std::string finish();
 
  private:

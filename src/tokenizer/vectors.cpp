@@ -161,7 +161,8 @@ struct Vocabulary {
   std::unique_ptr<Tokenizer> main;    // of the plain ids
   std::unique_ptr<Tokenizer> lingua;  // rank files: the same under Lingua's specials
   const HfTokenizer* hf = nullptr;
-  bool nfc = false;  // decoding gives the normal form of the text
+  TextReading reading = {};  // of the plain ids: Hugging Face's library reads special tokens in any text
+  bool nfc = false;          // decoding gives the normal form of the text
 };
 
 Vocabulary open_vocabulary(const fs::path& folder) {
@@ -179,6 +180,7 @@ Vocabulary open_vocabulary(const fs::path& folder) {
   } else if (kind == "hf_tokenizer_json") {
     auto hf = HfTokenizer::open(file());
     out.hf = hf.get();
+    out.reading.specials = true;
     out.main = std::move(hf);
     out.nfc = out.meta.at("normalizer").is_object();
     LT2_CHECK(!out.nfc || out.meta.at("normalizer").at("type") == "NFC", "{}: judged are NFC and no normalizer",
@@ -207,7 +209,7 @@ void check_marks(const json& meta, const Tokenizer& tokenizer, Report& report) {
   if (!tiktoken) return;
   for (const auto& [name, id] : meta.at("specials").items()) {
     report.compare("words and marks", name, Ids{id.get<int32_t>()},
-                   [&, text = name] { return tiktoken->encode_with_specials(text, false, false); });
+                   [&, text = name] { return tiktoken->encode(text, false, false, {.specials = true}); });
     report.compare("words and marks", name, name,
                    [&, number = id.get<int32_t>()] { return tiktoken->decode({number}); });
   }
@@ -224,21 +226,21 @@ void check_cases(const fs::path& folder, const Vocabulary& of, Report& report) {
   for (const json& row : read_lines(folder / "cases.jsonl")) {
     const std::string id = "case " + row.at("id").get<std::string>(), text = row.at("text");
     const Ids ids = row.at("ids");
-    report.compare("encode", id, ids, [&] { return of.main->encode(text, false, false); });
+    report.compare("encode", id, ids, [&] { return of.main->encode(text, false, false, of.reading); });
     if (of.lingua) report.compare("encode", id, ids, [&] { return of.lingua->encode(text, false, false); });
     if (of.main->name() == "tiktoken") {
       report.compare("encode with specials", id,
                      row.contains("ids_all_special") ? row.at("ids_all_special").get<Ids>() : ids,
-                     [&] { return of.main->encode_with_specials(text, false, false); });
+                     [&] { return of.main->encode(text, false, false, {.specials = true}); });
     }
     if (of.lingua) {
       const char* key = "ids_all_special_lingua";
       report.compare("encode with specials", id, row.contains(key) ? row.at(key).get<Ids>() : ids,
-                     [&] { return of.lingua->encode_with_specials(text, false, false); });
+                     [&] { return of.lingua->encode(text, false, false, {.specials = true}); });
     }
     if (row.contains("ids_special") && of.hf) {
       report.compare("encode with template", id, row.at("ids_special").get<Ids>(),
-                     [&] { return of.hf->with_template(of.hf->encode(text, false, false)); });
+                     [&] { return of.hf->with_template(of.hf->encode(text, false, false, of.reading)); });
     }
     const std::string decoded = row.contains("decoded") ? row.at("decoded").get<std::string>()
                                 : of.nfc                ? normalize(text, NormalForm::kNfc)
@@ -277,7 +279,7 @@ void check_invalid_utf8(const fs::path& path, const Vocabulary& of, Report& repo
     if (!row.contains(of.name)) continue;
     const std::string hex = row.at("bytes_hex");
     report.compare("invalid UTF-8", hex, row.at(of.name).get<Ids>(),
-                   [&] { return of.main->encode(bytes_of_hex(hex), false, false); });
+                   [&] { return of.main->encode(bytes_of_hex(hex), false, false, of.reading); });
   }
 }
 
@@ -289,7 +291,7 @@ void check_chunking(const fs::path& path, const Vocabulary& of, Report& report) 
     for (int64_t i = 0; i < row.at("times").get<int64_t>(); ++i) text += repeat;
     report.compare("long texts", "\"" + repeat + "\"...", row.at("sha256_of_ids_as_u32_le").get<std::string>(), [&] {
       std::string bytes;
-      for (const int32_t id : of.main->encode(text, false, false))
+      for (const int32_t id : of.main->encode(text, false, false, of.reading))
         for (const int shift : {0, 8, 16, 24}) bytes += static_cast<char>(id >> shift & 0xff);
       return sha256_hex(std::move(bytes));
     });

@@ -302,7 +302,7 @@ void Trainer::sample(const std::string& when) {
   };
   const auto result = generate(*model_, request);
   if (cut || !writes()) return;
-  const auto text = tokenizer_->decode(result.ids());
+  const auto text = tokenizer_->decode_after(request.prompt, result.ids());
   try {
     print_out("--- sample {} (step {}) ---\n{}{}\n---\n", when, state_.step, *config_.val.prompt, text);
     flush_out();

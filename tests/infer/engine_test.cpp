@@ -273,6 +273,61 @@ TEST(Engine, AKnownPromptKeepsItsExit) {
   EXPECT_EQ(engine.counts().exits, (std::vector<int64_t>{6, 0, 0}));
 }
 
+// The memories of a session are those of all loops; its last token's logits are those of the rule it was saved under.
+TEST(Session, GoesOnUnderAnotherExitRule) {
+  const auto path = fs::temp_directory_path() / "lt2_session_rule.safetensors";
+  for (const char* type : {"lt2", "ouro"}) {
+    const auto model =
+        test::make_model({.name = type, .layer_pattern = "interleaved:1:1:gdn:full", .loops = 3, .type = type});
+    std::vector<ExitRule> rules = {{}, {.step = 0, .threshold = {}}, {.step = 1, .threshold = {}, .defer = true}};
+    if (model->early_exit_gate) {
+      torch::NoGradGuard no_grad;
+      model->early_exit_gate->weight.mul_(8);
+      rules.push_back({.step = {}, .threshold = 0.6});
+    }
+    const std::vector<int32_t> text = {1, 2, 3, 40, 5, 6};
+    const auto first_of = [&](Engine& engine, std::vector<int32_t> prompt) {
+      const auto id = engine.submit({.prompt = std::move(prompt), .max_gen_len = 1, .logprobs = 1});
+      engine.run();
+      return engine.take(id);
+    };
+    for (size_t saved = 0; saved < rules.size(); ++saved) {
+      Engine writer(*model, {.prefixes = 2, .exit = rules[saved]});
+      first_of(writer, text);
+      writer.save(path, text);
+      for (size_t now = 0; now < rules.size(); ++now) {
+        Engine fresh(*model, {.exit = rules[now]}), engine(*model, {.prefixes = 2, .exit = rules[now]});
+        ASSERT_EQ(engine.load(path), text);
+        const auto truth = first_of(fresh, text).tokens[0];
+        const auto result = first_of(engine, text);
+        EXPECT_EQ(result.tokens[0].exit, truth.exit) << type << ": " << saved << ", then " << now;
+        EXPECT_NEAR(result.tokens[0].likeliest[0].second, truth.likeliest[0].second, 1e-5);
+        EXPECT_EQ(result.reused_tokens, saved == now ? 6 : 0);
+        // With a token more its last logits do not matter.
+        Engine other(*model, {.prefixes = 2, .exit = rules[now]});
+        other.load(path);
+        EXPECT_EQ(first_of(other, {1, 2, 3, 40, 5, 6, 7}).reused_tokens, 6);
+      }
+    }
+  }
+  fs::remove(path);
+}
+
+TEST(Session, OfOtherLoopsIsRefusedByThatName) {
+  const auto path = fs::temp_directory_path() / "lt2_session_loops.safetensors";
+  const auto three = test::make_model({.name = "three", .loops = 3, .type = "ouro"}),
+             two = test::make_model({.name = "two", .loops = 2, .type = "ouro"});
+  Engine writer(*three, {.prefixes = 1}), reader(*two, {.prefixes = 1});
+  writer.save(path, {1, 2, 3});
+  try {
+    reader.load(path);
+    FAIL() << "taken";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("3 loops, this one runs 2"), std::string::npos) << error.what();
+  }
+  fs::remove(path);
+}
+
 TEST(Engine, RefusesWhatCannotFit) {
   const auto model = test::make_model({.name = "full"});
   const int64_t weights = Engine(*model, {}).plan().weights, scratch = Engine(*model, {}).plan().scratch;

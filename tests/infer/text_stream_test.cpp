@@ -2,8 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
+#include "tests/support/vocabularies.h"
+
 namespace lt2 {
 namespace {
+
+using Ids = std::vector<int32_t>;
 
 class TextStreamTest : public ::testing::Test {
  protected:
@@ -46,6 +52,113 @@ TEST_F(TextStreamTest, NeverShowsPartOfAStopText) {
 TEST_F(TextStreamTest, KeepsCharactersWhole) {
   EXPECT_EQ(shown("Grüße €", {"€"}), std::pair(std::string("Grüße "), true));
 }
+
+TEST_F(TextStreamTest, LooksAtBytesAndNotAtHowTheyAreShown) {
+  EXPECT_EQ(shown("a\xd2z", {"x"}), std::pair(std::string("a\\xd2z"), false));
+  EXPECT_EQ(shown("a\xd2zd2", {"d2"}), std::pair(std::string("a\\xd2z"), true));
+  EXPECT_EQ(shown("a\xd2z", {"\xd2"}), std::pair(std::string("a"), true));
+  EXPECT_EQ(shown("\xe2\x82\xac", {"\xac"}), std::pair(std::string("\\xe2\\x82"), true));
+}
+
+class StreamOf : public ::testing::TestWithParam<test::VocabularyCase> {
+ protected:
+  struct Out {
+    std::string shown;
+    Ids kept;
+    bool stopped;
+  };
+  Out streamed(const Ids& ids, const std::vector<std::string>& stops, const Ids& before) const {
+    TextStream stream(*tokenizer_, stops, before);
+    std::string text;
+    for (const int32_t id : ids) text += stream.push(id);
+    text += stream.finish();
+    return {text, stream.kept(), stream.stopped()};
+  }
+  // In their context.
+  std::string bytes_of(const Ids& ids, const Ids& before) const {
+    std::string bytes;
+    bool begun = tokenizer_->holds_text(before);
+    for (const int32_t id : ids) {
+      bytes += begun ? tokenizer_->token_bytes(id) : tokenizer_->first_bytes(id);
+      begun = begun || !tokenizer_->token_bytes(id).empty();
+    }
+    return bytes;
+  }
+  Ids random_ids(std::mt19937& random, size_t most) const {
+    Ids ids(random() % (most + 1));
+    for (auto& id : ids) {
+      id = static_cast<int32_t>(random() % static_cast<uint32_t>(random() % 2 ? 300 : tokenizer_->n_words()));
+      if (id >= tokenizer_->n_words() || tokenizer_->is_special(id)) id = text_[0];
+    }
+    return ids;
+  }
+  std::unique_ptr<Tokenizer> tokenizer_ = test::make_vocabulary(GetParam());
+  Ids text_ = tokenizer_->encode("the king is", false, false);
+};
+
+TEST_P(StreamOf, WithoutAStopTextAllIsShownAndKept) {
+  std::mt19937 random(1);
+  for (int trial = 0; trial < 300; ++trial) {
+    const auto before = random_ids(random, 3), ids = random_ids(random, 12);
+    const auto out = streamed(ids, {"no such text"}, before);
+    ASSERT_EQ(out.kept, ids);
+    ASSERT_EQ(out.shown, tokenizer_->decode_after(before, ids));
+    ASSERT_FALSE(out.stopped);
+  }
+}
+
+TEST_P(StreamOf, WhatStandsBeforeTheStopTextIsKeptToTheByte) {
+  std::mt19937 random(2);
+  int inside = 0;
+  for (int trial = 0; trial < 600; ++trial) {
+    const auto before = random_ids(random, 3);
+    auto ids = random_ids(random, 12);
+    ids.push_back(text_[0]);
+    const auto bytes = bytes_of(ids, before);
+    if (bytes.empty()) continue;
+    const size_t at = random() % bytes.size(), length = 1 + random() % std::min<size_t>(6, bytes.size() - at);
+    const auto stop = bytes.substr(at, length);
+    const size_t first = bytes.find(stop);
+    const auto out = streamed(ids, {stop}, before);
+    ASSERT_TRUE(out.stopped);
+    // Whole tokens are kept as they are.
+    size_t whole = 0, end = 0;
+    for (Ids some; whole < ids.size(); ++whole) {
+      some.push_back(ids[whole]);
+      const size_t next = bytes_of(some, before).size();
+      if (next > first) break;
+      end = next;
+    }
+    ASSERT_GE(out.kept.size(), whole);
+    ASSERT_TRUE(std::equal(out.kept.begin(), out.kept.begin() + static_cast<std::ptrdiff_t>(whole), ids.begin()));
+    inside += end < first;
+    const auto kept = bytes_of(out.kept, before);
+    if (GetParam().any_byte || out.kept.size() > whole) {
+      ASSERT_EQ(kept, bytes.substr(0, first)) << "stop text at byte " << first;
+      ASSERT_EQ(out.shown, tokenizer_->decode_after(before, out.kept));
+    } else {
+      ASSERT_EQ(kept, bytes.substr(0, end));
+    }
+  }
+  EXPECT_GT(inside, GetParam().name == "bytes" ? -1 : 10) << "no stop text inside a token";
+}
+
+TEST_P(StreamOf, TheFirstWordOfAnAnswerIsFoundWithItsSpace) {
+  const Ids before = tokenizer_->encode("the king", false, false);
+  const auto ids = tokenizer_->encode(" is it", false, false, {.continues = true});
+  EXPECT_EQ(streamed(ids, {}, before).shown, " is it");
+  const auto out = streamed(ids, {" is"}, before);
+  EXPECT_EQ(out.shown, "");
+  EXPECT_EQ(out.kept, Ids());
+  EXPECT_TRUE(out.stopped);
+  // At the beginning there is no space, so no stop text with one.
+  if (GetParam().name == "metaspace_never" || tokenizer_->decode(tokenizer_->encode("is it", false, false)) != "is it")
+    return;
+  EXPECT_EQ(streamed(tokenizer_->encode("is it", false, false), {" is"}, {}).shown, "is it");
+}
+
+INSTANTIATE_TEST_SUITE_P(Vocabularies, StreamOf, ::testing::ValuesIn(test::vocabulary_cases()),
+                         [](const auto& i) { return i.param.name; });
 
 }  // namespace
 }  // namespace lt2

@@ -187,7 +187,7 @@ TEST(Tiktoken, SpecialsAreTextUnlessAskedFor) {
   const auto tokenizer = of_tokens({}, "llama3");
   const std::string text = "a<|eot_id|><|begin_of_text|>  <|eot_id>";
   EXPECT_EQ(tokenizer.encode(text, false, false).size(), text.size());
-  const auto ids = tokenizer.encode_with_specials(text, true, false);
+  const auto ids = tokenizer.encode(text, true, false, {.specials = true});
   EXPECT_EQ(ids.size(), 1 + 1 + 1 + 1 + 2 + std::string("<|eot_id>").size());
   EXPECT_EQ(std::vector<int32_t>(ids.begin(), ids.begin() + 4), (std::vector<int32_t>{256, 'a', 256 + 9, 256}));
   EXPECT_EQ(tokenizer.decode(std::vector<int32_t>(ids.begin() + 1, ids.end())), text);

@@ -1,0 +1,182 @@
+// Generated text, stop texts, sessions and conversations in every kind of vocabulary: what is shown is what the tokens
+// say, and a session holds the tokens.
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "checkpoint/safetensors.h"
+#include "tests/support/program.h"
+#include "tests/support/vocabularies.h"
+
+namespace lt2::test {
+namespace {
+
+using Ids = std::vector<int32_t>;
+
+Ids joined(std::vector<Ids> parts) {
+  Ids all;
+  for (const auto& part : parts) all.insert(all.end(), part.begin(), part.end());
+  return all;
+}
+
+class Talking : public Program {
+ protected:
+  void train(const VocabularyCase& c, const std::string& more = "") {
+    tokenizer_ = make_vocabulary(c);
+    const auto file = vocabulary_file(c, root_);
+    const auto result = run("train config=tiny.yaml steps=1 data.tokenizer.name=" + c.kind +
+                            (file.empty() ? "" : " data.tokenizer.path=" + file) +
+                            (c.kind == "tiktoken" ? " data.tokenizer.specials=gpt2" : "") +
+                            (bos() ? "" : " data.add_bos=false data.add_eos=false") + more);
+    ASSERT_EQ(result.status, 0) << result.err;
+  }
+  bool bos() const { return tokenizer_->bos_id() >= 0; }
+  Ids begin(const std::string& text) const { return tokenizer_->encode(text, bos(), false); }
+  Ids rest(const std::string& text) const { return tokenizer_->encode(text, false, false, {.continues = true}); }
+
+  // Makes the model say these tokens, which are all different, and no more.
+  static std::string saying(const Ids& ids) {
+    std::string bias;
+    for (size_t i = 0; i < ids.size(); ++i) bias += fmt::format("{}{}: {}", i ? ", " : "", ids[i], 1000000 - 1000 * i);
+    return fmt::format("ckpt=run dtype=fp32 presence_penalty=500000 max_gen_len={} logit_bias='{{{}}}' ", ids.size(),
+                       bias);
+  }
+  std::string output(const std::string& arguments) {
+    const auto result = run("generate " + arguments);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  }
+  Ids session() const {
+    const auto tokens = SafetensorsFile(root_ / "s.safetensors").tensor("prefix.tokens");
+    return {tokens.data_ptr<int32_t>(), tokens.data_ptr<int32_t>() + tokens.numel()};
+  }
+  // Lines typed into a conversation; what it answers.
+  std::string talk(const std::string& lines, const std::string& arguments) {
+    std::ofstream(root_ / "said.txt") << lines;
+    const auto command = fmt::format("cd '{}' && '{}' generate chat=true {} <said.txt >out 2>err", root_.string(),
+                                     LT2_PROGRAM, arguments);
+    EXPECT_EQ(std::system(command.c_str()), 0) << read_file(root_ / "err");
+    return read_file(root_ / "out");
+  }
+  std::unique_ptr<Tokenizer> tokenizer_;
+};
+
+class TalkingIn : public Talking, public ::testing::WithParamInterface<VocabularyCase> {
+ protected:
+  void SetUp() override {
+    Talking::SetUp();
+    train(GetParam());
+  }
+};
+
+TEST_P(TalkingIn, AnAnswerGoesOnFromThePrompt) {
+  const auto ids = rest("ng is xy");
+  EXPECT_EQ(output(saying(ids) + "prompt='the ki'"), "ng is xy\n");
+  EXPECT_EQ(output(saying(rest(" is xy")) + "prompt='the king'"), " is xy\n");
+  EXPECT_EQ(output(saying(ids) + "prompt='the ki' until='[\" is\"]'"), "ng\n");
+  const auto json = nlohmann::json::parse(output(saying(ids) + "prompt='the ki' logprobs=1"));
+  std::string pieces;
+  for (const auto& token : json["tokens"]) pieces += token["text"].get<std::string>();
+  EXPECT_EQ(json["text"], "ng is xy");
+  EXPECT_EQ(pieces, "ng is xy");
+  if (!bos()) return;
+  // Where nothing stands before it, an answer begins a text.
+  const auto alone = tokenizer_->encode("is xy", false, false);
+  EXPECT_EQ(output(saying(alone) + "prompt=''"), tokenizer_->decode(alone) + "\n");
+}
+
+TEST_P(TalkingIn, ASessionHoldsWhatWasReadAndSaid) {
+  const auto first = rest("ng"), second = rest(" is");
+  EXPECT_EQ(output(saying(first) + "prompt='the ki' state=s.safetensors"), "ng\n");
+  EXPECT_EQ(session(), joined({begin("the ki"), first}));
+  EXPECT_EQ(output(saying(second) + "prompt=' k' state=s.safetensors"), " is\n");
+  EXPECT_EQ(session(), joined({begin("the ki"), first, rest(" k"), second}));
+  auto ids = session();
+  if (bos()) ids.erase(ids.begin());
+  EXPECT_EQ(tokenizer_->decode(ids), tokenizer_->decode(tokenizer_->encode("the king k is", false, false)));
+  // A stop text and what stands behind it are no part of it.
+  EXPECT_EQ(output(saying(rest("ng is xy")) + "prompt='the ki' until='[\" i\"]' state=t.safetensors"), "ng\n");
+  std::filesystem::rename(root_ / "t.safetensors", root_ / "s.safetensors");
+  EXPECT_EQ(session(), joined({begin("the ki"), rest("ng")}));
+}
+
+TEST_P(TalkingIn, AConversationIsItsTurns) {
+  const auto answer = rest(" is xy");
+  EXPECT_EQ(talk("the king\nits<|im_end|>\n", saying(answer) + "state=s.safetensors"), " is xy\n is xy\n");
+  const int32_t start = tokenizer_->mark_id("<|im_start|>"), end = tokenizer_->mark_id("<|im_end|>");
+  const auto ids = session();
+  const auto asked = Ids(ids.begin(), std::search(ids.begin(), ids.end(), answer.begin(), answer.end()));
+  if (end < 0) {
+    EXPECT_EQ(asked, begin("User: the king\nAssistant:"));
+    EXPECT_EQ(ids, joined({asked, answer, rest("\nUser: its<|im_end|>\nAssistant:"), answer}));
+    return;
+  }
+  EXPECT_EQ(asked,
+            joined({begin(""), {start}, rest("user\nthe king"), {end}, rest("\n"), {start}, rest("assistant\n")}));
+  // Two marks at each answer's and each question's end, and none that was typed.
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), start), 4);
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), end), 3);
+  EXPECT_NE(tokenizer_->decode(ids).find("its<|im_end|>"), std::string::npos);
+}
+
+std::vector<VocabularyCase> some_cases() {
+  std::vector<VocabularyCase> some;
+  for (const auto& c : vocabulary_cases()) {
+    if (c.name != "tiktoken" && c.name != "metaspace_first" && c.name != "metaspace_never") some.push_back(c);
+  }
+  return some;
+}
+
+INSTANTIATE_TEST_SUITE_P(Vocabularies, TalkingIn, ::testing::ValuesIn(some_cases()),
+                         [](const auto& i) { return i.param.name; });
+
+class Saying : public Talking {
+ protected:
+  void SetUp() override {
+    Talking::SetUp();
+    train({.name = "bytes", .kind = "bytes", .file = ""});
+  }
+};
+
+TEST_F(Saying, AByteIsNotTheLettersThatShowIt) {
+  EXPECT_EQ(output(saying({'a', 0xd2, 'b', 'x', 'c'}) + "prompt=p until='[\"x\"]' state=s.safetensors"), "a\\xd2b\n");
+  EXPECT_EQ(session(), joined({begin("p"), {'a', 0xd2, 'b'}}));
+  // A stop text that begins inside a character leaves its first bytes.
+  EXPECT_EQ(output(saying({0xe2, 0x82, 0xac, 'x'}) + "prompt=p until='[\"x\", \"\xac\"]' state=t.safetensors"),
+            "\\xe2\\x82\n");
+  EXPECT_EQ(talk("p\n", saying({0xd2, 'b', 'c'}) + "state=u.safetensors"), "\\xd2bc\n");
+  std::filesystem::rename(root_ / "u.safetensors", root_ / "s.safetensors");
+  EXPECT_EQ(session(), joined({begin("User: p\nAssistant:"), {0xd2, 'b', 'c'}}));
+}
+
+TEST_F(Saying, ASessionGoesOnUnderAnotherExitRule) {
+  const auto exits = [&](const std::string& arguments) {
+    std::vector<int64_t> loops;
+    const auto json = nlohmann::json::parse(output("ckpt=run dtype=fp32 max_gen_len=3 logprobs=1 " + arguments));
+    for (const auto& token : json["tokens"]) loops.push_back(token["exit_loop"]);
+    return loops;
+  };
+  using Loops = std::vector<int64_t>;
+  EXPECT_EQ(exits("prompt='line 7' early_exit_step=0 state=s.safetensors"), (Loops{0, 0, 0}));
+  EXPECT_EQ(exits("prompt='' state=s.safetensors"), (Loops{1, 1, 1}));
+  const auto said = read_file(root_ / "err");
+  EXPECT_NE(said.find("saved with early_exit_step=0, continued with all loops"), std::string::npos) << said;
+  EXPECT_EQ(exits("prompt='' early_exit_step=0 state=s.safetensors"), (Loops{0, 0, 0}));
+  EXPECT_EQ(exits("prompt='x' early_exit_step=1 state=s.safetensors"), (Loops{1, 1, 1}));
+  EXPECT_EQ(read_file(root_ / "err").find("(0 known"), std::string::npos);
+}
+
+// Every word of this vocabulary begins with a space.
+TEST_F(Talking, SamplesOfARunGoOnFromTheirPrompt) {
+  auto file = nlohmann::json::parse(R"({"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"WhitespaceSplit"},
+      {"type":"Metaspace","replacement":"▁","prepend_scheme":"always"}]},"decoder":{"type":"Metaspace","replacement":"▁",
+      "prepend_scheme":"always"},"model":{"type":"BPE","vocab":{"▁line":0,"▁the":1,"▁quick":2,"▁brown":3,"▁fox":4},
+      "merges":[],"ignore_merges":true}})");
+  train({.name = "words", .kind = "hf", .file = "", .json = file},
+        " val.every=1 val.prompt='the quick' val.sample_len=4");
+  const auto samples = nlohmann::json::parse(read_file(root_ / "run/samples.json"));
+  ASSERT_FALSE(samples.empty());
+  for (const auto& sample : samples) EXPECT_EQ(sample["text"].get<std::string>().substr(0, 1), " ") << sample;
+}
+
+}  // namespace
+}  // namespace lt2::test
