@@ -94,12 +94,13 @@ void check_attention(const SafetensorsFile& file, Judge& judge) {
   const auto known = mixer_types();
   if (std::find(known.begin(), known.end(), type) == known.end())
     throw Unsupported{"mixer " + type + " is not in this version"};
-  const double output_limit = judge.reduced() ? 2e-2 : kOutputLimit;
+  const auto config = vector_config(file);
+  const double output_limit = judge.reduced() ? reduced_layer_limit(config) : kOutputLimit;
   const auto device = judge.options.device;
   const std::optional<int64_t> window = json.contains("window") && json["window"].is_number()
                                             ? std::optional(json["window"].get<int64_t>())
                                             : std::nullopt;
-  const auto mixer = build(file, type, vector_config(file), device);
+  const auto mixer = build(file, type, config, device);
   const auto x = file.tensor("x").to(device).set_requires_grad(true);
   const auto y = mixer->forward(x.to(judge.options.dtype), {.window = window, .state = nullptr, .residual = {}});
   const auto judged = judge.reduced() ? same_choice(file, *mixer, x.to(judge.options.dtype)) : torch::Tensor();

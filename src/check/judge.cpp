@@ -1,10 +1,12 @@
 #include "check/judge.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <regex>
 
 #include "base/error.h"
+#include "config/patterns.h"
 
 namespace lt2::check {
 namespace {
@@ -58,6 +60,15 @@ nlohmann::json metadata_json(const SafetensorsFile& file, const std::string& key
   auto parsed = nlohmann::json::parse(found->second, nullptr, /*allow_exceptions=*/false);
   LT2_CHECK(!parsed.is_discarded(), "{}: metadata field \"{}\" is not JSON", file.path().string(), key);
   return parsed;
+}
+
+double reduced_layer_limit(const ModelConfig& config) { return config.dim < 64 ? 3e-2 : 2e-2; }
+
+double reduced_loss_limit(const ModelConfig& config) {
+  const auto types = layer_types(config.layer_pattern, config.n_layers);
+  const bool selects =
+      std::any_of(types.begin(), types.end(), [](const auto& type) { return type == "dsa" || type == "nsa"; });
+  return selects ? 2e-2 : 1e-2;
 }
 
 OptimConfig optim_config(const nlohmann::json& json) {

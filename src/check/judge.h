@@ -38,6 +38,13 @@ ModelConfig vector_config(const SafetensorsFile& file);
 /// Throws Unsupported if the configuration's layers need a mixer that this version does not have.
 void require_known_mixers(const ModelConfig& config);
 
+/// What a layer's output may be off by in a 16-bit type, relative: 2e-2; 3e-2 with fewer than 64 channels, where
+/// rounding has less to average over.
+double reduced_layer_limit(const ModelConfig& config);
+/// The same for a whole model's loss: 1e-2; 2e-2 where a layer chooses what it attends to (dsa, nsa), since rounding
+/// may swap two close choices.
+double reduced_loss_limit(const ModelConfig& config);
+
 /// An `optim` map of a vector file; absent fields have their defaults, others than those of the group are skipped.
 OptimConfig optim_config(const nlohmann::json& json);
 

@@ -10,7 +10,7 @@
 namespace lt2::check {
 namespace {
 
-constexpr double kOutput = 2e-5, kOpGradient = 5e-5, kLayerGradient = 1e-4, kReduced = 2e-2;
+constexpr double kOutput = 2e-5, kOpGradient = 5e-5, kLayerGradient = 1e-4, kReducedOp = 2e-2;
 
 // Inputs of the recurrence as the file has them, each a leaf that gathers a gradient.
 struct OpInputs {
@@ -85,7 +85,8 @@ LinearRecurrenceOutput torch_form(const LinearRecurrenceInput& in) { return line
 void check_op(const SafetensorsFile& file, Judge& judge, const nlohmann::json& config) {
   const double scale = config.at("scale").get<double>();
   if (judge.reduced()) {
-    return check_op_form(file, judge, "", linear_recurrence, torch::kFloat32, judge.options.dtype, kReduced, 0, scale);
+    return check_op_form(file, judge, "", linear_recurrence, torch::kFloat32, judge.options.dtype, kReducedOp, 0,
+                         scale);
   }
   check_op_form(file, judge, "", linear_recurrence, torch::kFloat32, torch::kFloat32, kOutput, kOpGradient, scale);
   check_op_form(file, judge, "torch.", torch_form, torch::kFloat32, torch::kFloat32, kOutput, kOpGradient, scale);
@@ -116,7 +117,8 @@ void check_layer(const SafetensorsFile& file, Judge& judge, const nlohmann::json
   if (std::find(known.begin(), known.end(), type) == known.end())
     throw Unsupported{"mixer " + type + " is not in this version"};
   const auto device = judge.options.device;
-  const auto mixer = make_mixer(type, vector_config(file));
+  const auto model_config = vector_config(file);
+  const auto mixer = make_mixer(type, model_config);
   auto parameters = parameters_of(*mixer);
   {
     torch::NoGradGuard no_grad;
@@ -127,7 +129,7 @@ void check_layer(const SafetensorsFile& file, Judge& judge, const nlohmann::json
 
   const auto x = file.tensor("x").to(device).set_requires_grad(true);
   const int64_t B = x.size(0), L = x.size(1);
-  const double output_limit = judge.reduced() ? kReduced : kOutput;
+  const double output_limit = judge.reduced() ? reduced_layer_limit(model_config) : kOutput;
   const auto start = [&] {
     auto state = mixer->make_state(
         {.batch = B, .dtype = judge.options.dtype, .device = device, .window = {}, .reserve_tokens = 0});

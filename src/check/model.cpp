@@ -55,7 +55,8 @@ void check_model(const SafetensorsFile& file, Judge& judge) {
 
   if (judge.reduced()) {  // looped random weights amplify rounding: whole bf16 models are judged by the loss alone
     torch::NoGradGuard no_grad;
-    return judge.relative("loss", model->losses(tokens, targets).cross_entropy.reshape({1}), file.tensor("loss"), 1e-2);
+    return judge.relative("loss", model->losses(tokens, targets).cross_entropy.reshape({1}), file.tensor("loss"),
+                          reduced_loss_limit(model->config()));
   }
   const auto loop_hidden = file.tensor("loop_hidden"), loop_logits = file.tensor("loop_logits");
   {

@@ -150,7 +150,8 @@ void check_ouro(const SafetensorsFile& file, Judge& judge) {
   const auto tokens = file.tensor("tokens").to(device), targets = file.tensor("targets").to(device);
   if (judge.reduced()) {
     torch::NoGradGuard no_grad;
-    return judge.relative("loss", model->loss(tokens, targets).reshape({1}), file.tensor("loss"), 1e-2);
+    return judge.relative("loss", model->loss(tokens, targets).reshape({1}), file.tensor("loss"),
+                          reduced_loss_limit(model->config()));
   }
   const auto loss_of = [&](const torch::Tensor& logits) {
     return torch::nn::functional::cross_entropy(logits.flatten(0, 1), targets.flatten());

@@ -48,7 +48,7 @@ void check_training(const SafetensorsFile& file, Judge& judge) {
     // AdamW's first steps have the size of the learning rate whatever the gradient's size, so that the sign of a
     // rounded gradient decides: bf16 is judged on the weights that the file gives, before the first update.
     return judge.relative("loss before the first update", as_tensor(losses).narrow(0, 0, 1),
-                          file.tensor("loss").narrow(0, 0, 1), 1e-2);
+                          file.tensor("loss").narrow(0, 0, 1), reduced_loss_limit(model->config()));
   }
   judge.absolute("loss", as_tensor(losses), file.tensor("loss"), loss_limit);
   judge.absolute("micro_loss", as_tensor(micro_losses), file.tensor("micro_loss").reshape(-1), loss_limit);

@@ -77,6 +77,24 @@ TEST_F(Judge, OneWrongElementFails) {
             Status::kFailed);
 }
 
+TEST_F(Judge, Bf16LimitsFollowChannelsAndSelection) {
+  const CheckOptions bf16{.dtype = torch::kBFloat16};
+  const auto limit_of = [&](const std::string& source, const std::string& name) {
+    for (const auto& t : check_file(std::string(LT2_TEST_DATA "/vectors/") + source, bf16).tensors) {
+      if (t.name == name) return t.limit;
+    }
+    return -1.0;
+  };
+  EXPECT_EQ(limit_of("linear/kda/layer_single_head.safetensors", "y"), 3e-2);   // 32 channels
+  EXPECT_EQ(limit_of("attention/full_mqa_wide_heads.safetensors", "y"), 3e-2);  // 48
+  EXPECT_EQ(limit_of("attention/full_theta500k.safetensors", "y"), 2e-2);
+  EXPECT_EQ(limit_of("linear/kda/op_a.safetensors", "zero.o"), 2e-2);
+  EXPECT_EQ(limit_of("model/nsa_mla.safetensors", "loss"), 2e-2);
+  EXPECT_EQ(limit_of("model/dsa.safetensors", "loss"), 2e-2);
+  EXPECT_EQ(limit_of("model/hybrid_gdn.safetensors", "loss"), 1e-2);
+  EXPECT_EQ(limit_of("model/train_full.safetensors", "loss before the first update"), 1e-2);
+}
+
 TEST_F(Judge, WrongShapeOrMissingTensorFailsWithANote) {
   const auto result = check_file(tampered("attention/full_mha.safetensors", "param.wq.weight",
                                           [](auto& t) { t = t.narrow(0, 0, 3).contiguous(); }),

@@ -48,8 +48,9 @@ class Gates : public ::testing::TestWithParam<Case> {
 
 TEST_P(Gates, ValuesAndGradientsMatchFp64) {
   const auto& gate = GetParam();
-  // Channels and heads: one channel a head, as in gdn, and several, as in kda.
-  for (const auto& [n, H] : std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {3, 3}, {16, 16}, {21, 3}, {40, 5}}) {
+  // Channels and heads: one channel a head, as in gdn, and several, as in kda, also of a single head.
+  for (const auto& [n, H] :
+       std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {3, 3}, {16, 16}, {21, 3}, {40, 5}, {2, 1}, {21, 1}, {64, 1}}) {
     const auto x = leaf(6 * torch::randn({2, 37, n})), A_log = leaf(torch::randn({H})),
                bias = leaf(3 * torch::randn({n}) - 4);
     const auto xd = leaf(x.to(torch::kFloat64)), Ad = leaf(A_log.to(torch::kFloat64)),

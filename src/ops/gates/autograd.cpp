@@ -2,6 +2,7 @@
 #include "ops/gates/kernel.h"
 #include "ops/gates/op.h"
 #include "ops/kernel_dispatch.h"
+#include "ops/pointer.h"
 
 namespace lt2 {
 namespace {
@@ -22,29 +23,38 @@ struct Gate {
 // A gate's tensors in the layout of the kernel; they own what the shape points to.
 struct Prepared {
   Tensor x, rate, bias;
+  torch::ScalarType y_type;
   GateShape shape;
 
   Prepared(const Gate& gate, const Tensor& x_any, const Tensor& A_log, const Tensor& bias_any)
-      : x(x_any.contiguous()), bias(bias_any.defined() ? bias_any.contiguous() : bias_any) {
-    const int64_t n = x.dim() ? x.size(-1) : 1;
-    if (A_log.defined()) rate = A_log.exp().unsqueeze(-1).expand({-1, n / A_log.size(0)}).reshape(-1);
-    shape = {x.numel() / std::max<int64_t>(n, 1),
+      : x(x_any.contiguous()),
+        bias(bias_any.defined() ? bias_any.contiguous() : bias_any),
+        y_type(gate.keeps_type ? x.scalar_type() : torch::kFloat32) {
+    const int64_t n = x.dim() > 0 ? x.size(-1) : 1;
+    // The copy is needed: a single head expanded over its channels stays one number.
+    if (A_log.defined()) rate = A_log.exp().unsqueeze(-1).expand({-1, n / A_log.size(0)}).contiguous().view(-1);
+    shape = {x.numel() / n,
              n,
              gate.kind,
              is_bf16(x),
-             is_bf16(x) && gate.keeps_type,
+             y_type == torch::kBFloat16,
              static_cast<float>(gate.sign),
              static_cast<float>(gate.factor),
-             rate.defined() ? rate.data_ptr<float>() : nullptr,
-             bias.defined() ? bias.data_ptr<float>() : nullptr};
+             dense_data_or_null<float>(rate, n, {"gates", "rate"}),
+             dense_data_or_null<float>(bias, n, {"gates", "bias"})};
   }
+
+  void* x_like(const Tensor& t, const char* name) const {
+    return dense_data(t, x.scalar_type(), x.numel(), {"gates", name});
+  }
+  void* y_like(const Tensor& t, const char* name) const { return dense_data(t, y_type, x.numel(), {"gates", name}); }
 };
 
 Tensor run(const Gate& gate, const Tensor& x, const Tensor& A_log, const Tensor& bias) {
   const torch::NoGradGuard no_grad;
   const Prepared in(gate, x, A_log, bias);
-  auto y = torch::empty(in.x.sizes(), in.x.options().dtype(in.shape.y_bf16 ? torch::kBFloat16 : torch::kFloat32));
-  gate_forward(in.shape, in.x.data_ptr(), y.data_ptr());
+  auto y = torch::empty(in.x.sizes(), in.x.options().dtype(in.y_type));
+  gate_forward(in.shape, in.x_like(in.x, "x"), in.y_like(y, "y"));
   return y;
 }
 
@@ -76,16 +86,16 @@ class GateFunction : public torch::autograd::Function<GateFunction> {
     Tensor dlog_rate, dbias;
     if (data["wants_rate"].toBool()) dlog_rate = torch::empty_like(in.rate);
     if (data["wants_bias"].toBool()) dbias = torch::empty_like(in.bias);
-    gate_backward(in.shape, in.x.data_ptr(), dy.data_ptr(), dx.data_ptr(),
-                  dlog_rate.defined() ? dlog_rate.data_ptr<float>() : nullptr,
-                  dbias.defined() ? dbias.data_ptr<float>() : nullptr);
+    gate_backward(in.shape, in.x_like(in.x, "x"), in.y_like(dy, "dy"), in.x_like(dx, "dx"),
+                  dense_data_or_null<float>(dlog_rate, in.shape.n, {"gates", "gradient of A_log"}),
+                  dense_data_or_null<float>(dbias, in.shape.n, {"gates", "gradient of the bias"}));
     const auto dA_log = dlog_rate.defined() ? dlog_rate.view({A_log.size(0), -1}).sum(1) : Tensor();
     return {dx, dA_log, dbias, Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
 bool has_kernel(const Tensor& x, const Tensor& A_log, const Tensor& bias) {
-  return kernel_takes(x) && (!A_log.defined() || kernel_takes_fp32(A_log)) &&
+  return kernel_takes(x) && x.numel() > 0 && (!A_log.defined() || kernel_takes_fp32(A_log)) &&
          (!bias.defined() || kernel_takes_fp32(bias));
 }
 
@@ -126,17 +136,17 @@ Tensor step_size(const Tensor& x, const Tensor& dt_bias) {
 }
 
 Tensor write_strength(const Tensor& x, double scale) {
-  if (!kernel_takes(x)) return write_strength_reference(x, scale);
+  if (!has_kernel(x, {}, {})) return write_strength_reference(x, scale);
   return apply({Kind::kSigmoid, 1, scale, false}, x, {}, {});
 }
 
 Tensor one_minus_sigmoid(const Tensor& x) {
-  if (!kernel_takes(x)) return one_minus_sigmoid_reference(x);
+  if (!has_kernel(x, {}, {})) return one_minus_sigmoid_reference(x);
   return apply({Kind::kSigmoid, -1, 1, true}, x, {}, {});
 }
 
 Tensor swish(const Tensor& x) {
-  if (!kernel_takes(x)) return swish_reference(x);
+  if (!has_kernel(x, {}, {})) return swish_reference(x);
   return apply({Kind::kSwish, 1, 1, true}, x, {}, {});
 }
 
