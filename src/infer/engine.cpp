@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "ops/pointer.h"
 
 namespace lt2 {
 namespace {
@@ -20,6 +21,10 @@ constexpr int64_t kMostWaiting = 256;
 constexpr int64_t kTrialRounds = 16;
 // What a round costs beside its passes over the weights, in passes: the shared head once a draft, taking back.
 constexpr double kRoundOverhead = 0.05;
+
+const float* logits_of(const torch::Tensor& logits, int64_t rows, int64_t vocab) {
+  return dense_data<float>(logits, rows * vocab, {"generate", "logits"});
+}
 
 // p where q is taken away, normalised: what a rejected draft is replaced from.
 Candidates residual(const Candidates& p, const Candidates& q) {
@@ -247,7 +252,7 @@ void Engine::admit() {
     if (!sequence.reading()) {
       sequence.result.prefill_s = seconds_since(sequence.started);
       sequence.decoding = Clock::now();
-      const float* logits = sequence.logits.data_ptr<float>();
+      const float* logits = logits_of(sequence.logits, 1, model_.config().vocab_size);
       emit(sequence, sequence.sampler.next(logits, model_.config().vocab_size), logits, sequence.exit);
     }
   }
@@ -292,7 +297,7 @@ void Engine::took(Sequence& sequence, const Continued& result) {
   if (sequence.reading()) return;
   sequence.logits = result.logits.select(0, 0).to(torch::kCPU).contiguous();
   sequence.exit = result.exits[0];
-  const float* logits = sequence.logits.data_ptr<float>();
+  const float* logits = logits_of(sequence.logits, 1, model_.config().vocab_size);
   if (sequence.result.tokens.empty()) {
     sequence.result.prefill_s = seconds_since(sequence.started);
     sequence.decoding = Clock::now();
@@ -341,7 +346,7 @@ void Engine::speculate(const std::vector<Sequence*>& drafting, const std::vector
     const auto results = model_.advance(next, draft);
     for (size_t i = 0; i < who.size(); ++i) {
       const auto logits = results[i].logits.to(torch::kCPU).contiguous();
-      auto candidates = who[i]->sampler.candidates(logits.data_ptr<float>(), vocab);
+      auto candidates = who[i]->sampler.candidates(logits_of(logits, 1, vocab), vocab);
       who[i]->drafts.push_back(who[i]->sampler.draw(candidates));
       who[i]->sampler.write(who[i]->drafts.back());
       who[i]->proposals.push_back(std::move(candidates));
@@ -365,9 +370,10 @@ void Engine::verify(Sequence& sequence, const Continued& result) {
   const auto drafts = static_cast<int64_t>(sequence.drafts.size());
   for (const int32_t token : sequence.drafts) sequence.sampler.unwrite(token);
   counts_.drafted += drafts;
+  const float* rows = logits_of(logits, drafts + 1, vocab);
   int64_t kept = 0;
   for (bool accepted = true; accepted; ++kept) {
-    const float* row = logits.data_ptr<float>() + kept * vocab;
+    const float* row = rows + kept * vocab;
     auto target = sequence.sampler.candidates(row, vocab);
     int32_t token = 0;
     accepted = kept < drafts;

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "checkpoint/safetensors.h"
 #include "model/accounting.h"
+#include "ops/pointer.h"
 
 namespace lt2 {
 namespace {
@@ -108,9 +109,9 @@ Prefix load_prefix(const std::filesystem::path& path, const LoopedTransformer& m
                 ? ""
                 : fmt::format(": its weights were kept in {}, these are in {} (weights, dtype)", weights, now));
   const auto tokens = found(kTokens, torch::kInt32);
-  Prefix prefix{.tokens = {tokens.data_ptr<int32_t>(), tokens.data_ptr<int32_t>() + tokens.numel()},
-                .state = model.make_state(1),
-                .logits = found(kLogits, torch::kFloat32)};
+  const auto* ids = dense_data<int32_t>(tokens, tokens.numel(), {"session", kTokens});
+  Prefix prefix{
+      .tokens = {ids, ids + tokens.numel()}, .state = model.make_state(1), .logits = found(kLogits, torch::kFloat32)};
   LT2_CHECK(prefix.logits.numel() == model.config().vocab_size, "{}: {} logits, this model's vocabulary has {}",
             path.string(), prefix.logits.numel(), model.config().vocab_size);
   prefix.state.load(path);  // and so the loops are as many

@@ -5,6 +5,7 @@
 
 #include "ops/causal_attention/op.h"
 #include "ops/head_linear/op.h"
+#include "ops/pointer.h"
 #include "ops/rms_norm/op.h"
 #include "ops/rope/op.h"
 
@@ -184,7 +185,7 @@ const LatentAttention::Absorbed& LatentAttention::absorbed(torch::ScalarType typ
   const auto& weight = kv_proj->up->weight;
   // A weight made under InferenceMode has no version to watch.
   const bool watched = !weight.is_inference();
-  const bool same = watched && absorbed_from_.defined() && absorbed_from_.data_ptr() == weight.data_ptr() &&
+  const bool same = watched && absorbed_from_.defined() && address_of(absorbed_from_) == address_of(weight) &&
                     absorbed_version_ == static_cast<int64_t>(weight._version()) && absorbed_type_ == type &&
                     absorbed_from_.scalar_type() == weight.scalar_type();
   if (same) return absorbed_;

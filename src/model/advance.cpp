@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "model/looped_transformer.h"
 #include "ops/linear/op.h"
+#include "ops/pointer.h"
 
 namespace lt2 {
 namespace {
@@ -100,6 +101,7 @@ std::vector<Continued> LoopedTransformer::advance_draw(const std::vector<Continu
     torch::Tensor gates;
     if (rule.threshold && !rule.step && t + 1 < T)
       gates = torch::sigmoid(early_exit_gate->forward(h).to(torch::kFloat32)).to(torch::kCPU).contiguous();
+    const float* leaving = dense_data_or_null<float>(gates, entering.size(1), {"exit rule", "gates"});
     int64_t row = 0;
     for (size_t s = 0; s < walks.size(); ++s) {
       auto& walk = walks[s];
@@ -117,7 +119,7 @@ std::vector<Continued> LoopedTransformer::advance_draw(const std::vector<Continu
         } else if (rule.step) {
           walker.exited = *rule.step == static_cast<int64_t>(t);
         } else if (rule.threshold) {
-          const float leaves = gates.data_ptr<float>()[row + i];
+          const float leaves = leaving[row + i];
           walker.cumulated += leaves * walker.survival;
           walker.survival *= 1 - leaves;
           walker.exited = walker.cumulated >= static_cast<float>(*rule.threshold);

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/threads.h"
+#include "ops/pointer.h"
 #include "train/adamw_kernel.h"
 
 namespace lt2 {
@@ -28,6 +29,7 @@ void cut(size_t index, int64_t count, std::vector<Piece>& pieces) {
 
 double sum_of_squares(const std::vector<torch::Tensor>& tensors) {
   std::vector<torch::Tensor> contiguous;
+  std::vector<const float*> data;
   std::vector<Piece> pieces;
   double on_devices = 0;
   for (const auto& tensor : tensors) {
@@ -36,12 +38,13 @@ double sum_of_squares(const std::vector<torch::Tensor>& tensors) {
       continue;
     }
     contiguous.push_back(tensor.contiguous());
+    data.push_back(dense_data<float>(contiguous.back(), tensor.numel(), {"gradient norm", "gradient"}));
     cut(contiguous.size() - 1, tensor.numel(), pieces);
   }
   std::vector<double> sums(pieces.size());
   parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
-      sums[i] = sum_of_squares(contiguous[pieces[i].index].data_ptr<float>() + pieces[i].begin, pieces[i].count);
+      sums[i] = sum_of_squares(data[pieces[i].index] + pieces[i].begin, pieces[i].count);
     }
   });
   return std::accumulate(sums.begin(), sums.end(), on_devices);
@@ -61,7 +64,8 @@ void AdamW::step(double lr, double gradient_scale) {
   torch::NoGradGuard no_grad;
   struct Update {
     AdamWStep constants;
-    torch::Tensor gradient;
+    torch::Tensor gradient;  // owns what g points to
+    const float* g;
     float *p, *m, *v;
   };
   std::vector<Update> updates;
@@ -91,8 +95,12 @@ void AdamW::step(double lr, double gradient_scale) {
       continue;
     }
     cut(updates.size(), slot.parameter.numel(), pieces);
-    updates.push_back({s, slot.parameter.grad().contiguous(), slot.parameter.data_ptr<float>(),
-                       slot.exp_avg.data_ptr<float>(), slot.exp_avg_sq.data_ptr<float>()});
+    const auto gradient = slot.parameter.grad().contiguous();
+    const auto data = [&](const torch::Tensor& t, const char* name) {
+      return dense_data<float>(t, slot.parameter.numel(), {slot.name.c_str(), name});
+    };
+    updates.push_back({s, gradient, data(gradient, "gradient"), data(slot.parameter, "parameter"),
+                       data(slot.exp_avg, "exp_avg"), data(slot.exp_avg_sq, "exp_avg_sq")});
     // Written behind torch's back: packed copies of the weight look at the version.
     slot.parameter.unsafeGetTensorImpl()->bump_version();
   }
@@ -100,7 +108,7 @@ void AdamW::step(double lr, double gradient_scale) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
       const auto& [index, at, count] = pieces[i];
       const Update& u = updates[index];
-      adamw_step(u.constants, u.p + at, u.m + at, u.v + at, u.gradient.data_ptr<float>() + at, count);
+      adamw_step(u.constants, u.p + at, u.m + at, u.v + at, u.g + at, count);
     }
   });
 }

@@ -1,4 +1,7 @@
 // block_selection for torch: checks, the choice of form, and the link to autograd.
+#include <ATen/MemoryOverlap.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "base/error.h"
@@ -6,19 +9,13 @@
 #include "ops/block_selection/op.h"
 #include "ops/block_selection/torch_form.h"
 #include "ops/kernel_dispatch.h"
+#include "ops/pointer.h"
 
 namespace lt2 {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-template <typename Pointer>
-BlockView<Pointer> view_of(const torch::Tensor& t) {
-  return {static_cast<Pointer>(t.data_ptr()), t.stride(0), t.stride(1), t.stride(2)};
-}
-
-torch::Tensor dense_rows(const torch::Tensor& t) { return t.stride(3) == 1 || t.size(3) == 1 ? t : t.contiguous(); }
 
 void check_means(const torch::Tensor& x, int64_t block_size) {
   LT2_CHECK(x.dim() == 4, "block_means: x must be [B, L, Hk, E]; found {}", c10::str(x.sizes()));
@@ -61,7 +58,7 @@ void check(const BlockSelectionInput& in) {
   LT2_CHECK(in.q.dim() == 4 && in.k_mean.dim() == 4 && in.v_mean.dim() == 4 && in.q.size(0) == in.k_mean.size(0) &&
                 in.q.size(3) == in.k_mean.size(3) && in.k_mean.sizes().slice(0, 3) == in.v_mean.sizes().slice(0, 3),
             "block_selection: q [B, L, H, E], k_mean [B, N, Hk, E], v_mean [B, N, Hk, Ev]; found {}", shapes());
-  LT2_CHECK(in.q.size(1) >= 1 && in.q.size(2) % in.k_mean.size(2) == 0,
+  LT2_CHECK(in.q.size(1) >= 1 && in.q.size(2) >= 1 && in.k_mean.size(2) >= 1 && in.q.size(2) % in.k_mean.size(2) == 0,
             "block_selection: needs a query, and key heads that divide the query heads; found {}", shapes());
   LT2_CHECK(in.block_size >= 1 && in.count >= 1 && in.first_position >= 0,
             "block_selection: block size and count must be at least 1, positions at least 0; found {}, {}, {}",
@@ -92,13 +89,36 @@ BlockSelectionShape shape_of(const torch::Tensor& q, const torch::Tensor& k_mean
           .bf16 = is_bf16(q)};
 }
 
+// The kernel's views of tensors, of the sizes that the shape states.
+struct Views {
+  const BlockSelectionShape& s;
+
+  template <typename Pointer>
+  BlockView<Pointer> tokens(const torch::Tensor& t, int64_t channels, const char* name) const {
+    return rows_data<BlockView<Pointer>>(t, s.bf16 ? torch::kBFloat16 : torch::kFloat32, {s.B, s.L, s.H, channels},
+                                         {"block_selection", name});
+  }
+  BlockView<const float*> means(const torch::Tensor& t, int64_t channels, const char* name) const {
+    return rows_data<BlockView<const float*>>(t, torch::kFloat32, {s.B, s.N, s.Hk, channels},
+                                              {"block_selection", name});
+  }
+  float* lse(const torch::Tensor& t) const {
+    return dense_data_or_null<float>(t, s.B * s.H * s.L, {"block_selection", "lse"});
+  }
+};
+
+// lse undefined: not wanted.
 BlockSelection run(const torch::Tensor& q, const torch::Tensor& k_mean, const torch::Tensor& v_mean,
-                   const Options& options, float* lse) {
+                   const Options& options, const torch::Tensor& lse) {
   const auto shape = shape_of(q, k_mean, v_mean, options);
   BlockSelection out{.o = torch::empty({shape.B, shape.L, shape.H, shape.Ev}, q.options()),
                      .blocks = torch::empty({shape.B, shape.L, shape.Hk, shape.count}, torch::kInt32)};
-  block_selection_forward(shape, view_of<const void*>(q), view_of<const float*>(k_mean), view_of<const float*>(v_mean),
-                          view_of<void*>(out.o), out.blocks.data_ptr<int32_t>(), lse);
+  const Views views{shape};
+  block_selection_forward(
+      shape, views.tokens<const void*>(q, shape.E, "q"), views.means(k_mean, shape.E, "k_mean"),
+      views.means(v_mean, shape.Ev, "v_mean"), views.tokens<void*>(out.o, shape.Ev, "o"),
+      dense_data<int32_t>(out.blocks, shape.B * shape.L * shape.Hk * shape.count, {"block_selection", "blocks"}),
+      views.lse(lse));
   return out;
 }
 
@@ -107,7 +127,7 @@ class Select : public torch::autograd::Function<Select> {
   static variable_list forward(AutogradContext* ctx, const torch::Tensor& q, const torch::Tensor& k_mean,
                                const torch::Tensor& v_mean, const Options& options) {
     const auto lse = torch::empty({q.size(0), q.size(2), q.size(1)}, q.options().dtype(torch::kFloat32));
-    const auto out = run(q, k_mean, v_mean, options, lse.data_ptr<float>());
+    const auto out = run(q, k_mean, v_mean, options, lse);
     ctx->save_for_backward({q, k_mean, v_mean, out.o, lse});
     ctx->saved_data["first_position"] = options.first_position;
     ctx->saved_data["block_size"] = options.block_size;
@@ -128,10 +148,15 @@ class Select : public torch::autograd::Function<Select> {
     const auto grad_q = torch::empty(q.sizes(), q.options());
     const auto grad_k = torch::empty(k_mean.sizes(), k_mean.options());
     const auto grad_v = torch::empty(v_mean.sizes(), v_mean.options());
-    block_selection_backward(shape_of(q, k_mean, v_mean, options), view_of<const void*>(q),
-                             view_of<const float*>(k_mean), view_of<const float*>(v_mean), view_of<const void*>(o),
-                             lse.data_ptr<float>(), view_of<const void*>(grad_o), view_of<void*>(grad_q),
-                             grad_k.data_ptr<float>(), grad_v.data_ptr<float>());
+    const auto s = shape_of(q, k_mean, v_mean, options);
+    const Views views{s};
+    const int64_t rows = s.B * s.N * s.Hk;
+    block_selection_backward(s, views.tokens<const void*>(q, s.E, "q"), views.means(k_mean, s.E, "k_mean"),
+                             views.means(v_mean, s.Ev, "v_mean"), views.tokens<const void*>(o, s.Ev, "o"),
+                             views.lse(lse), views.tokens<const void*>(grad_o, s.Ev, "gradient of o"),
+                             views.tokens<void*>(grad_q, s.E, "gradient of q"),
+                             dense_data<float>(grad_k, rows * s.E, {"block_selection", "gradient of k_mean"}),
+                             dense_data<float>(grad_v, rows * s.Ev, {"block_selection", "gradient of v_mean"}));
     return {grad_q, grad_k, grad_v, {}};
   }
 };
@@ -149,11 +174,14 @@ void extend_block_means(const torch::Tensor& x_any, int64_t position, int64_t bl
   check_means(x_any, block_size);
   const int64_t B = x_any.size(0), L = x_any.size(1), Hk = x_any.size(2), E = x_any.size(3);
   LT2_CHECK(
-      means.dim() == 4 && means.size(1) >= (position + L) / block_size && sum.is_contiguous() &&
-          sum.sizes() == torch::IntArrayRef({B, Hk, E}),
+      position >= 0 && means.dim() == 4 && means.size(0) == B && means.size(1) >= (position + L) / block_size &&
+          means.size(2) == Hk && means.size(3) == E && sum.sizes() == torch::IntArrayRef({B, Hk, E}),
       "extend_block_means: x [B, L, Hk, E], sum [B, Hk, E], means [B, N, Hk, E] with room for {} blocks; found {}, "
-      "{}, {}",
-      (position + L) / block_size, c10::str(x_any.sizes()), c10::str(sum.sizes()), c10::str(means.sizes()));
+      "{}, {} at position {}",
+      (position + L) / block_size, c10::str(x_any.sizes()), c10::str(sum.sizes()), c10::str(means.sizes()), position);
+  LT2_CHECK(at::has_internal_overlap(means) != at::MemOverlap::Yes,
+            "extend_block_means: rows of means [{}] with strides [{}] share memory; they are written",
+            fmt::join(means.sizes(), ", "), fmt::join(means.strides(), ", "));
   if (L == 0) return;
   torch::NoGradGuard no_grad;
   if (!kernel_takes(x_any)) {
@@ -170,7 +198,9 @@ void extend_block_means(const torch::Tensor& x_any, int64_t position, int64_t bl
   const auto x = dense_rows(x_any);
   block_means_extend(
       {.B = B, .L = L, .Hk = Hk, .E = E, .position = position, .block_size = block_size, .bf16 = is_bf16(x)},
-      view_of<const void*>(x), sum.data_ptr<float>(), view_of<float*>(means));
+      rows_data<BlockView<const void*>>(x, x.scalar_type(), {B, L, Hk, E}, {"extend_block_means", "x"}),
+      dense_data<float>(sum, B * Hk * E, {"extend_block_means", "sum"}),
+      rows_data<BlockView<float*>>(means, torch::kFloat32, {B, means.size(1), Hk, E}, {"extend_block_means", "means"}));
 }
 
 BlockSelection block_selection(const BlockSelectionInput& in) {
@@ -182,7 +212,7 @@ BlockSelection block_selection(const BlockSelectionInput& in) {
             c10::toString(v_mean.scalar_type()));
   const int64_t blocks = (in.first_position + q.size(1) - 1) / in.block_size + 1;
   const Options options{in.first_position, in.block_size, std::min(in.count, blocks), in.scale};
-  if (!needs_gradient({q, k_mean, v_mean})) return run(q, k_mean, v_mean, options, nullptr);
+  if (!needs_gradient({q, k_mean, v_mean})) return run(q, k_mean, v_mean, options, {});
   const auto out = Select::apply(q, k_mean, v_mean, options);
   return {.o = out[0], .blocks = out[1]};
 }

@@ -5,6 +5,7 @@
 #include "ops/causal_attention/kernel.h"
 #include "ops/causal_attention/op.h"
 #include "ops/causal_attention/torch_form.h"
+#include "ops/causal_attention/views.h"
 
 namespace lt2 {
 namespace {
@@ -40,13 +41,6 @@ void check(const CausalAttentionInput& in) {
   LT2_CHECK(in.first_position >= 0, "causal_attention: first_position must be at least 0; found {}", in.first_position);
 }
 
-torch::Tensor dense_rows(const torch::Tensor& t) { return t.stride(3) == 1 || t.size(3) == 1 ? t : t.contiguous(); }
-
-AttentionInputView input_view(const torch::Tensor& t) { return {t.data_ptr(), t.stride(0), t.stride(1), t.stride(2)}; }
-AttentionOutputView output_view(const torch::Tensor& t) {
-  return {t.data_ptr(), t.stride(0), t.stride(1), t.stride(2)};
-}
-
 struct Options {
   std::optional<int64_t> window;
   double scale;
@@ -68,12 +62,17 @@ AttentionShape shape_of(const torch::Tensor& q, const torch::Tensor& k, const to
           .type = q.scalar_type() == torch::kFloat32 ? AttentionType::kFloat32 : AttentionType::kBFloat16};
 }
 
-/// q, k, v with dense rows.
+AttentionViews<AttentionShape> views_of(const AttentionShape& shape, const torch::Tensor& q) {
+  return {"causal_attention", q.scalar_type(), shape};
+}
+
+/// q, k, v with dense rows. lse2 undefined: not wanted.
 torch::Tensor forward(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v, const Options& options,
-                      float* lse2) {
-  auto o = torch::empty({q.size(0), q.size(1), q.size(2), v.size(3)}, q.options());
-  causal_attention_forward(shape_of(q, k, v, options), input_view(q), input_view(k), input_view(v), output_view(o),
-                           lse2);
+                      const torch::Tensor& lse2) {
+  const auto s = shape_of(q, k, v, options);
+  auto o = torch::empty({s.B, s.L, s.H, s.Ev}, q.options());
+  const auto views = views_of(s, q);
+  causal_attention_forward(s, views.q(q), views.k(k), views.v(v), views.o<AttentionOutputView>(o), views.lse2(lse2));
   return o;
 }
 
@@ -82,7 +81,7 @@ class CausalAttention : public torch::autograd::Function<CausalAttention> {
   static torch::Tensor forward(torch::autograd::AutogradContext* ctx, const torch::Tensor& q, const torch::Tensor& k,
                                const torch::Tensor& v, const Options& options) {
     const auto lse2 = torch::empty({q.size(0), q.size(2), q.size(1)}, q.options().dtype(torch::kFloat32));
-    const auto o = lt2::forward(q, k, v, options, lse2.data_ptr<float>());
+    const auto o = lt2::forward(q, k, v, options, lse2);
     ctx->save_for_backward({q, k, v, o, lse2});
     if (options.window) ctx->saved_data["window"] = *options.window;
     ctx->saved_data["scale"] = options.scale;
@@ -101,9 +100,10 @@ class CausalAttention : public torch::autograd::Function<CausalAttention> {
     const auto grad_o = dense_rows(grads[0].to(q.scalar_type()));
     const auto like = [](const torch::Tensor& t) { return torch::empty(t.sizes(), t.options()); };
     const auto grad_q = like(q), grad_k = like(k), grad_v = like(v);
-    causal_attention_backward(shape_of(q, k, v, options), input_view(q), input_view(k), input_view(v), input_view(o),
-                              lse2.data_ptr<float>(), input_view(grad_o),
-                              {output_view(grad_q), output_view(grad_k), output_view(grad_v)});
+    const auto s = shape_of(q, k, v, options);
+    const auto views = views_of(s, q);
+    causal_attention_backward(s, views.q(q), views.k(k), views.v(v), views.o(o), views.lse2(lse2),
+                              views.o(grad_o, "gradient of o"), views.gradients(grad_q, grad_k, grad_v));
     return {grad_q, grad_k, grad_v, torch::Tensor()};
   }
 };
@@ -119,7 +119,7 @@ torch::Tensor causal_attention(const CausalAttentionInput& in) {
   const auto q = dense_rows(in.q), k = dense_rows(in.k), v = dense_rows(in.v);
   const Options options{in.window, in.scale, in.first_position};
   const bool train = torch::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
-  return train ? CausalAttention::apply(q, k, v, options) : forward(q, k, v, options, nullptr);
+  return train ? CausalAttention::apply(q, k, v, options) : forward(q, k, v, options, {});
 }
 
 }  // namespace lt2

@@ -7,6 +7,7 @@
 #include "ops/cross_entropy/op.h"
 #include "ops/kernel_dispatch.h"
 #include "ops/linear/kernel.h"
+#include "ops/pointer.h"
 
 namespace lt2 {
 namespace {
@@ -27,35 +28,39 @@ struct LossAndGradients {
 LossAndGradients run(const torch::Tensor& h, const torch::Tensor& weight, const torch::Tensor& targets, bool want_dh,
                      bool want_dweight) {
   const torch::NoGradGuard no_grad;
-  const int64_t V = weight.size(0), D = weight.size(1), rows = h.numel() / D;
+  const int64_t V = weight.size(0), D = weight.size(1), rows = targets.numel();
   const bool gradient = want_dh || want_dweight;
   const Element element = is_bf16(h) ? Element::kBf16 : Element::kF32;
-  const auto* h_bytes = static_cast<const std::byte*>(h.data_ptr());
-  const float* w = weight.data_ptr<float>();
+  constexpr const char* kOp = "linear_cross_entropy";
+  const auto* h_bytes = static_cast<const std::byte*>(dense_data(h, h.scalar_type(), rows * D, {kOp, "h"}));
+  const float* w = dense_data<float>(weight, V * D, {kOp, "weight"});
+  const auto* target = dense_data<int64_t>(targets, rows, {kOp, "targets"});
   const Panels panels = linear_pack(w, V, D, element);
 
   LossAndGradients out;
   if (want_dh) out.dh = torch::empty_like(h);
   if (want_dweight) out.dweight = torch::empty_like(weight);
+  auto* dh_bytes = static_cast<std::byte*>(
+      want_dh ? dense_data(out.dh, h.scalar_type(), rows * D, {kOp, "gradient of h"}) : nullptr);
+  float* dw = dense_data_or_null<float>(out.dweight, V * D, {kOp, "gradient of weight"});
   const int64_t most = std::min(rows, block_rows(V));
   const auto logits = torch::empty({most, V}, torch::kFloat32);
+  float* y = dense_data<float>(logits, most * V, {kOp, "logits"});
   std::vector<double> losses(static_cast<size_t>(rows));
   for (int64_t first = 0; first < rows; first += most) {
     const int64_t M = std::min(most, rows - first), offset = first * D * h.element_size();
     const Matrix h_block{h_bytes + offset, element, D};
-    float* y = logits.data_ptr<float>();
     linear_forward({M, h_block, &panels, {y, Element::kF32}});
-    cross_entropy_block({M, V, y, targets.data_ptr<int64_t>() + first, losses.data() + first, gradient,
-                         1.0f / static_cast<float>(rows)});
+    cross_entropy_block({M, V, y, target + first, losses.data() + first, gradient, 1.0f / static_cast<float>(rows)});
     // Where the processor has a unit for bf16 products, both operands must be bf16 for it.
-    const auto dy = linear_uses_unit(element) ? logits.narrow(0, 0, M).to(torch::kBFloat16) : logits;
-    const Matrix dlogits{dy.data_ptr(), is_bf16(dy) ? Element::kBf16 : Element::kF32, V};
+    const auto block = logits.narrow(0, 0, M), dy = linear_uses_unit(element) ? block.to(torch::kBFloat16) : block;
+    const Matrix dlogits{dense_data(dy, dy.scalar_type(), M * V, {kOp, "gradient of logits"}),
+                         is_bf16(dy) ? Element::kBf16 : Element::kF32, V};
     if (want_dh) {
-      linear_backward_input({M, V, D, dlogits, w, /*round_weight=*/is_bf16(h),
-                             static_cast<std::byte*>(out.dh.data_ptr()) + offset, element});
+      linear_backward_input({M, V, D, dlogits, w, /*round_weight=*/is_bf16(h), dh_bytes + offset, element});
     }
     if (want_dweight) {
-      linear_backward_weight({M, V, D, dlogits, h_block, out.dweight.data_ptr<float>(), /*accumulate=*/first > 0});
+      linear_backward_weight({M, V, D, dlogits, h_block, dw, /*accumulate=*/first > 0});
     }
   }
   const double sum = std::accumulate(losses.begin(), losses.end(), 0.0);
@@ -83,9 +88,9 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
 };
 
 void check(const torch::Tensor& h, const torch::Tensor& weight, const torch::Tensor& targets) {
-  LT2_CHECK(weight.dim() == 2 && h.dim() >= 1 && h.size(-1) == weight.size(1),
-            "linear_cross_entropy: h {} does not fit weight {} ([vocabulary, width])", c10::str(h.sizes()),
-            c10::str(weight.sizes()));
+  LT2_CHECK(weight.dim() == 2 && h.dim() >= 1 && h.size(-1) == weight.size(1) && weight.size(1) > 0,
+            "linear_cross_entropy: h {} does not fit weight {} ([vocabulary, width], width at least 1)",
+            c10::str(h.sizes()), c10::str(weight.sizes()));
   LT2_CHECK(targets.scalar_type() == torch::kInt64 && targets.numel() * h.size(-1) == h.numel() && targets.numel() > 0,
             "linear_cross_entropy: expected one int64 target per row of h {}, found {} {}", c10::str(h.sizes()),
             c10::toString(targets.scalar_type()), c10::str(targets.sizes()));

@@ -2,6 +2,7 @@
 #include "ops/head_linear/kernel.h"
 #include "ops/head_linear/op.h"
 #include "ops/kernel_dispatch.h"
+#include "ops/pointer.h"
 
 namespace lt2 {
 
@@ -12,7 +13,7 @@ torch::Tensor head_linear(const torch::Tensor& x, const torch::Tensor& weight) {
   LT2_CHECK(!needs_gradient({x, weight}), "head_linear: it has no gradient; use it under NoGradGuard");
   const torch::NoGradGuard no_grad;
   const int64_t B = x.size(0), L = x.size(1), H = x.size(2), K = x.size(3), N = weight.size(2);
-  if (!kernel_takes(x) || !kernel_takes_fp32(weight)) {
+  if (!kernel_takes(x) || !kernel_takes_fp32(weight) || x.numel() == 0 || weight.numel() == 0) {
     return torch::einsum("blhk,hkn->blhn", {x, weight.to(x.scalar_type())});
   }
   // One stride has to lead from row to row, across sequences too.
@@ -26,7 +27,9 @@ torch::Tensor head_linear(const torch::Tensor& x, const torch::Tensor& weight) {
                        .bf16 = is_bf16(x),
                        .x_row = L == 1 ? rows.stride(0) : rows.stride(1),
                        .x_head = rows.stride(2)},
-                      rows.data_ptr(), dense.data_ptr<float>(), y.data_ptr());
+                      strided_data(rows, x.scalar_type(), {B, L, H, K}, 1, {"head_linear", "x"}),
+                      dense_data<float>(dense, H * K * N, {"head_linear", "weight"}),
+                      dense_data(y, x.scalar_type(), B * L * H * N, {"head_linear", "y"}));
   return y;
 }
 

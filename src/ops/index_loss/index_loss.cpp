@@ -25,8 +25,9 @@ void check(const IndexLossInput& in) {
                   in.probabilities.defined() && in.probabilities.sizes() == in.indices.sizes(),
               "index_loss: indices and probabilities must be [B, L, N]; found {}", c10::str(in.indices.sizes()));
   } else {
-    LT2_CHECK(in.queries.dim() == 4 && in.keys.dim() == 3 && in.queries.size(1) == q.size(1) &&
-                  in.keys.size(1) == q.size(1) && in.queries.size(3) == in.keys.size(2),
+    LT2_CHECK(in.queries.dim() == 4 && in.keys.dim() == 3 && in.queries.sizes().slice(0, 2) == q.sizes().slice(0, 2) &&
+                  in.keys.sizes().slice(0, 2) == q.sizes().slice(0, 2) && in.queries.size(2) >= 1 &&
+                  in.queries.size(3) == in.keys.size(2),
               "index_loss: queries [B, L, H, E], keys [B, L, E]; found {}, {}", c10::str(in.queries.sizes()),
               c10::str(in.keys.sizes()));
   }

@@ -5,6 +5,7 @@
 #include "ops/index_topk/kernel.h"
 #include "ops/index_topk/op.h"
 #include "ops/kernel_dispatch.h"
+#include "ops/pointer.h"
 
 namespace lt2 {
 namespace {
@@ -13,6 +14,7 @@ void check(const IndexTopkInput& in) {
   LT2_CHECK(in.q.dim() == 4 && in.k.dim() == 3 && in.q.size(0) == in.k.size(0) && in.q.size(3) == in.k.size(2),
             "index_topk: q [B, L, J, F], k [B, S, F]; found q {}, k {}", c10::str(in.q.sizes()),
             c10::str(in.k.sizes()));
+  LT2_CHECK(in.q.size(2) >= 1, "index_topk: needs an index head; found q {}", c10::str(in.q.sizes()));
   LT2_CHECK(in.q.size(1) >= 1 && in.k.size(1) >= in.q.size(1),
             "index_topk: every query needs the key of its own position; found {} queries, {} keys", in.q.size(1),
             in.k.size(1));
@@ -63,7 +65,7 @@ torch::Tensor index_topk_reference(const IndexTopkInput& in) {
 torch::Tensor index_topk(const IndexTopkInput& in) {
   check(in);
   torch::NoGradGuard no_grad;
-  const int64_t B = in.q.size(0), L = in.q.size(1), S = in.k.size(1), F = in.q.size(3);
+  const int64_t B = in.q.size(0), L = in.q.size(1), S = in.k.size(1), J = in.q.size(2), F = in.q.size(3);
   if (!kernel_takes(in.q)) {
     constexpr int64_t kQueries = 128;
     std::vector<torch::Tensor> parts;
@@ -76,15 +78,15 @@ torch::Tensor index_topk(const IndexTopkInput& in) {
   const auto weights = in.weights.defined() ? in.weights.to(torch::kFloat32).contiguous() : torch::Tensor();
   const int64_t columns = std::min(in.count, S);
   const auto indices = torch::empty({B, L, columns}, torch::kInt32);
-  index_topk_select({.B = B, .L = L, .S = S, .J = q.size(2), .F = F, .count = columns, .bf16 = is_bf16(q)},
-                    {.q = q.data_ptr(),
-                     .k = k.data_ptr(),
-                     .weights = weights.defined() ? weights.data_ptr<float>() : nullptr,
+  index_topk_select({.B = B, .L = L, .S = S, .J = J, .F = F, .count = columns, .bf16 = is_bf16(q)},
+                    {.q = strided_data(q, q.scalar_type(), {B, L, J, F}, 2, {"index_topk", "q"}),
+                     .k = strided_data(k, q.scalar_type(), {B, S, F}, 1, {"index_topk", "k"}),
+                     .weights = dense_data_or_null<float>(weights, B * L * J, {"index_topk", "weights"}),
                      .q_batch = q.stride(0),
                      .q_position = q.stride(1),
                      .k_batch = k.stride(0),
                      .k_position = k.stride(1),
-                     .indices = indices.data_ptr<int32_t>()});
+                     .indices = dense_data<int32_t>(indices, B * L * columns, {"index_topk", "indices"})});
   return indices;
 }
 

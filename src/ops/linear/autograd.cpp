@@ -3,6 +3,7 @@
 #include "ops/linear/frozen.h"
 #include "ops/linear/op.h"
 #include "ops/linear/pack_cache.h"
+#include "ops/pointer.h"
 #include "ops/swiglu/kernel.h"
 #include "ops/swiglu/op.h"
 
@@ -12,7 +13,16 @@ namespace {
 using torch::Tensor;
 
 Element element_of(const Tensor& t) { return is_bf16(t) ? Element::kBf16 : Element::kF32; }
-Matrix matrix_of(const Tensor& t) { return {t.data_ptr(), element_of(t), static_cast<ptrdiff_t>(t.size(-1))}; }
+// [M, N] of the type of `like`.
+void* matrix_data(const Tensor& t, const Tensor& like, int64_t M, int64_t N, const char* name) {
+  return dense_data(t, like.scalar_type(), M * N, {"linear", name});
+}
+Matrix matrix_of(const Tensor& t, int64_t M, int64_t N, const char* name) {
+  return {matrix_data(t, t, M, N, name), element_of(t), static_cast<ptrdiff_t>(N)};
+}
+float* weight_data(const Tensor& t, int64_t N, int64_t K, const char* name) {
+  return dense_data<float>(t, N * K, {"linear", name});
+}
 int64_t rows_of(const Tensor& t) { return t.size(-1) == 0 ? 0 : t.numel() / t.size(-1); }
 
 std::vector<int64_t> with_last(const Tensor& x, int64_t last) {
@@ -33,14 +43,16 @@ Tensor forward_panels(const Tensor& x, const Panels& panels, const Finish& finis
       x.options().dtype(finish.residual.defined() ? torch::kFloat32 : x.scalar_type()).requires_grad(false);
   Tensor y = torch::empty(with_last(x, panels.N), options);
   if (product != nullptr) *product = torch::empty_like(y);
-  linear_forward({rows_of(x),
-                  matrix_of(x),
+  const int64_t M = rows_of(x), N = panels.N;
+  const auto data = [&](const Tensor& t, const char* name) { return matrix_data(t, y, M, N, name); };
+  linear_forward({M,
+                  matrix_of(x, M, panels.K, "x"),
                   &panels,
-                  {.y = y.data_ptr(),
+                  {.y = data(y, "y"),
                    .y_element = element_of(y),
-                   .residual = finish.residual.defined() ? finish.residual.data_ptr<float>() : nullptr,
-                   .gate = finish.gate.defined() ? finish.gate.data_ptr() : nullptr,
-                   .product = product != nullptr ? product->data_ptr() : nullptr}});
+                   .residual = dense_data_or_null<float>(finish.residual, M * N, {"linear", "residual"}),
+                   .gate = finish.gate.defined() ? data(finish.gate, "gate") : nullptr,
+                   .product = product != nullptr ? data(*product, "product") : nullptr}});
   return y;
 }
 
@@ -77,27 +89,31 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], weight = saved[1].contiguous(), gate = saved[2];
     const bool residual = ctx->saved_data["has_residual"].toBool(), unit = linear_uses_unit(element_of(x));
+    const int64_t M = rows_of(x), N = weight.size(0), K = weight.size(1);
     Tensor dy = grads[0].contiguous(), dgate;
     if (gate.defined()) {
       const Tensor &product = saved[3], dproduct = torch::empty_like(product);
       dgate = torch::empty_like(gate);
-      gated_product_backward(GateActivation::kSilu, is_bf16(gate), gate.data_ptr(), product.data_ptr(), dy.data_ptr(),
-                             dgate.data_ptr(), dproduct.data_ptr(), gate.numel());
+      const auto data = [&](const Tensor& t, const char* name) { return matrix_data(t, gate, M, N, name); };
+      gated_product_backward(GateActivation::kSilu, is_bf16(gate), data(gate, "gate"), data(product, "product"),
+                             data(dy, "gradient of y"), data(dgate, "gradient of gate"),
+                             data(dproduct, "gradient of product"), M * N);
       dy = dproduct;
     }
     if (unit) dy = dy.to(torch::kBFloat16);
-    const int64_t M = rows_of(x), N = weight.size(0), K = weight.size(1);
     Tensor dx, dw;
+    const Matrix dy_matrix = matrix_of(dy, M, N, "gradient of y");
     if (ctx->needs_input_grad(0)) {
       dx = torch::empty(x.sizes(), x.options());
       const auto holder = c10::static_intrusive_pointer_cast<CacheHolder>(ctx->saved_data["cache"].toCapsule());
       const Panels* packed = holder->cache && unit ? &holder->cache->backward_panels(weight) : nullptr;
-      linear_backward_input({M, N, K, matrix_of(dy), weight.data_ptr<float>(), /*round_weight=*/is_bf16(x),
-                             dx.data_ptr(), element_of(dx), packed});
+      linear_backward_input({M, N, K, dy_matrix, weight_data(weight, N, K, "weight"), /*round_weight=*/is_bf16(x),
+                             matrix_data(dx, x, M, K, "gradient of x"), element_of(dx), packed});
     }
     if (ctx->needs_input_grad(1)) {
       dw = torch::empty(weight.sizes(), weight.options());
-      linear_backward_weight({M, N, K, matrix_of(dy), matrix_of(x), dw.data_ptr<float>()});
+      linear_backward_weight(
+          {M, N, K, dy_matrix, matrix_of(x, M, K, "x"), weight_data(dw, N, K, "gradient of weight")});
     }
     return {dx, dw, residual ? grads[0] : Tensor(), dgate, Tensor()};
   }
@@ -250,6 +266,8 @@ std::vector<Tensor> linear_all(const Tensor& x, const std::vector<Linear*>& maps
     return out;
   }
   const Tensor rows = x.contiguous();
+  const int64_t M = rows_of(rows);
+  const Matrix x_matrix = matrix_of(rows, M, rows.size(-1), "x");
   std::vector<LinearForward> products;
   products.reserve(maps.size());
   for (Linear* map : maps) {
@@ -259,7 +277,7 @@ std::vector<Tensor> linear_all(const Tensor& x, const std::vector<Linear*>& maps
     const Panels& panels =
         frozen != nullptr ? frozen->view : (*map)->packed_->panels(weight.contiguous(), element_of(rows));
     out.push_back(torch::empty(with_last(rows, weight.size(0)), rows.options()));
-    products.push_back({rows_of(rows), matrix_of(rows), &panels, {out.back().data_ptr(), element_of(rows)}});
+    products.push_back({M, x_matrix, &panels, {matrix_data(out.back(), rows, M, panels.N, "y"), element_of(rows)}});
   }
   linear_forward_many(products.data(), static_cast<int64_t>(products.size()));
   return out;

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "ops/kernel_dispatch.h"
+#include "ops/pointer.h"
 
 namespace lt2 {
 namespace {
@@ -51,10 +52,16 @@ Tensor hold(AlignedBytes bytes, const Part& part) {
   return torch::from_blob(
       data, part.sizes, [](void* p) { AlignedFree()(static_cast<std::byte*>(p)); }, part.type);
 }
-Tensor allocate(const Part& part) {
+int64_t numbers_in(const Part& part) {
   int64_t count = 1;
   for (const int64_t size : part.sizes) count *= size;
-  return hold(aligned_bytes(static_cast<size_t>(count) * torch::elementSize(part.type)), part);
+  return count;
+}
+Tensor allocate(const Part& part) {
+  return hold(aligned_bytes(static_cast<size_t>(numbers_in(part)) * torch::elementSize(part.type)), part);
+}
+void* data_of(const Tensor& t, const Part& part) {
+  return dense_data(t, part.type, numbers_in(part), {"linear", part.name});
 }
 
 Tensor find(const FrozenParts& parts, const char* name, WeightFormat format) {
@@ -76,7 +83,8 @@ Tensor check_part(const Tensor& found, const Part& part, WeightFormat format, in
       part.name, weight_format_name(format), N, K, torch::toString(part.type), fmt::join(part.sizes, ", "),
       torch::toString(found.scalar_type()), fmt::join(found.sizes(), ", "), found.device().str());
   const Tensor whole = found.detach().contiguous();
-  const bool aligned = reinterpret_cast<uintptr_t>(whole.data_ptr()) % sizeof(float) == 0;
+  const auto grain = std::max<size_t>(sizeof(float), whole.element_size());
+  const bool aligned = reinterpret_cast<uintptr_t>(address_of(whole)) % grain == 0;
   return aligned ? whole : whole.clone();
 }
 
@@ -93,7 +101,7 @@ Tensor layout_of(WeightFormat format, const PanelLayout& layout, int64_t N, int6
 // Of fp32 and bf16, the layout that the panels have.
 PanelLayout read_layout(const FrozenParts& parts, WeightFormat format, int64_t N, int64_t K) {
   const Tensor found = check_part(find(parts, "layout", format), {"layout", torch::kInt64, {5}}, format, N, K);
-  const int64_t* v = found.data_ptr<int64_t>();
+  const int64_t* v = dense_data<int64_t>(found, 5, {"linear", "layout"});
   LT2_CHECK(v[0] == N && v[1] == K, "linear: a frozen {} weight [{}, {}] does not fit a map whose weight is [{}, {}]",
             weight_format_name(format), v[0], v[1], N, K);
   constexpr int64_t kWidest = 4096;  // far beyond any machine's; keeps products of sizes in range
@@ -119,10 +127,12 @@ std::shared_ptr<FrozenWeight> make(WeightFormat format, int64_t N, int64_t K, Te
   out->view.N = N;
   out->view.K = K;
   out->view.element = element_of(format);
-  out->view.view = out->panels.data_ptr();
   if (quantised(format)) {
-    out->view.scales = out->scales.data_ptr();
+    out->view.view = data_of(out->panels, panels_part(format, N, K));
+    out->view.scales = data_of(out->scales, scales_part(format, N, K));
   } else {
+    const PanelLayout lies = linear_panel_layout(out->view.element);
+    out->view.view = data_of(out->panels, numbers_part(format, lies, N, K));
     out->view.width = linear_panel_width();
     out->view.unit = linear_unit(out->view.element);
   }
@@ -153,7 +163,8 @@ std::shared_ptr<const FrozenWeight> freeze_weight(const Tensor& from, WeightForm
                            : "none");
   const int64_t N = from.size(0), K = from.size(1);
   const Tensor rows = from.detach().contiguous();
-  const Matrix matrix{rows.data_ptr(), is_bf16(rows) ? Element::kBf16 : Element::kF32, static_cast<ptrdiff_t>(K)};
+  const Matrix matrix{dense_data(rows, from.scalar_type(), N * K, {"linear", "weight"}),
+                      is_bf16(rows) ? Element::kBf16 : Element::kF32, static_cast<ptrdiff_t>(K)};
   if (!quantised(format)) {
     const PanelLayout layout = linear_panel_layout(element_of(format));
     Panels packed = linear_pack(matrix, N, K, element_of(format));
@@ -161,7 +172,8 @@ std::shared_ptr<const FrozenWeight> freeze_weight(const Tensor& from, WeightForm
                 layout_of(format, layout, N, K));
   }
   const Tensor panels = allocate(panels_part(format, N, K)), scales = allocate(scales_part(format, N, K));
-  const int64_t odd = linear_quantise(matrix, N, K, element_of(format), panels.data_ptr(), scales.data_ptr());
+  const int64_t odd = linear_quantise(matrix, N, K, element_of(format), data_of(panels, panels_part(format, N, K)),
+                                      data_of(scales, scales_part(format, N, K)));
   LT2_CHECK(odd < 0, "linear: row {} of a weight [{}, {}] holds a number that is not finite; {} cannot express it", odd,
             N, K, weight_format_name(format));
   return make(format, N, K, panels, scales, layout_of(format, {}, N, K));
@@ -188,7 +200,9 @@ std::shared_ptr<const FrozenWeight> adopt_weight(const FrozenParts& parts, Weigh
     return make(format, N, K, panels, {}, layout_of(format, layout, N, K));
   }
   const Tensor rows = torch::empty({N, K}, panels.options());
-  linear_unpack(layout, panels.data_ptr(), static_cast<int64_t>(panels.element_size()), N, K, rows.data_ptr());
+  linear_unpack(layout, data_of(panels, numbers_part(format, layout, N, K)),
+                static_cast<int64_t>(panels.element_size()), N, K,
+                dense_data(rows, panels.scalar_type(), N * K, {"linear", "weight"}));
   return freeze_weight(rows, format);
 }
 

@@ -37,7 +37,7 @@ class WithoutWeights {
 /// A weight and its packed copies. One caller at a time: the copies are made inside forward.
 ///
 /// A changed weight is noticed by torch's version counter, which every in-place op raises, also under NoGradGuard and
-/// InferenceMode. Code that writes through data_ptr() or .data() raises it itself: weight.unsafeGetTensorImpl()->
+/// InferenceMode. Code that writes through a raw pointer or .data() raises it itself: weight.unsafeGetTensorImpl()->
 /// bump_version(). A weight created under InferenceMode has no counter and is packed again at every call: create
 /// models outside it.
 ///

@@ -1,5 +1,7 @@
 #include "ops/linear_recurrence/autograd.h"
 
+#include "ops/pointer.h"
+
 namespace lt2 {
 namespace {
 
@@ -11,18 +13,8 @@ using torch::autograd::variable_list;
 using Optional = c10::optional<Tensor>;
 Optional optional(const Tensor& x) { return x.defined() ? Optional(x) : Optional(); }
 
-// Batch, token and head may have any strides (slices and expanded heads cost no copy); a row's numbers lie side by
-// side.
-Tensor dense_rows(const Tensor& x) { return x.size(-1) == 1 || x.stride(-1) == 1 ? x : x.contiguous(); }
-
-RecurrenceRows rows(const Tensor& x) {
-  if (!x.defined()) return {};
-  return {x.data_ptr(), x.stride(0), x.stride(1), x.stride(2)};
-}
-
-const float* floats(const Tensor& x) { return x.defined() ? x.data_ptr<float>() : nullptr; }
-
-// The input in the layout of the kernels; the tensors own what the arguments point to.
+// The input in the layout of the kernels; the tensors own what the arguments point to. Batch, token and head may have
+// any strides (slices and expanded heads cost no copy); a row's numbers lie side by side.
 struct Prepared {
   Tensor q, k, v, g, beta, state;
   RecurrenceArgs args;
@@ -43,15 +35,39 @@ struct Prepared {
     args.decay = !g.defined()   ? RecurrenceDecay::kNone
                  : g.dim() == 3 ? RecurrenceDecay::kScalar
                                 : RecurrenceDecay::kVector;
-    args.q = rows(q);
-    args.k = rows(k);
-    args.v = rows(v);
-    args.g = rows(g);
-    args.beta = rows(beta);
-    args.state = floats(state);
+    args.q = keys(q, "q");
+    args.k = keys(k, "k");
+    args.v = values(v, "v");
+    args.g = decays(g, "g");
+    args.beta = strengths(beta, "beta");
+    args.state = memory(state, "state");
     args.scale = static_cast<float>(in.scale);
     args.position = in.position;
     args.chunk = kRecurrenceChunk;
+  }
+
+  // Views of tensors like q and k, like v and so on; of none where there is none.
+  RecurrenceRows keys(const Tensor& t, const char* name) const {
+    return rows(t, q.scalar_type(), {args.B, args.L, args.H, args.K}, name);
+  }
+  RecurrenceRows values(const Tensor& t, const char* name) const {
+    return rows(t, q.scalar_type(), {args.B, args.L, args.H, args.V}, name);
+  }
+  RecurrenceRows decays(const Tensor& t, const char* name) const {
+    return args.decay == RecurrenceDecay::kVector ? rows(t, torch::kFloat32, {args.B, args.L, args.H, args.K}, name)
+                                                  : strengths(t, name);
+  }
+  RecurrenceRows strengths(const Tensor& t, const char* name) const {
+    return rows(t, torch::kFloat32, {args.B, args.L, args.H}, name);
+  }
+  float* memory(const Tensor& t, const char* name) const {
+    return dense_data_or_null<float>(t, args.B * args.H * args.K * args.V, {"linear_recurrence", name});
+  }
+
+ private:
+  static RecurrenceRows rows(const Tensor& t, torch::ScalarType type, torch::IntArrayRef sizes, const char* name) {
+    if (!t.defined()) return {};
+    return rows_data<RecurrenceRows>(t, type, sizes, {"linear_recurrence", name});
   }
 };
 
@@ -80,14 +96,14 @@ class RecurrenceFunction : public torch::autograd::Function<RecurrenceFunction> 
     const Tensor dq = empty(in.q), dk = empty(in.k), dv = empty(in.v), dg = empty(in.g), dbeta = empty(in.beta);
     const Tensor d_initial = ctx->saved_data["state_needs_grad"].toBool() ? empty(in.state) : Tensor();
     RecurrenceGradients out;
-    out.d_o = rows(d_o);
-    out.d_state = floats(d_state);
-    out.dq = rows(dq);
-    out.dk = rows(dk);
-    out.dv = rows(dv);
-    out.dg = rows(dg);
-    out.dbeta = rows(dbeta);
-    out.d_initial_state = d_initial.defined() ? d_initial.data_ptr<float>() : nullptr;
+    out.d_o = in.values(d_o, "gradient of o");
+    out.d_state = in.memory(d_state, "gradient of the final state");
+    out.dq = in.keys(dq, "gradient of q");
+    out.dk = in.keys(dk, "gradient of k");
+    out.dv = in.values(dv, "gradient of v");
+    out.dg = in.decays(dg, "gradient of g");
+    out.dbeta = in.strengths(dbeta, "gradient of beta");
+    out.d_initial_state = in.memory(d_initial, "gradient of state");
     recurrence_backward(in.args, out);
     return {dq, dk, dv, dg, dbeta, d_initial, Tensor(), Tensor()};
   }
@@ -106,7 +122,7 @@ LinearRecurrenceOutput recurrence_run(const LinearRecurrenceInput& in, int64_t m
   const auto state = in.inplace_state
                          ? prepared.state
                          : torch::empty({args.B, args.H, args.K, args.V}, o.options().dtype(torch::kFloat32));
-  recurrence_forward(args, rows(o), state.data_ptr<float>(), min_chunk_tokens);
+  recurrence_forward(args, prepared.values(o, "o"), prepared.memory(state, "final state"), min_chunk_tokens);
   return {o, state};
 }
 

@@ -1,5 +1,6 @@
 #include "base/error.h"
 #include "ops/kernel_dispatch.h"
+#include "ops/pointer.h"
 #include "ops/rms_norm/kernel.h"
 #include "ops/rms_norm/op.h"
 
@@ -14,12 +15,26 @@ constexpr double kL2Eps = 1e-6;
 // `weight` undefined: l2_norm.
 NormRows rows_of(const torch::Tensor& x, const torch::Tensor& weight, double eps) {
   const int64_t width = x.size(-1);
-  const float* w = weight.defined() ? weight.data_ptr<float>() : nullptr;
+  const float* w = dense_data_or_null<float>(weight, width, {"rms_norm", "weight"});
   return {x.numel() / width, width, w ? 1.0f / static_cast<float>(width) : 1.0f, static_cast<float>(eps), w};
 }
 
-NormInput input(const torch::Tensor& x) { return {x.data_ptr(), is_bf16(x)}; }
-NormOutput output(const torch::Tensor& x) { return {x.data_ptr(), is_bf16(x)}; }
+// As many numbers as x has, of the given type.
+void* like(const torch::Tensor& x, const torch::Tensor& t, torch::ScalarType type, const char* name) {
+  return dense_data(t, type, x.numel(), {"rms_norm", name});
+}
+NormInput input(const torch::Tensor& x, const torch::Tensor& t, const char* name) {
+  return {like(x, t, t.scalar_type(), name), is_bf16(t)};
+}
+NormOutput output(const torch::Tensor& x, const torch::Tensor& t, const char* name) {
+  return {like(x, t, t.scalar_type(), name), is_bf16(t)};
+}
+float* inverse_data(const NormRows& norm, const torch::Tensor& inverse) {
+  return dense_data_or_null<float>(inverse, norm.rows, {"rms_norm", "inverse"});
+}
+float* dweight_data(const NormRows& norm, const torch::Tensor& dweight) {
+  return dense_data_or_null<float>(dweight, norm.width, {"rms_norm", "gradient of weight"});
+}
 
 torch::Tensor new_inverse(const NormRows& norm) { return torch::empty({norm.rows}, torch::kFloat32); }
 
@@ -28,7 +43,7 @@ torch::Tensor run_norm(const torch::Tensor& x, const torch::Tensor& weight, doub
   const auto norm = rows_of(x, weight, eps);
   auto y = torch::empty(x.sizes(), x.options().dtype(out).requires_grad(false));
   if (inverse) *inverse = new_inverse(norm);
-  norm_forward(norm, input(x), output(y), inverse ? inverse->data_ptr<float>() : nullptr);
+  norm_forward(norm, input(x, x, "x"), output(x, y, "y"), inverse ? inverse_data(norm, *inverse) : nullptr);
   return y;
 }
 
@@ -37,8 +52,9 @@ torch::Tensor run_gated(const torch::Tensor& x, const torch::Tensor& gate, const
   const auto norm = rows_of(x, weight, eps);
   auto y = torch::empty_like(x);
   if (inverse) *inverse = new_inverse(norm);
-  norm_gate_forward(norm, is_bf16(x), x.data_ptr(), gate.data_ptr(), y.data_ptr(),
-                    inverse ? inverse->data_ptr<float>() : nullptr);
+  const auto type = x.scalar_type();
+  norm_gate_forward(norm, is_bf16(x), like(x, x, type, "x"), like(x, gate, type, "gate"), like(x, y, type, "y"),
+                    inverse ? inverse_data(norm, *inverse) : nullptr);
   return y;
 }
 
@@ -62,8 +78,9 @@ class Norm : public torch::autograd::Function<Norm> {
     auto dx = torch::empty_like(x);
     torch::Tensor dweight;
     if (weight.defined() && ctx->needs_input_grad(1)) dweight = torch::empty_like(weight);
-    norm_backward(rows_of(x, weight, ctx->saved_data["eps"].toDouble()), input(x), input(dy), inverse.data_ptr<float>(),
-                  output(dx), dweight.defined() ? dweight.data_ptr<float>() : nullptr);
+    const auto norm = rows_of(x, weight, ctx->saved_data["eps"].toDouble());
+    norm_backward(norm, input(x, x, "x"), input(x, dy, "gradient of y"), inverse_data(norm, inverse),
+                  output(x, dx, "gradient of x"), dweight_data(norm, dweight));
     return {dx, dweight, {}, {}};
   }
 };
@@ -86,12 +103,17 @@ class GatedNorm : public torch::autograd::Function<GatedNorm> {
     auto dx = torch::empty_like(x), dgate = torch::empty_like(gate);
     torch::Tensor dweight;
     if (ctx->needs_input_grad(2)) dweight = torch::empty_like(weight);
-    norm_gate_backward(rows_of(x, weight, ctx->saved_data["eps"].toDouble()), is_bf16(x), x.data_ptr(), gate.data_ptr(),
-                       dy.data_ptr(), inverse.data_ptr<float>(), dx.data_ptr(), dgate.data_ptr(),
-                       dweight.defined() ? dweight.data_ptr<float>() : nullptr);
+    const auto norm = rows_of(x, weight, ctx->saved_data["eps"].toDouble());
+    const auto type = x.scalar_type();
+    norm_gate_backward(norm, is_bf16(x), like(x, x, type, "x"), like(x, gate, type, "gate"),
+                       like(x, dy, type, "gradient of y"), inverse_data(norm, inverse),
+                       like(x, dx, type, "gradient of x"), like(x, dgate, type, "gradient of gate"),
+                       dweight_data(norm, dweight));
     return {dx, dgate, dweight, {}};
   }
 };
+
+bool has_rows(const torch::Tensor& x) { return kernel_takes(x) && x.dim() > 0 && x.numel() > 0; }
 
 void check_weight(const char* op, const torch::Tensor& x, const torch::Tensor& weight) {
   LT2_CHECK(weight.dim() == 1 && x.dim() >= 1 && x.size(-1) == weight.size(0),
@@ -103,7 +125,7 @@ void check_weight(const char* op, const torch::Tensor& x, const torch::Tensor& w
 torch::Tensor rms_norm(const torch::Tensor& x_any, const torch::Tensor& weight_any, double eps, torch::ScalarType out) {
   check_weight("rms_norm", x_any, weight_any);
   const bool kernel_out = out == torch::kFloat32 || out == torch::kBFloat16;
-  if (!kernel_takes(x_any) || !kernel_takes_fp32(weight_any) || !kernel_out) {
+  if (!has_rows(x_any) || !kernel_takes_fp32(weight_any) || !kernel_out) {
     return rms_norm_reference(x_any, weight_any, eps, out);
   }
   const auto x = x_any.contiguous(), weight = weight_any.contiguous();
@@ -116,7 +138,7 @@ torch::Tensor rms_norm_silu_gate(const torch::Tensor& x_any, const torch::Tensor
   check_weight("rms_norm_silu_gate", x_any, weight_any);
   LT2_CHECK(x_any.numel() == gate_any.numel(), "rms_norm_silu_gate: gate {} must have as many elements as x {}",
             c10::str(gate_any.sizes()), c10::str(x_any.sizes()));
-  if (!kernel_takes(x_any) || !kernel_takes(gate_any) || !kernel_takes_fp32(weight_any)) {
+  if (!has_rows(x_any) || !kernel_takes(gate_any) || !kernel_takes_fp32(weight_any)) {
     return rms_norm_silu_gate_reference(x_any, gate_any, weight_any, eps);
   }
   const auto x = x_any.contiguous(), weight = weight_any.contiguous();
@@ -126,7 +148,7 @@ torch::Tensor rms_norm_silu_gate(const torch::Tensor& x_any, const torch::Tensor
 }
 
 torch::Tensor l2_norm(const torch::Tensor& x_any) {
-  if (!kernel_takes(x_any) || x_any.dim() == 0) return l2_norm_reference(x_any);
+  if (!has_rows(x_any)) return l2_norm_reference(x_any);
   const auto x = x_any.contiguous();
   if (!needs_gradient({x})) return run_norm(x, {}, kL2Eps, x.scalar_type(), nullptr);
   return Norm::apply(x, torch::optional<torch::Tensor>(), kL2Eps, static_cast<int64_t>(x.scalar_type()));

@@ -1,5 +1,6 @@
 #include "base/error.h"
 #include "ops/kernel_dispatch.h"
+#include "ops/pointer.h"
 #include "ops/rope/kernel.h"
 #include "ops/rope/op.h"
 #include "ops/rope/table.h"
@@ -15,7 +16,10 @@ torch::Tensor rotate(const torch::Tensor& x, double base, int64_t first, RopeLay
   const int64_t B = x.size(0), L = x.size(1), H = x.size(2), E = x.size(3);
   const auto rows = rope_cached_rows(base, E, first, L, angles);
   auto y = torch::empty_like(x);
-  rope_rotate({B, L, H, E, layout == RopeLayout::kPairs, is_bf16(x), inverse}, x.data_ptr(), rows.data(), y.data_ptr());
+  const auto data = [&](const torch::Tensor& t, const char* name) {
+    return dense_data(t, x.scalar_type(), B * L * H * E, {"rope", name});
+  };
+  rope_rotate({B, L, H, E, layout == RopeLayout::kPairs, is_bf16(x), inverse}, data(x, "x"), rows.data(), data(y, "y"));
   return y;
 }
 

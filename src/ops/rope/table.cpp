@@ -4,6 +4,8 @@
 #include <mutex>
 #include <tuple>
 
+#include "ops/pointer.h"
+
 namespace lt2 {
 namespace {
 
@@ -39,7 +41,7 @@ std::vector<const float*> rope_cached_rows(double base, int64_t E, int64_t first
       const auto computed = angles == RopeAngles::kExact ? torch::kFloat64 : torch::kFloat32;
       block = rope_table(base, E, index * kBlock, kBlock, computed, torch::kCPU).to(torch::kFloat32);
     }
-    const float* data = block.data_ptr<float>();
+    const float* data = dense_data<float>(block, kBlock * E, {"rope", "table"});
     for (; position < first + count && position / kBlock == index; ++position) {
       rows.push_back(data + position % kBlock * E);
     }

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/threads.h"
+#include "ops/causal_attention/views.h"
 #include "ops/selected_attention/kernel.h"
 #include "ops/selected_attention/op.h"
 #include "ops/selected_attention/torch_form.h"
@@ -51,7 +52,7 @@ void check_shapes(const SelectedAttentionInput& in) {
 template <typename Index>
 void check_lists(const torch::Tensor& blocks, int64_t count) {
   const int64_t N = blocks.size(3), lists = N == 0 ? 0 : blocks.numel() / N;
-  const Index* data = blocks.data_ptr<Index>();
+  const Index* data = dense_data<Index>(blocks, lists * N, {"selected_attention", "blocks"});
   std::atomic<int64_t> bad{-1};
   parallel_for(lists, 256, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -98,13 +99,6 @@ torch::Tensor checked_blocks(const SelectedAttentionInput& in) {
   return blocks;
 }
 
-torch::Tensor dense_rows(const torch::Tensor& t) { return t.stride(3) == 1 || t.size(3) == 1 ? t : t.contiguous(); }
-
-AttentionInputView input_view(const torch::Tensor& t) { return {t.data_ptr(), t.stride(0), t.stride(1), t.stride(2)}; }
-AttentionOutputView output_view(const torch::Tensor& t) {
-  return {t.data_ptr(), t.stride(0), t.stride(1), t.stride(2)};
-}
-
 struct Options {
   int64_t block_size, first_query;
   double scale;
@@ -122,17 +116,23 @@ SelectedShape shape_of(const torch::Tensor& q, const torch::Tensor& k, const tor
           .N = blocks.size(3),
           .block_size = options.block_size,
           .first_query = options.first_query,
-          .blocks = blocks.data_ptr<int32_t>(),
+          .blocks = dense_data<int32_t>(blocks, q.size(0) * q.size(1) * k.size(2) * blocks.size(3),
+                                        {"selected_attention", "blocks"}),
           .scale = static_cast<float>(options.scale),
           .type = q.scalar_type() == torch::kFloat32 ? AttentionType::kFloat32 : AttentionType::kBFloat16};
 }
 
-/// q, k, v with dense rows; blocks int32.
+AttentionViews<SelectedShape> views_of(const SelectedShape& shape, const torch::Tensor& q) {
+  return {"selected_attention", q.scalar_type(), shape};
+}
+
+/// q, k, v with dense rows; blocks int32. lse2 undefined: not wanted.
 torch::Tensor forward(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                      const torch::Tensor& blocks, const Options& options, float* lse2) {
-  auto o = torch::empty({q.size(0), q.size(1), q.size(2), v.size(3)}, q.options());
-  selected_attention_forward(shape_of(q, k, v, blocks, options), input_view(q), input_view(k), input_view(v),
-                             output_view(o), lse2);
+                      const torch::Tensor& blocks, const Options& options, const torch::Tensor& lse2) {
+  const auto s = shape_of(q, k, v, blocks, options);
+  auto o = torch::empty({s.B, s.L, s.H, s.Ev}, q.options());
+  const auto views = views_of(s, q);
+  selected_attention_forward(s, views.q(q), views.k(k), views.v(v), views.o<AttentionOutputView>(o), views.lse2(lse2));
   return o;
 }
 
@@ -141,7 +141,7 @@ class SelectedAttention : public torch::autograd::Function<SelectedAttention> {
   static torch::Tensor forward(torch::autograd::AutogradContext* ctx, const torch::Tensor& q, const torch::Tensor& k,
                                const torch::Tensor& v, const torch::Tensor& blocks, const Options& options) {
     const auto lse2 = torch::empty({q.size(0), q.size(2), q.size(1)}, q.options().dtype(torch::kFloat32));
-    const auto o = lt2::forward(q, k, v, blocks, options, lse2.data_ptr<float>());
+    const auto o = lt2::forward(q, k, v, blocks, options, lse2);
     ctx->save_for_backward({q, k, v, blocks, o, lse2});
     ctx->saved_data["block_size"] = options.block_size;
     ctx->saved_data["first_query"] = options.first_query;
@@ -159,9 +159,10 @@ class SelectedAttention : public torch::autograd::Function<SelectedAttention> {
     const auto grad_o = dense_rows(grads[0].to(q.scalar_type()));
     const auto like = [](const torch::Tensor& t) { return torch::empty(t.sizes(), t.options()); };
     const auto grad_q = like(q), grad_k = like(k), grad_v = like(v);
-    selected_attention_backward(shape_of(q, k, v, blocks, options), input_view(q), input_view(k), input_view(v),
-                                input_view(o), lse2.data_ptr<float>(), input_view(grad_o),
-                                {output_view(grad_q), output_view(grad_k), output_view(grad_v)});
+    const auto s = shape_of(q, k, v, blocks, options);
+    const auto views = views_of(s, q);
+    selected_attention_backward(s, views.q(q), views.k(k), views.v(v), views.o(o), views.lse2(lse2),
+                                views.o(grad_o, "gradient of o"), views.gradients(grad_q, grad_k, grad_v));
     return {grad_q, grad_k, grad_v, torch::Tensor(), torch::Tensor()};
   }
 };
@@ -180,7 +181,7 @@ torch::Tensor selected_attention(const SelectedAttentionInput& given) {
   const Options options{
       .block_size = in.block_size, .first_query = in.first_query.value_or(k.size(1) - q.size(1)), .scale = in.scale};
   const bool train = torch::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
-  return train ? SelectedAttention::apply(q, k, v, lists, options) : forward(q, k, v, lists, options, nullptr);
+  return train ? SelectedAttention::apply(q, k, v, lists, options) : forward(q, k, v, lists, options, {});
 }
 
 torch::Tensor selected_attention_mean_probabilities(const SelectedAttentionInput& in) {

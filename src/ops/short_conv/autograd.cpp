@@ -1,5 +1,6 @@
 #include "base/error.h"
 #include "ops/kernel_dispatch.h"
+#include "ops/pointer.h"
 #include "ops/short_conv/kernel.h"
 #include "ops/short_conv/op.h"
 
@@ -9,16 +10,32 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-const float* fp32_or_null(const torch::Tensor& x) { return x.defined() ? x.data_ptr<float>() : nullptr; }
+float* weight_data(const torch::Tensor& t, int64_t channels, const char* name) {
+  return dense_data<float>(t, channels * kShortConvWidth, {"short_conv", name});
+}
+float* bias_data(const torch::Tensor& t, int64_t channels, const char* name) {
+  return dense_data_or_null<float>(t, channels, {"short_conv", name});
+}
+// [B, tokens, channels] of x's type.
+void* rows_like(const torch::Tensor& x, const torch::Tensor& t, int64_t tokens, const char* name) {
+  return dense_data(t, x.scalar_type(), x.size(0) * tokens * x.size(2), {"short_conv", name});
+}
 
 ShortConvShape shape_of(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, bool silu) {
-  return {x.size(0), x.size(1), x.size(2), is_bf16(x), silu, weight.data_ptr<float>(), fp32_or_null(bias)};
+  return {x.size(0),
+          x.size(1),
+          x.size(2),
+          is_bf16(x),
+          silu,
+          weight_data(weight, x.size(2), "weight"),
+          bias_data(bias, x.size(2), "bias")};
 }
 
 torch::Tensor run_forward(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                           const torch::Tensor& tail, bool silu) {
   auto y = torch::empty_like(x);
-  short_conv_forward(shape_of(x, weight, bias, silu), x.data_ptr(), tail.data_ptr(), y.data_ptr());
+  short_conv_forward(shape_of(x, weight, bias, silu), rows_like(x, x, x.size(1), "x"),
+                     rows_like(x, tail, kShortConvWidth - 1, "tail"), rows_like(x, y, x.size(1), "y"));
   return y;
 }
 
@@ -40,9 +57,11 @@ class ShortConv : public torch::autograd::Function<ShortConv> {
     const auto dy = dys[0].contiguous();
     auto dx = torch::empty_like(x), dweight = torch::empty_like(weight);
     const auto dbias = bias.defined() ? torch::empty_like(bias) : torch::Tensor();
-    short_conv_backward(shape_of(x, weight, bias, ctx->saved_data["silu"].toBool()), x.data_ptr(), tail.data_ptr(),
-                        dy.data_ptr(), dx.data_ptr(), dweight.data_ptr<float>(),
-                        dbias.defined() ? dbias.data_ptr<float>() : nullptr);
+    short_conv_backward(shape_of(x, weight, bias, ctx->saved_data["silu"].toBool()), rows_like(x, x, x.size(1), "x"),
+                        rows_like(x, tail, kShortConvWidth - 1, "tail"), rows_like(x, dy, x.size(1), "gradient of y"),
+                        rows_like(x, dx, x.size(1), "gradient of x"),
+                        weight_data(dweight, x.size(2), "gradient of weight"),
+                        bias_data(dbias, x.size(2), "gradient of bias"));
     return {dx, dweight, dbias, {}, {}};
   }
 };

@@ -1,5 +1,6 @@
 #include "base/error.h"
 #include "ops/kernel_dispatch.h"
+#include "ops/pointer.h"
 #include "ops/swiglu/kernel.h"
 #include "ops/swiglu/op.h"
 
@@ -9,9 +10,14 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+// As many numbers as a has, of its type.
+void* like(const torch::Tensor& a, const torch::Tensor& t, const char* name) {
+  return dense_data(t, a.scalar_type(), a.numel(), {"gated product", name});
+}
+
 torch::Tensor run_forward(GateActivation act, const torch::Tensor& a, const torch::Tensor& b) {
   auto y = torch::empty_like(a);
-  gated_product_forward(act, is_bf16(a), a.data_ptr(), b.data_ptr(), y.data_ptr(), a.numel());
+  gated_product_forward(act, is_bf16(a), like(a, a, "a"), like(a, b, "b"), like(a, y, "y"), a.numel());
   return y;
 }
 
@@ -28,8 +34,9 @@ class GatedProduct : public torch::autograd::Function<GatedProduct> {
     const auto &a = saved[0], &b = saved[1];
     const auto dy = dys[0].contiguous();
     auto da = torch::empty_like(a), db = torch::empty_like(b);
-    gated_product_backward(static_cast<GateActivation>(ctx->saved_data["act"].toInt()), is_bf16(a), a.data_ptr(),
-                           b.data_ptr(), dy.data_ptr(), da.data_ptr(), db.data_ptr(), a.numel());
+    gated_product_backward(static_cast<GateActivation>(ctx->saved_data["act"].toInt()), is_bf16(a), like(a, a, "a"),
+                           like(a, b, "b"), like(a, dy, "gradient of y"), like(a, da, "gradient of a"),
+                           like(a, db, "gradient of b"), a.numel());
     return {da, db, {}};
   }
 };
