@@ -38,6 +38,7 @@ class RandomLayouts {
     m.gate = between(0, 1) == 1;
     m.tied = between(0, 1) == 1;
     m.neg_eigval = between(0, 1) == 1;
+    m.heads = one_of<int64_t>({1, 2, 4});
     m.kv_heads = one_of<int64_t>({1, 2, 4});
     m.indexer = one_of<std::string>({"reference", "lightning"});
     m.kl_stage = one_of<std::string>({"sparse", "dense"});
@@ -64,59 +65,86 @@ class RandomLayouts {
 
 std::string text(const Layout& layout) {
   const auto& m = layout.model;
-  return fmt::format("{} | {} | window {} | {} layers x {} loops | kv heads {} | indexer {} {} | carry {} | [{}, {}]",
-                     m.layer_pattern, m.attention_pattern, m.window.value_or(0), m.layers, m.loops, m.kv_heads,
-                     m.indexer, m.kl_stage, m.carry, layout.batch, layout.length);
+  return fmt::format(
+      "{} | {} | window {} | {} layers x {} loops | {} heads, {} for keys | indexer {} {} | carry {} | [{}, {}]",
+      m.layer_pattern, m.attention_pattern, m.window.value_or(0), m.layers, m.loops, m.heads,
+      std::min(m.heads, m.kv_heads), m.indexer, m.kl_stage, m.carry, layout.batch, layout.length);
+}
+
+// Training, prefill, prefill in `pieces`, decode.
+void expect_the_naive_form(const Layout& layout, const std::vector<int64_t>& pieces, uint64_t seed) {
+  SCOPED_TRACE(text(layout));
+  const auto model = test::make_model(layout.model), naive = test::make_model(layout.model);
+  naive->to(torch::kFloat64);
+  naive->compute_type = torch::kFloat64;
+  torch::manual_seed(seed);
+  const auto tokens = torch::randint(61, {layout.batch, layout.length}, torch::kInt64);
+  const auto targets = torch::randint(61, {layout.batch, layout.length}, torch::kInt64);
+
+  // Training: loss and every gradient.
+  const auto losses = model->losses(tokens, targets), expected_losses = naive->losses(tokens, targets);
+  EXPECT_NEAR(losses.total.item<double>(), expected_losses.total.item<double>(), 1e-4);
+  losses.total.backward();
+  expected_losses.total.backward();
+  const auto parameters = model->official_parameters(), expected_parameters = naive->official_parameters();
+  double largest = 0;
+  for (const auto& [name, parameter] : expected_parameters) {
+    if (parameter.grad().defined()) largest = std::max(largest, parameter.grad().abs().max().item<double>());
+  }
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const auto gradient = parameters[i].second.grad(), expected = expected_parameters[i].second.grad();
+    ASSERT_EQ(gradient.defined(), expected.defined()) << parameters[i].first;
+    if (!gradient.defined()) continue;
+    // Relative to the tensor, with a floor for tensors whose gradient is next to nothing.
+    const double scale = std::max(expected.abs().max().item<double>(), 1e-4 * largest);
+    EXPECT_LE((gradient - expected).abs().max().item<double>(), 2e-3 * scale) << parameters[i].first;
+  }
+
+  // Prefill whole, in pieces, token by token.
+  torch::NoGradGuard no_grad;
+  const auto expected = naive->logits(naive->hidden(tokens));
+  for (const auto& split :
+       {std::vector<int64_t>{layout.length}, pieces, std::vector<int64_t>(static_cast<size_t>(layout.length), 1)}) {
+    auto state = model->make_state(layout.batch);
+    std::vector<torch::Tensor> parts;
+    int64_t begin = 0;
+    for (const int64_t piece : split) {
+      parts.push_back(model->step(tokens.narrow(1, begin, piece), state, /*all_positions=*/true));
+      begin += piece;
+    }
+    EXPECT_LE((torch::cat(parts, 1) - expected).abs().max().item<double>(), 5e-4) << split.size() << " pieces";
+  }
 }
 
 class EveryMixer : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(EveryMixer, AgreesWithTheNaiveFormInRandomLayouts) {
   RandomLayouts layouts(static_cast<uint32_t>(std::hash<std::string>{}(GetParam())));
-  for (int trial = 0; trial < 6; ++trial) {
+  for (uint64_t trial = 0; trial < 6; ++trial) {
     const auto layout = layouts.draw(GetParam());
-    SCOPED_TRACE(text(layout));
-    const auto model = test::make_model(layout.model), naive = test::make_model(layout.model);
-    naive->to(torch::kFloat64);
-    naive->compute_type = torch::kFloat64;
-    torch::manual_seed(trial);
-    const auto tokens = torch::randint(61, {layout.batch, layout.length}, torch::kInt64);
-    const auto targets = torch::randint(61, {layout.batch, layout.length}, torch::kInt64);
-
-    // Training: loss and every gradient.
-    const auto losses = model->losses(tokens, targets), expected_losses = naive->losses(tokens, targets);
-    EXPECT_NEAR(losses.total.item<double>(), expected_losses.total.item<double>(), 1e-4);
-    losses.total.backward();
-    expected_losses.total.backward();
-    const auto parameters = model->official_parameters(), expected_parameters = naive->official_parameters();
-    double largest = 0;
-    for (const auto& [name, parameter] : expected_parameters) {
-      if (parameter.grad().defined()) largest = std::max(largest, parameter.grad().abs().max().item<double>());
-    }
-    for (size_t i = 0; i < parameters.size(); ++i) {
-      const auto gradient = parameters[i].second.grad(), expected = expected_parameters[i].second.grad();
-      ASSERT_EQ(gradient.defined(), expected.defined()) << parameters[i].first;
-      if (!gradient.defined()) continue;
-      // Relative to the tensor, with a floor for tensors whose gradient is next to nothing.
-      const double scale = std::max(expected.abs().max().item<double>(), 1e-4 * largest);
-      EXPECT_LE((gradient - expected).abs().max().item<double>(), 2e-3 * scale) << parameters[i].first;
-    }
-
-    // Prefill whole, in pieces, token by token.
-    torch::NoGradGuard no_grad;
-    const auto expected = naive->logits(naive->hidden(tokens));
-    for (const auto& pieces : {std::vector<int64_t>{layout.length}, layouts.pieces(layout.length),
-                               std::vector<int64_t>(static_cast<size_t>(layout.length), 1)}) {
-      auto state = model->make_state(layout.batch);
-      std::vector<torch::Tensor> parts;
-      int64_t begin = 0;
-      for (const int64_t piece : pieces) {
-        parts.push_back(model->step(tokens.narrow(1, begin, piece), state, /*all_positions=*/true));
-        begin += piece;
-      }
-      EXPECT_LE((torch::cat(parts, 1) - expected).abs().max().item<double>(), 5e-4) << pieces.size() << " pieces";
-    }
+    expect_the_naive_form(layout, layouts.pieces(layout.length), trial);
   }
+}
+
+TEST_P(EveryMixer, AgreesWithTheNaiveFormAtEverySizeOfOne) {
+  const Layout plain{
+      .model = {.name = GetParam(), .layer_pattern = GetParam(), .layers = 2, .kv_heads = 2}, .batch = 2, .length = 9};
+  const auto check = [&](auto change) {
+    auto layout = plain;
+    change(layout);
+    expect_the_naive_form(layout, {layout.length}, 3);
+  };
+  check([](Layout& l) { l.model.heads = 1; });
+  check([](Layout& l) { l.model.kv_heads = 1; });
+  check([](Layout& l) { l.model.loops = 1; });
+  check([](Layout& l) { l.model.layers = 1; });
+  check([](Layout& l) { l.batch = 1; });
+  check([](Layout& l) { l.length = 1; });
+  check([](Layout& l) {
+    l.model.window = 1;
+    l.model.attention_pattern = "1:0";
+  });
+  check([](Layout& l) { l.model.heads = l.model.kv_heads = l.model.loops = l.model.layers = l.batch = l.length = 1; });
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, EveryMixer, ::testing::ValuesIn(mixer_types()),

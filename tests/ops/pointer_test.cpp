@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <regex>
+
 #include "base/error.h"
+#include "base/files.h"
 
 namespace lt2 {
 namespace {
@@ -67,6 +71,25 @@ TEST(DenseData, RefusesHalfANumber) {
 TEST(DenseData, AbsentIsNullOnlyWhereAsked) {
   EXPECT_EQ(dense_data_or_null<float>({}, 12, {"my_op", "bias"}), nullptr);
   EXPECT_NE(refusal([&] { dense_data_or_null<float>(torch::zeros({11}), 12, {"my_op", "bias"}); }), "");
+}
+
+// Every other way to a raw pointer trusts the tensor. Rooms whose code only copies bytes of new tensors (checkpoint/,
+// distributed/) may.
+TEST(Pointers, AreTakenHereOnly) {
+  namespace fs = std::filesystem;
+  const std::regex pointer("data_ptr|[.>]data<|accessor<|storage\\(\\)\\.data");
+  int files = 0;
+  for (const char* room : {"ops", "mixers", "model", "infer", "train", "measure", "check"}) {
+    for (const auto& entry : fs::recursive_directory_iterator(fs::path(LT2_SOURCE_DIR) / "src" / room)) {
+      const auto name = entry.path().filename().string();
+      if (!entry.is_regular_file() || name == "pointer.cpp" || name == "pointer.h") continue;
+      ++files;
+      const auto text = read_file(entry.path());
+      std::smatch found;
+      EXPECT_FALSE(std::regex_search(text, found, pointer)) << entry.path() << ": " << found.str();
+    }
+  }
+  EXPECT_GT(files, 100);
 }
 
 struct View {
