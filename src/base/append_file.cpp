@@ -22,7 +22,8 @@ void AppendFile::append(std::string_view text) {
   while (!text.empty()) {
     const ssize_t written = ::write(file_, text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;
-    LT2_CHECK(written >= 0, "{}: cannot append to it: {}", name_, std::system_category().message(errno));
+    LT2_CHECK(written >= 0, "{}: cannot append to it: {}{}", name_, std::system_category().message(errno),
+              errno == EFBIG ? " (the shell's limit: ulimit -f)" : "");
     text.remove_prefix(static_cast<size_t>(written));
   }
 }

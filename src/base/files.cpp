@@ -128,9 +128,11 @@ MappedFile::MappedFile(const fs::path& path) {
             human_bytes(static_cast<double>(info.st_size)), reason(errno));
   data_ = static_cast<const uint8_t*>(address);
   size_ = static_cast<size_t>(info.st_size);
+  guard_ = std::make_unique<MappingGuard>(data_, size_, path.string());
 }
 
 MappedFile::~MappedFile() {
+  guard_.reset();
   if (data_) ::munmap(const_cast<uint8_t*>(data_), size_);
 }
 

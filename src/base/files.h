@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "base/descriptor.h"
+#include "base/mapping_guard.h"
 
 namespace lt2 {
 
@@ -110,7 +112,9 @@ class FileLock {
   Descriptor descriptor_;
 };
 
-/// A file mapped read-only for the object's life.
+/// A regular file mapped read-only for the object's life. If it is cut short meanwhile, the process ends where that is
+/// read, with one line that names it (mapping_guard.h): right for weights, which nothing else can replace. Sources are
+/// read in pieces instead (data/source_file.h).
 class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& path);
@@ -123,6 +127,7 @@ class MappedFile {
  private:
   const uint8_t* data_ = nullptr;
   size_t size_ = 0;
+  std::unique_ptr<MappingGuard> guard_;
 };
 
 }  // namespace lt2

@@ -33,6 +33,8 @@ void catch_stop_signals() {
   for (const int number : {SIGINT, SIGTERM, SIGUSR2}) ::sigaction(number, &action, nullptr);
 }
 
+void ignore_size_limit_signal() { ::signal(SIGXFSZ, SIG_IGN); }
+
 int stop_signal() { return caught.load(std::memory_order_relaxed); }
 
 void clear_stop_signal() {

@@ -1,5 +1,5 @@
 #pragma once
-// SIGINT and SIGTERM as a flag that loops look at between steps.
+// SIGINT and SIGTERM as a flag that loops look at between steps, and signals that are errors of system calls instead.
 namespace lt2 {
 
 /// From now on SIGINT, SIGTERM (and SIGUSR2, which SLURM sends before the end) set the flag; a second SIGINT ends the
@@ -9,5 +9,8 @@ void catch_stop_signals();
 int stop_signal();
 /// Forget it (tests).
 void clear_stop_signal();
+
+/// From now on a write beyond the shell's file size limit fails with EFBIG instead of killing the process (SIGXFSZ).
+void ignore_size_limit_signal();
 
 }  // namespace lt2

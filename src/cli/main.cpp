@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/output.h"
+#include "base/signals.h"
 #include "base/torch.h"
 #include "base/units.h"
 #include "cli/command.h"
@@ -130,6 +131,7 @@ std::optional<std::string> failure_of(const std::function<void()>& act) {
 
 int main(int argc, char** argv) {
   lt2::prepare_standard_streams();
+  lt2::ignore_size_limit_signal();
   int status = 1;
   auto failure = lt2::failure_of([&] { status = lt2::run(argc, argv); });
   // What was said before a failure is shown, too.

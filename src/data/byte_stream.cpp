@@ -1,6 +1,7 @@
 #include "data/byte_stream.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -25,6 +26,8 @@ class Plain : public ByteStream {
  public:
   explicit Plain(const fs::path& path) : path_(path.string()), file_(open_regular(path)) {
     ::posix_fadvise(file_, 0, 0, POSIX_FADV_SEQUENTIAL);
+    struct stat info {};
+    if (::fstat(file_, &info) == 0) size_ = info.st_size;
   }
 
   size_t read(char* to, size_t bytes) override {
@@ -33,6 +36,10 @@ class Plain : public ByteStream {
       if (got < 0 && errno == EINTR) continue;
       LT2_CHECK(got >= 0, "{}: cannot read: {}", path_, std::system_category().message(errno));
       position_ += got;
+      LT2_CHECK(got > 0 || bytes == 0 || position_ >= size_,
+                "{}: it had {} bytes when it was opened, now it has at most {}: cut short while it was being read. "
+                "Restore it",
+                path_, size_, position_);
       return static_cast<size_t>(got);
     }
   }
@@ -42,7 +49,7 @@ class Plain : public ByteStream {
  private:
   std::string path_;
   Descriptor file_;
-  int64_t position_ = 0;
+  int64_t position_ = 0, size_ = 0;  // size_: when it was opened
 };
 
 // What both formats share: a block of packed bytes and where it lies in the file.

@@ -18,9 +18,9 @@ class JsonLines : public DocumentReader {
   JsonLines(const FilePart& part, const Encoding& encoding) : DocumentReader(part, encoding) {}
 
   std::string refusal(const State& state) const override {
-    const auto at = static_cast<size_t>(state.position);
-    if (at > bytes().size()) return fmt::format("byte {} is behind the end of {}", at, part_.path);
-    const bool border = at == 0 || at == bytes().size() || bytes()[at - 1] == '\n' || bytes()[at - 1] == '\r';
+    const int64_t at = state.position;
+    if (at > file_.size()) return fmt::format("byte {} is behind the end of {}", at, part_.path);
+    const bool border = at == 0 || at == file_.size() || file_.byte(at - 1) == '\n' || file_.byte(at - 1) == '\r';
     return border ? "" : fmt::format("no line of {} begins at byte {}", part_.path, at);
   }
 
@@ -28,29 +28,29 @@ class JsonLines : public DocumentReader {
   Tokens read() override {
     // From the start the first line used is number `offset`; from a line used, the block_size-th after it.
     int64_t skip = state_.position == 0 ? part_.offset : part_.block_size - 1;
-    auto at = static_cast<size_t>(std::max(state_.position, part_.begin));
-    while (at < static_cast<size_t>(part_.end)) {
-      const size_t begin = at;
-      at += line_length(bytes().substr(0, static_cast<size_t>(part_.end)), at);
+    int64_t at = std::max(state_.position, part_.begin);
+    while (at < part_.end) {
+      const int64_t begin = at;
+      std::string_view line = file_.line(at, part_.end);
+      at += static_cast<int64_t>(line.size());
       if (skip-- > 0) continue;
       skip = part_.block_size - 1;
-      std::string_view line = bytes().substr(begin, at - begin);
       if (begin == 0 && line.starts_with("\xef\xbb\xbf")) line.remove_prefix(3);
       if (is_blank(line)) continue;
-      state_.position = static_cast<int64_t>(at);
+      state_.position = at;
       return parse(line, begin);
     }
     return nullptr;
   }
 
  private:
-  Tokens parse(std::string_view line, size_t begin) {
+  Tokens parse(std::string_view line, int64_t begin) {
     LineText text;
     try {
       text = text_of_json_line(line);
     } catch (const Error& error) {
       int64_t number = 1;
-      for (size_t at = 0; at < begin; at += line_length(bytes(), at)) ++number;
+      for (int64_t at = 0; at < begin; at += static_cast<int64_t>(file_.line(at, begin).size())) ++number;
       fail("{}:{}: {}", part_.path, number, error.what());
     }
     return encode(text.text, text.lone_surrogates);
@@ -70,9 +70,7 @@ class WholeText : public DocumentReader {
   Tokens read() override {
     if (state_.position >= part_.end || part_.begin == part_.end) return nullptr;
     // Every pass reads the same document: tokenize it once.
-    if (!tokens_)
-      tokens_ =
-          encode(bytes().substr(static_cast<size_t>(part_.begin), static_cast<size_t>(part_.end - part_.begin)), 0);
+    if (!tokens_) tokens_ = encode(file_.copy(part_.begin, part_.end), 0);
     state_.position = part_.end;
     return tokens_;
   }
@@ -90,8 +88,8 @@ std::unique_ptr<DocumentReader> DocumentReader::open(const FilePart& part, const
 
 DocumentReader::DocumentReader(const FilePart& part, const Encoding& encoding)
     : part_(part), file_(part.path), encoding_(encoding) {
-  LT2_CHECK(static_cast<size_t>(part.end) <= file_.size(), "{}: {} bytes, expected {}: the file is being changed",
-            part.path, file_.size(), part.end);
+  LT2_CHECK(part.end <= file_.size(), "{}: {} bytes, expected {}: the file is being changed", part.path, file_.size(),
+            part.end);
 }
 
 DocumentReader::~DocumentReader() { report_invalid(); }
@@ -125,14 +123,6 @@ void DocumentReader::report_invalid() noexcept {
                                                           : "each is read as U+FFFD");
   } catch (...) {  // a lost message must not end a destructor
   }
-}
-
-size_t line_length(std::string_view bytes, size_t at) {
-  size_t end = at;
-  while (end < bytes.size() && bytes[end] != '\n' && bytes[end] != '\r') ++end;
-  if (end == bytes.size()) return end - at;
-  const bool both = bytes[end] == '\r' && end + 1 < bytes.size() && bytes[end + 1] == '\n';
-  return end - at + (both ? 2 : 1);
 }
 
 }  // namespace lt2

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/files.h"
+#include "data/source_file.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lt2 {
@@ -57,21 +57,17 @@ class DocumentReader {
   /// The document behind state_.position, or null at the end of the part. Moves the position.
   virtual Tokens read() = 0;
   Tokens encode(std::string_view text, int64_t lone_surrogates);
-  std::string_view bytes() const { return {reinterpret_cast<const char*>(file_.data()), file_.size()}; }
 
   FilePart part_;
+  SourceFile file_;
   State state_;
 
  private:
   void report_invalid() noexcept;
 
-  MappedFile file_;
   Encoding encoding_;
   int64_t invalid_ = 0;
   bool reported_ = false;
 };
-
-/// Length of the line at `at` in Python's text mode: up to and with \n, \r\n or a lone \r.
-size_t line_length(std::string_view bytes, size_t at);
 
 }  // namespace lt2

@@ -29,8 +29,8 @@ struct LoaderConfig {
   double held_back = 0;  // share at the end of every single-file source that is left to ValidationSet
 };
 
-/// Endless. The buffer holds prefetch_size * batch_size sequences as int32; every source file is memory-mapped, a .txt
-/// file's tokens are kept.
+/// Endless. The buffer holds prefetch_size * batch_size sequences as int32; of a source file a block, of a .txt
+/// file its tokens. A source that is cut short meanwhile is an lt2::Error.
 class Loader {
  public:
   /// For process `rank` of `world`. Throws lt2::Error for a source that is missing or cannot be shared; nothing is read

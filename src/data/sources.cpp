@@ -76,28 +76,34 @@ void check_kind(const fs::path& path) {
             "{}: expected a folder of *.chunk.*.jsonl files, a .jsonl file or a .txt file", path.string());
 }
 
+// The first place from `at` on, of a text that ends at `end`, where a character begins.
+int64_t character_border(const SourceFile& file, int64_t at, int64_t end) {
+  constexpr int64_t kLongest = 4;
+  return at + static_cast<int64_t>(utf8_border_from(file.bytes(at, std::min(at + kLongest, end)), 0));
+}
+
 // Where the held-back end of a single file begins: a character or line border at or before the exact place. 0 if there
 // is none.
 int64_t held_back_begin(const fs::path& path, double held_back) {
   const int64_t size = size_of(path);
   if (held_back <= 0) return size;
   auto at = std::min(size - 1, static_cast<int64_t>(std::floor(static_cast<double>(size) * (1 - held_back))));
-  const MappedFile file(path);
-  const std::string_view bytes(reinterpret_cast<const char*>(file.data()), file.size());
-  if (path.extension() == ".txt") return static_cast<int64_t>(utf8_border_from(bytes, static_cast<size_t>(at)));
-  const auto begins_line = [&](size_t i) { return bytes[i - 1] == '\n' || (bytes[i - 1] == '\r' && bytes[i] != '\n'); };
-  while (at > 0 && !begins_line(static_cast<size_t>(at))) --at;
+  const SourceFile file(path);
+  if (path.extension() == ".txt") return character_border(file, at, size);
+  const auto begins_line = [&](int64_t i) {
+    const char before = file.byte(i - 1);
+    return before == '\n' || (before == '\r' && file.byte(i) != '\n');
+  };
+  while (at > 0 && !begins_line(at)) --at;
   return at;
 }
 
 FilePart whole_file(const fs::path& path) { return {.path = path.string(), .end = size_of(path)}; }
 
 FilePart share_of_text(const fs::path& path, int64_t end, int64_t rank, int64_t world) {
-  const MappedFile file(path);
-  const std::string_view bytes(reinterpret_cast<const char*>(file.data()), static_cast<size_t>(end));
+  const SourceFile file(path);
   const auto border = [&](int64_t part) {
-    const auto at = static_cast<int64_t>(static_cast<__int128>(end) * part / world);
-    return static_cast<int64_t>(utf8_border_from(bytes, static_cast<size_t>(at)));
+    return character_border(file, static_cast<int64_t>(static_cast<__int128>(end) * part / world), end);
   };
   const FilePart part{path.string(), border(rank), border(rank + 1), world, rank, true};
   LT2_CHECK(part.begin < part.end, "{}: too short to be shared by {} processes", path.string(), world);

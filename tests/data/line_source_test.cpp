@@ -288,5 +288,26 @@ TEST_F(Parquet, WhatIsMissingIsSaid) {
   ::setenv("PATH", path.c_str(), 1);
 }
 
+TEST_F(LineSourceTest, AFileCutShortWhileItIsReadIsNamed) {
+  for (const std::string name : {"a.jsonl", "a.txt"}) {
+    const auto path = write(name, noise(200000));  // several blocks
+    const auto bytes = open_plain(path);
+    std::string block(1000, ' ');
+    ASSERT_EQ(bytes->read(block.data(), block.size()), 1000u);
+    fs::resize_file(path, 33 * 1000);
+    try {
+      while (bytes->read(block.data(), block.size()) > 0) {
+      }
+      FAIL() << "expected an error";
+    } catch (const Error& error) {
+      EXPECT_EQ(
+          std::string(error.what()),
+          path.string() +
+              ": it had 6600000 bytes when it was opened, now it has at most 33000: cut short while it was being read. "
+              "Restore it");
+    }
+  }
+}
+
 }  // namespace
 }  // namespace lt2
