@@ -1,5 +1,6 @@
 #include "checkpoint/checksums.h"
 
+#include <fmt/ranges.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -12,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/log.h"
 
 namespace lt2 {
 namespace {
@@ -51,15 +53,18 @@ std::map<std::string, Entry> read_entries(const fs::path& folder) {
   return entries;
 }
 
-void check_sizes(const fs::path& folder, const std::map<std::string, Entry>& entries) {
-  for (const auto& [name, entry] : entries) {
-    const fs::path path = folder / name;
-    std::error_code error;
-    const uint64_t bytes = fs::file_size(path, error);
-    LT2_CHECK(!error, "{}: {} lists it, but: {}", path.string(), kFileName, error.message());
-    LT2_CHECK(bytes == entry.bytes, "{}: expected {} bytes, found {}. Damaged or copied incompletely", path.string(),
-              entry.bytes, bytes);
-  }
+void check_size(const fs::path& path, const Entry& entry) {
+  std::error_code error;
+  const uint64_t bytes = fs::file_size(path, error);
+  LT2_CHECK(!error, "{}: {} lists it, but: {}", path.string(), kFileName, error.message());
+  LT2_CHECK(bytes == entry.bytes, "{}: expected {} bytes, found {}. Damaged or copied incompletely", path.string(),
+            entry.bytes, bytes);
+}
+
+void check_content(const fs::path& path, const Entry& entry) {
+  const std::string found = file_crc32(path);
+  LT2_CHECK(found == entry.crc32, "{}: expected CRC-32 {}, found {}. Damaged: restore it or use another checkpoint",
+            path.string(), entry.crc32, found);
 }
 
 }  // namespace
@@ -93,20 +98,41 @@ void write_checksums(const fs::path& folder) {
 
 void verify_checksums(const fs::path& folder) {
   const auto entries = read_entries(folder);
-  check_sizes(folder, entries);
-  for (const auto& [name, entry] : entries) {
-    const std::string found = file_crc32(folder / name);
-    LT2_CHECK(found == entry.crc32, "{}: expected CRC-32 {}, found {}. Damaged: restore it or use another checkpoint",
-              (folder / name).string(), entry.crc32, found);
-  }
+  for (const auto& [name, entry] : entries) check_size(folder / name, entry);
+  for (const auto& [name, entry] : entries) check_content(folder / name, entry);
 }
 
-bool is_complete(const fs::path& folder) {
+void verify_files(const fs::path& folder, const std::vector<std::string>& names) {
+  std::vector<std::string> there, unlisted, gone;
+  for (const auto& name : names)
+    if (is_there(folder / name)) there.push_back(name);
+  if (!is_there(folder / kFileName)) {
+    if (!there.empty())
+      log_info("{}: no {} in it: damage to {} would not be seen", folder.string(), kFileName, fmt::join(there, ", "));
+    return;
+  }
+  const auto entries = read_entries(folder);
+  for (const auto& name : names) {
+    const auto entry = entries.find(name);
+    const bool exists = std::find(there.begin(), there.end(), name) != there.end();
+    if (exists && entry == entries.end()) unlisted.push_back(name);
+    if (!exists && entry != entries.end()) gone.push_back(name);
+    if (!exists || entry == entries.end()) continue;
+    check_size(folder / name, entry->second);
+    check_content(folder / name, entry->second);
+  }
+  if (!unlisted.empty())
+    log_warning("{}: {} does not list {}: damage to that would not be seen", folder.string(), kFileName,
+                fmt::join(unlisted, ", "));
+  if (!gone.empty()) log_warning("{}: {} lists {}, which is gone", folder.string(), kFileName, fmt::join(gone, ", "));
+}
+
+std::string incompleteness(const fs::path& folder) {
   try {
-    check_sizes(folder, read_entries(folder));
-    return true;
-  } catch (const std::exception&) {
-    return false;
+    for (const auto& [name, entry] : read_entries(folder)) check_size(folder / name, entry);
+    return "";
+  } catch (const std::exception& error) {
+    return error.what();
   }
 }
 

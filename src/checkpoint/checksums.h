@@ -4,6 +4,7 @@
 //   {"model.safetensors": {"bytes": 1234, "crc32": "cbf43926"}, ...}
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace lt2 {
 
@@ -17,7 +18,15 @@ void write_checksums(const std::filesystem::path& folder);
 /// checksum. Files that are not listed do not matter.
 void verify_checksums(const std::filesystem::path& folder);
 
-/// Whether checksums.json is there and every file it lists has its size. Reads no file but that one, and never throws.
-bool is_complete(const std::filesystem::path& folder);
+/// For whoever reads only some files of a folder: checks those of `names` that checksums.json lists, whatever else is
+/// there or missing. Throws lt2::Error naming the first that differs in size or checksum, and for a list that cannot be
+/// read. What cannot be verified is said in one line: files that are not listed, or all of them if there is no list,
+/// and listed ones that are gone.
+void verify_files(const std::filesystem::path& folder, const std::vector<std::string>& names);
+
+/// What verify_checksums would say without reading any file but checksums.json: that it is not there, or a file that it
+/// lists is missing or has another size. Empty: nothing. Never throws.
+std::string incompleteness(const std::filesystem::path& folder);
+inline bool is_complete(const std::filesystem::path& folder) { return incompleteness(folder).empty(); }
 
 }  // namespace lt2

@@ -208,8 +208,7 @@ std::optional<std::string> read_train_state(const fs::path& folder) {
 
 AnyCheckpoint open_lt2(const fs::path& folder) {
   AnyCheckpoint out{.form = CheckpointForm::kLt2, .folder = folder};
-  // A folder put together by hand has no checksums; a run's checkpoint always does.
-  if (fs::exists(folder / "checksums.json")) verify_checksums(folder);
+  verify_files(folder, {kParams, kWeights, kOptimizer, kTrainState});
   take_config(out, folder / kParams);
   out.parameters =
       take_parameters(tensor_source(std::make_shared<SafetensorsFile>(folder / kWeights)), out.config.model);
@@ -220,6 +219,7 @@ AnyCheckpoint open_lt2(const fs::path& folder) {
 
 AnyCheckpoint open_official(const fs::path& path) {
   AnyCheckpoint out{.form = CheckpointForm::kOfficial, .folder = path.parent_path()};
+  verify_files(out.folder, {kParams, kTrainState});  // the archive has checksums of its own
   take_config(out, out.folder / kParams);
   const auto file = std::make_shared<TorchArchive>(path);
   const PickleValue& root = *file->root();
@@ -332,10 +332,8 @@ AnyCheckpoint open_checkpoint(const fs::path& path) {
             "{}: sharded by torch.distributed.checkpoint; consolidate it first with the program that wrote it, into "
             "consolidated/{}",
             path.string(), kConsolidated);
-  for (const auto& folder : {path, path / "checkpoints"}) {
-    const auto steps = complete_checkpoints(folder);
-    if (!steps.empty()) return open_lt2(steps.back());
-  }
+  for (const auto& folder : {path, path / "checkpoints"})
+    if (const auto newest = newest_complete_checkpoint(folder)) return open_lt2(*newest);
   fail("{}: no checkpoint; expected {} and {} (lt2), {} and {} (official), config.json and {} (hf), or a run's folder",
        path.string(), kWeights, kParams, kConsolidated, kParams, kWeights);
 }

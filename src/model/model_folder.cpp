@@ -146,11 +146,22 @@ void take_frozen(ModelFolder& out) {
     LT2_CHECK(known.count(name), "{}: {} has no place in the model of this configuration", where, shown_name(name));
 }
 
+// What is read of a folder: everything in it but a run's optimizer and state.
+std::vector<std::string> files_read(const fs::path& folder) {
+  std::vector<std::string> names{kConfig, kGeneration, kTokenizer, kTokenizerConfig, kParams};
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const auto name = entry.path().filename().string();
+    const bool weights = name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
+    if (weights && name != "optimizer.safetensors") names.push_back(name);
+  }
+  return names;
+}
+
 ModelFolder open_run(const fs::path& path, const ModelFolderOptions& options) {
   ModelFolder out;
   out.where = fs::exists(path / kFrozenFile) ? path : resolve_checkpoint(path);
-  // A folder put together by hand has none; a run's checkpoint always does.
-  if (is_complete(out.where)) verify_checksums(out.where);
+  verify_files(out.where, files_read(out.where));
   const auto params = out.where / kParams, weights = out.where / "model.safetensors";
   LT2_CHECK(fs::exists(params), "{} does not exist; a checkpoint folder holds the run's configuration there",
             params.string());
@@ -179,6 +190,7 @@ torch::ScalarType trained_type(const json& config, const torch::Tensor& embeddin
 ModelFolder open_hf(const fs::path& path, const ModelFolderOptions& options) {
   ModelFolder out;
   out.where = path;
+  verify_files(path, files_read(path));
   const bool frozen = fs::exists(path / kFrozenFile);
   const auto folder = frozen ? nullptr : std::make_shared<HfFolder>(path);
   const std::string where = (path / kConfig).string();

@@ -5,11 +5,11 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/log.h"
 #include "checkpoint/checksums.h"
 #include "config/train_config.h"
 
 namespace lt2 {
-namespace {
 
 namespace fs = std::filesystem;
 
@@ -17,8 +17,6 @@ bool is_step_name(const std::string& name) {
   return name.size() == 10 &&
          std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
 }
-
-}  // namespace
 
 std::vector<fs::path> step_folders(const fs::path& checkpoints) {
   std::vector<fs::path> found;
@@ -36,15 +34,22 @@ std::vector<fs::path> complete_checkpoints(const fs::path& checkpoints) {
   return found;
 }
 
+std::optional<fs::path> newest_complete_checkpoint(const fs::path& checkpoints) {
+  for (auto folders = step_folders(checkpoints); !folders.empty(); folders.pop_back()) {
+    const auto problem = incompleteness(folders.back());
+    if (problem.empty()) return folders.back();
+    log_warning("{}; passed over", problem);
+  }
+  return std::nullopt;
+}
+
 fs::path resolve_checkpoint(const fs::path& path) {
   LT2_CHECK(fs::exists(path), "ckpt: {} does not exist", path.string());
   LT2_CHECK(fs::is_directory(path), "ckpt: {} is a file; expected a checkpoint folder or a run's dump directory",
             path.string());
   if (fs::exists(path / "model.safetensors")) return path;
-  for (const auto& folder : {path, path / "checkpoints"}) {
-    const auto steps = complete_checkpoints(folder);
-    if (!steps.empty()) return steps.back();
-  }
+  for (const auto& folder : {path, path / "checkpoints"})
+    if (const auto newest = newest_complete_checkpoint(folder)) return *newest;
   fail(
       "ckpt: no complete checkpoint in {}; expected model.safetensors in it, or step folders like "
       "checkpoints/0000000100 under it",
@@ -78,8 +83,7 @@ void load_parameters(LoopedTransformer& model, const SafetensorsFile& file) {
 LoadedModel load_model(const fs::path& path, std::optional<torch::ScalarType> compute_type) {
   LoadedModel out;
   out.folder = resolve_checkpoint(path);
-  // A folder put together by hand has none; a run's checkpoint always does.
-  if (is_complete(out.folder)) verify_checksums(out.folder);
+  verify_files(out.folder, {"params.json", "model.safetensors"});
   const auto params = out.folder / "params.json";
   LT2_CHECK(fs::exists(params), "{} does not exist; a checkpoint folder holds the run's configuration there",
             params.string());

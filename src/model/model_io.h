@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "checkpoint/safetensors.h"
@@ -11,12 +12,18 @@
 
 namespace lt2 {
 
+/// "0000001200": the name of a step folder.
+bool is_step_name(const std::string& name);
+
 /// All step folders under `checkpoints`, whole or not, ascending by step.
 std::vector<std::filesystem::path> step_folders(const std::filesystem::path& checkpoints);
 
 /// Step folders under `checkpoints` that are complete (the files that checksums.json lists have their sizes), ascending
 /// by step.
 std::vector<std::filesystem::path> complete_checkpoints(const std::filesystem::path& checkpoints);
+
+/// The newest of them; the incomplete ones passed over are named. None: there is none.
+std::optional<std::filesystem::path> newest_complete_checkpoint(const std::filesystem::path& checkpoints);
 
 /// The folder with model.safetensors meant by what a user typed: a step folder, a folder of step folders, or a run's
 /// dump directory; the latest complete one. Throws lt2::Error that lists what was found.
