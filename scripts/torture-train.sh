@@ -55,4 +55,9 @@ if find "$work/killed" -name '.*.tmp-*' | grep .; then echo "torture: a killed w
 for file in model.safetensors optimizer.safetensors; do
   cmp "$(newest alone)/$file" "$(newest killed)/$file" || { echo "torture: $file differs after $done_kills kills" >&2; exit 1; }
 done
+left=$(find "$work/killed/checkpoints" -mindepth 1 -maxdepth 1 -type d | grep -vE '/[0-9]{10}$' || true)
+for folder in $(find "$work/killed/checkpoints" -mindepth 1 -maxdepth 1 -type d | grep -E '/[0-9]{10}$'); do
+  [ "$(find "$folder" -type f | wc -l)" = 5 ] || left="$left $folder"
+done
+[ -z "$left" ] || { echo "torture: left half written or half removed: $left" >&2; exit 1; }
 echo "torture: $done_kills kills ($saving while a checkpoint was being written), $ranks rank(s): weights and moments are bit-identical after $steps steps"

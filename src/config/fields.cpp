@@ -284,6 +284,35 @@ std::vector<std::string> ignored_fields(const std::vector<Field>& fields, const 
   return lines;
 }
 
+namespace {
+
+std::string one_line(const ConfigTree& value) {
+  std::string text;
+  bool layout = false;  // of the JSON text; a line break in a value is written as \n
+  for (const char c : write_json(value)) {
+    if (c == '\n' || (layout && c == ' ')) {
+      layout = true;
+      continue;
+    }
+    if (layout && !text.empty() && text.back() == ',') text += ' ';
+    layout = false;
+    text += c;
+  }
+  return text;
+}
+
+}  // namespace
+
+std::vector<FieldChange> changed_fields(const std::vector<Field>& before, const std::vector<Field>& now) {
+  std::vector<FieldChange> changes;
+  for (size_t i = 0; i < now.size(); ++i) {
+    const auto old_value = value_of(before[i]), value = value_of(now[i]);
+    if (!now[i].check.ignored.empty() || old_value == value) continue;
+    changes.push_back({now[i].key, one_line(old_value), one_line(value), now[i].defines_model});
+  }
+  return changes;
+}
+
 std::string nearest_key(const std::string& key, const std::vector<std::string>& known) {
   // "--seed" means seed; "dim" at the root means model.dim.
   const std::string wanted = key.substr(std::min(key.find_first_not_of('-'), key.size()));

@@ -26,6 +26,9 @@ struct Check {
   std::vector<std::string> words = {};  // text: the allowed values; an untyped map: the allowed keys
   std::string ignored = {};             // why a value other than the default has no effect; empty: it has one
   bool verbatim = false;                // the command line's text is the value (null: none): prompts are not YAML
+  // Whether trained weights mean another function under another value; unset: as the group says, which says no if
+  // unset. What acts on the weights' shapes alone is none: other shapes are refused where weights are read.
+  std::optional<bool> defines_model = {};
 };
 
 inline Check any() { return {}; }
@@ -42,6 +45,14 @@ inline Check ignored(Check check, std::string why = "no effect here") {
   check.ignored = std::move(why);
   return check;
 }
+inline Check defines_model(Check check = {}) {
+  check.defines_model = true;
+  return check;
+}
+inline Check beside_model(Check check = {}) {
+  check.defines_model = false;
+  return check;
+}
 
 /// A map name -> weight in the order written.
 using Weights = std::vector<std::pair<std::string, double>>;
@@ -56,6 +67,7 @@ struct Field {
   FieldTarget target;
   Check check;
   std::string help;
+  bool defines_model = false;
 };
 
 template <class T>
@@ -68,12 +80,14 @@ namespace fields_detail {
 struct Collector {
   std::string prefix;
   std::vector<Field>& fields;
+  bool defines_model;
   template <class T>
   void operator()(const char* name, T& member, const Check& check, const char* help) const {
+    const bool model = check.defines_model.value_or(defines_model);
     if constexpr (HasFields<T>) {
-      member.fields(Collector{prefix + name + ".", fields});
+      member.fields(Collector{prefix + name + ".", fields, model});
     } else {
-      fields.push_back({prefix + name, &member, check, help});
+      fields.push_back({prefix + name, &member, check, help, model});
     }
   }
 };
@@ -84,7 +98,7 @@ struct Collector {
 template <class T>
 std::vector<Field> collect_fields(T& config) {
   std::vector<Field> fields;
-  config.fields(fields_detail::Collector{"", fields});
+  config.fields(fields_detail::Collector{"", fields, false});
   return fields;
 }
 
@@ -114,6 +128,14 @@ void read_tree(const ConfigTree& tree, const std::vector<Field>& fields, bool le
 
 /// One line "ignored: KEY=VALUE (why)" per field that has no effect and differs from its default.
 std::vector<std::string> ignored_fields(const std::vector<Field>& fields, const std::vector<Field>& defaults);
+
+/// A field that has an effect and not the value it had.
+struct FieldChange {
+  std::string key, before, now;  // the values on one line, as JSON
+  bool defines_model = false;
+};
+/// Both of the same struct.
+std::vector<FieldChange> changed_fields(const std::vector<Field>& before, const std::vector<Field>& now);
 
 /// The known key nearest to `key`; empty if none is near.
 std::string nearest_key(const std::string& key, const std::vector<std::string>& known);

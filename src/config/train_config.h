@@ -66,24 +66,27 @@ struct ModelConfig {
     visit("head_dim", head_dim, at_least(1), "channels per head; null: dim / n_heads");
     visit("n_heads", n_heads, at_least(1), "query heads; null: dim / head_dim");
     visit("n_kv_heads", n_kv_heads, at_least(1), "key/value heads; null: n_heads");
-    visit("ffn_dim_multiplier", ffn_dim_multiplier, above(0), "scales the FFN width");
-    visit("multiple_of", multiple_of, at_least(1), "the FFN width is rounded up to this");
+    visit("ffn_dim_multiplier", ffn_dim_multiplier, beside_model(above(0)), "scales the FFN width");
+    visit("multiple_of", multiple_of, beside_model(at_least(1)), "the FFN width is rounded up to this");
     visit("norm_eps", norm_eps, above(0), "RMSNorm epsilon");
     visit("rope_theta", rope_theta, above(0), "rotary base");
-    visit("init_base_std", init_base_std, above(0), "std of initial weights; null: 1 / sqrt(dim)");
-    visit("init_std_factor", init_std_factor, one_of({"disabled", "global_depth", "current_depth", "dim_ratio"}),
+    visit("init_base_std", init_base_std, beside_model(above(0)), "std of initial weights; null: 1 / sqrt(dim)");
+    visit("init_std_factor", init_std_factor,
+          beside_model(one_of({"disabled", "global_depth", "current_depth", "dim_ratio"})),
           "what divides the std of output projections");
-    visit("max_seqlen", max_seqlen, at_least(1), "rotary table length; training takes data.seq_len");
-    visit("seed", seed, at_least(0), "seed of initial weights and random attention patterns");
-    visit("vocab_size", vocab_size, at_least(-1), "words; -1: the tokenizer's");
+    visit("max_seqlen", max_seqlen, beside_model(at_least(1)), "rotary table length; training takes data.seq_len");
+    visit("seed", seed, beside_model(at_least(0)), "seed of initial weights and random attention patterns");
+    visit("vocab_size", vocab_size, beside_model(at_least(-1)), "words; -1: the tokenizer's");
     visit("weight_tying", weight_tying, any(), "the output projection is the embedding");
     visit("attn_impl", attn_impl, ignored(one_of({"flash_attn3", "flash_attn2", "fmha", "flex_attention", "sdpa"})),
           "official attention kernel");
     visit("model_type", model_type, one_of({"lt2", "ouro"}),
           "ours: ouro has norms behind mixer and FFN too, the last norm in every loop, an exit gate, rotated halves");
-    visit("intermediate_size", intermediate_size, at_least(1), "ours: FFN width; null: from dim and multiple_of");
-    visit("early_exit_step", early_exit_step, at_least(0), "ours: inference reads the logits of this loop, from 0");
-    visit("early_exit_threshold", early_exit_threshold, above_up_to(0, 1),
+    visit("intermediate_size", intermediate_size, beside_model(at_least(1)),
+          "ours: FFN width; null: from dim and multiple_of");
+    visit("early_exit_step", early_exit_step, beside_model(at_least(0)),
+          "ours: inference reads the logits of this loop, from 0");
+    visit("early_exit_threshold", early_exit_threshold, beside_model(above_up_to(0, 1)),
           "ours: ouro inference reads the first loop by which this much exit probability has come together");
     visit("loop_count", loop_count, within(1, 10000), "loops T over the shared layers");
     visit("use_residual", use_residual, any(), "add residual_weight[t] * input after loop t");
@@ -91,7 +94,7 @@ struct ModelConfig {
     visit("attention_pattern", attention_pattern, any(),
           "windows of full layers: a:b, bookend:k, sandwich:k, w1,w2,..., X->Y->..., random:a:b, bookend_random:a:b");
     visit("default_sliding_window", default_sliding_window, at_least(1), "the pattern's window, in tokens");
-    visit("inference_ensemble_k", inference_ensemble_k, any(), "random patterns: draws averaged at inference");
+    visit("inference_ensemble_k", inference_ensemble_k, beside_model(), "random patterns: draws averaged at inference");
     visit("legacy_iteration_weights", legacy_iteration_weights, any(), "weights per loop as in old checkpoints");
     visit("layer_pattern", layer_pattern, any(),
           "mixers: one of full gdn kda deltanet mamba2 retnet hgrn2 gla la nsa dsa mla, or interleaved:N:M:A:B, or "
@@ -131,8 +134,9 @@ struct ModelConfig {
     visit("dsa_index_n_heads", dsa_index_n_heads, at_least(1), "ours: heads of the lightning indexer");
     visit("dsa_index_head_dim", dsa_index_head_dim, at_least(1), "ours: channels per indexer head");
     visit("dsa_index_rope_dim", dsa_index_rope_dim, at_least(0), "ours: rotated channels per indexer head");
-    visit("dsa_kl_coef", dsa_kl_coef, at_least(0), "ours: weight of the indexer loss");
-    visit("dsa_kl_stage", dsa_kl_stage, one_of({"sparse", "dense"}), "ours: keys the indexer loss looks at");
+    visit("dsa_kl_coef", dsa_kl_coef, beside_model(at_least(0)), "ours: weight of the indexer loss");
+    visit("dsa_kl_stage", dsa_kl_stage, beside_model(one_of({"sparse", "dense"})),
+          "ours: keys the indexer loss looks at");
   }
 };
 
@@ -145,9 +149,9 @@ struct TokenizerConfig {
 
   template <class Visit>
   void fields(Visit&& visit) {
-    visit("name", name, one_of({"bytes", "mock", "sp", "tiktoken", "hf"}), "kind of tokenizer");
+    visit("name", name, defines_model(one_of({"bytes", "mock", "sp", "tiktoken", "hf"})), "kind of tokenizer");
     visit("path", path, any(), "its vocabulary file");
-    visit("specials", specials, one_of({"lingua", "llama3", "cl100k", "gpt2"}),
+    visit("specials", specials, defines_model(one_of({"lingua", "llama3", "cl100k", "gpt2"})),
           "ours: names of tiktoken's special tokens");
   }
 };
@@ -237,7 +241,7 @@ struct DistributedConfig {
     visit("compile", compile, ignored(), "torch.compile");
     visit("fsdp_type", fsdp_type, one_of({"no_shard", "full_shard", "zero1", "zero2"}),
           "what the ranks share out: nothing, weights and all, (ours) moments, moments and gradients");
-    visit("model_dtype", model_dtype, one_of({"fp32", "fp16", "bf16"}),
+    visit("model_dtype", model_dtype, defines_model(one_of({"fp32", "fp16", "bf16"})),
           "type of the products; master weights are fp32");
     visit("float8_recipe", float8_recipe, ignored(one_of({"rowwise"})), "float8 products");
     visit("float8_filter", float8_filter, ignored(), "layers in float8");
@@ -293,6 +297,7 @@ struct CheckpointConfig {
   std::optional<std::string> path;
   std::optional<std::string> init_ckpt_path;
   bool continue_training_from_init = false;
+  bool allow_model_change = false;
 
   bool operator==(const CheckpointConfig&) const = default;
 
@@ -303,6 +308,8 @@ struct CheckpointConfig {
     visit("path", path, any(), "folder of the checkpoints; null: dump_dir/checkpoints");
     visit("init_ckpt_path", init_ckpt_path, any(), "weights to start from");
     visit("continue_training_from_init", continue_training_from_init, ignored(), "never read");
+    visit("allow_model_change", allow_model_change, any(),
+          "ours: this start may use weights that were trained as another model of the same shapes");
   }
 };
 
@@ -416,7 +423,7 @@ struct TrainConfig {
     visit("steps", steps, at_least(1), "optimizer steps of the run");
     visit("data", data, any(), "");
     visit("optim", optim, any(), "");
-    visit("model", model, any(), "");
+    visit("model", model, defines_model(), "");
     visit("distributed", distributed, any(), "");
     visit("env", env, any(), "");
     visit("checkpoint", checkpoint, any(), "");

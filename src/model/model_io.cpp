@@ -10,6 +10,7 @@
 #include "config/train_config.h"
 
 namespace lt2 {
+namespace {
 
 namespace fs = std::filesystem;
 
@@ -17,6 +18,8 @@ bool is_step_name(const std::string& name) {
   return name.size() == 10 &&
          std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
 }
+
+}  // namespace
 
 std::vector<fs::path> step_folders(const fs::path& checkpoints) {
   std::vector<fs::path> found;

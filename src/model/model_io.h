@@ -4,16 +4,12 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "checkpoint/safetensors.h"
 #include "model/looped_transformer.h"
 
 namespace lt2 {
-
-/// "0000001200": the name of a step folder.
-bool is_step_name(const std::string& name);
 
 /// All step folders under `checkpoints`, whole or not, ascending by step.
 std::vector<std::filesystem::path> step_folders(const std::filesystem::path& checkpoints);

@@ -87,9 +87,11 @@ void prune_checkpoints(const fs::path& checkpoints, int64_t step, const Checkpoi
   sort_out(config.eval.every, config.eval.keep);
   for (const auto& folder : candidates) {
     if (kept.count(folder)) continue;
-    std::error_code error;
-    fs::remove_all(folder, error);
-    if (error) log_warning("{} could not be removed: {}", folder.string(), error.message());
+    try {
+      remove_atomically(folder);
+    } catch (const Error& error) {
+      log_warning("{}", error.what());
+    }
   }
 }
 

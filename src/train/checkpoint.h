@@ -34,7 +34,8 @@ NamedTensors load_moments(const std::filesystem::path& folder);
 
 /// Of the folders up to `step` keeps the newest `keep` whose step is a multiple of `every`, and of the validation
 /// folders likewise. Folders that are a multiple of neither stay, as does everything when keep <= 0, and those beyond
-/// `step`: they were damaged when the run was resumed, so they must not count as the newest.
+/// `step`: they were damaged when the run was resumed, so they must not count as the newest. A folder is renamed before
+/// it is removed: whatever happens meanwhile, no half of it passes for a checkpoint.
 void prune_checkpoints(const std::filesystem::path& checkpoints, int64_t step, const CheckpointConfig& config);
 
 }  // namespace lt2

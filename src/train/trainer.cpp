@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -80,6 +81,7 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
     }
     remove_leftovers(checkpoints_);
     set_log_file((dump_dir_ / "train.log").string());
+    remove_leftovers(checkpoints_);
   }
   loader_ = std::make_unique<Loader>(loader_config(config_), group_->rank(), group_->world());
   if (config_.val.every > 0)
@@ -92,14 +94,20 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
   flops_per_token_ = training_flops_per_token(*model_, config_.data.seq_len);
   parameters_ = parameter_count(*model_);
   const auto newest = newest_checkpoint();
+  // A permission for this start, not a property of the run.
+  const bool allow_model_change = std::exchange(config_.checkpoint.allow_model_change, false);
+  std::optional<SavedConfig> before;
   // Weights first: the replica takes over where they lie.
   if (newest) {
     load_parameters(*model_, SafetensorsFile(*newest / "model.safetensors"));
+    before = compare_model(*newest, allow_model_change);
   } else {
     model_->initialise();
     if (config_.checkpoint.init_ckpt_path) {
       const auto folder = resolve_checkpoint(*config_.checkpoint.init_ckpt_path);
+      verify_files(folder, {"params.json", "model.safetensors"});
       load_parameters(*model_, SafetensorsFile(folder / "model.safetensors"));
+      compare_model(folder, allow_model_change);
       log_info("weights from {}", folder.string());
     }
   }
@@ -115,6 +123,7 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
     }
     saved_step_ = state_.step;
     log_info("resuming from {} (step {})", newest->string(), state_.step);
+    if (before) tell_changes(*before);
   }
   if (config_.profiling.run) {
     tracer_ = StepTracer(dump_dir_ / config_.profiling.trace_folder, group_->rank(), config_.profiling.profile_warmup,
@@ -147,6 +156,25 @@ std::optional<fs::path> Trainer::newest_checkpoint() const {
   return std::nullopt;
 }
 
+// The configuration that the weights in `folder` were trained under.
+std::optional<SavedConfig> Trainer::compare_model(const fs::path& folder, bool allow_change) const {
+  auto before = saved_config(folder);
+  const auto line = before ? check_same_model(folder, *before, config_, allow_change)
+                           : folder.string() + ": no params.json beside the weights: only their shapes were compared";
+  if (!line.empty() && writes()) log_warning("{}", line);
+  return before;
+}
+
+void Trainer::tell_changes(const SavedConfig& before) const {
+  if (!writes()) return;
+  if (!before.whole) {
+    log_warning("its params.json is of another version of this program: only the model was compared");
+    return;
+  }
+  if (const auto line = changes_line(before.config, config_, state_.step); !line.empty()) log_info("{}", line);
+  if (const auto line = rate_change_line(before.config, config_, state_.step); !line.empty()) log_warning("{}", line);
+}
+
 int64_t Trainer::tokens_per_step() const {
   return config_.data.batch_size * config_.data.seq_len * config_.grad_acc_steps * group_->world();
 }
@@ -154,7 +182,9 @@ int64_t Trainer::tokens_per_step() const {
 MicroBatch Trainer::load_batch() {
   tracer_.phase("data");
   const auto begin = Clock::now();
-  const auto batch = loader_->next();
+  Batch batch;
+  keep_failure([&] { batch = loader_->next(); });
+  if (failure_) throw StepGivenUp();
   since_log_.data_seconds += seconds_since(begin);
   const auto device = model_->tok_embeddings.device();
   return {.inputs = view_of(batch, 0, device), .targets = view_of(batch, 1, device), .draw = state_.draws++};
@@ -232,8 +262,10 @@ void Trainer::log_step() {
                             .indexer_loss = last_.mixer_loss,
                             .mfu = peak_flops_ > 0 ? speed * flops_per_token_ / peak_flops_ : 0,
                             .unit_norms = last_.unit_norms};
-  metrics_->write(metrics);
-  events_->write(state_.step, scalars_of(metrics));
+  keep_failure([&] {
+    metrics_->write(metrics);
+    events_->write(state_.step, scalars_of(metrics));
+  });
   since_log_ = {};
 }
 
@@ -281,10 +313,12 @@ void Trainer::validate() {
     diverged(fmt::format("the validation loss is not finite ({})", *last_validation_));
   if (!writes()) return;
   const double bits_per_byte = loss_sum / std::log(2.0) / std::max(bytes, 1.0);
-  append_validation(dump_dir_ / "metrics.validation.jsonl", state_.step, validation_name(), *last_validation_,
-                    bits_per_byte);
-  events_->write(state_.step,
-                 {{"validation/loss_per_token", *last_validation_}, {"validation/bits_per_byte", bits_per_byte}});
+  keep_failure([&] {
+    append_validation(dump_dir_ / "metrics.validation.jsonl", state_.step, validation_name(), *last_validation_,
+                      bits_per_byte);
+    events_->write(state_.step,
+                   {{"validation/loss_per_token", *last_validation_}, {"validation/bits_per_byte", bits_per_byte}});
+  });
 }
 
 void Trainer::sample(const std::string& when) {
@@ -339,9 +373,18 @@ void Trainer::save() {
   prune_checkpoints(checkpoints_, state_.step, config_.checkpoint);
 }
 
-// Whether a signal came, to this rank or, `together`, to any: an exchange that gives all the same answer.
+// What goes wrong with a file is no reason to lose the steps since the last checkpoint: run() saves them.
+void Trainer::keep_failure(const std::function<void()>& use_files) {
+  try {
+    use_files();
+  } catch (const Error&) {
+    if (!failure_) failure_ = std::current_exception();
+  }
+}
+
+// Whether a signal came or a file failed, here or, `together`, on any rank: an exchange that gives all the same answer.
 bool Trainer::stopped(bool together) const {
-  const bool here = stop_wanted_();
+  const bool here = failure_ || stop_wanted_();
   return together ? group_->sum({here ? 1.0 : 0.0})[0] > 0 : here;
 }
 
@@ -379,8 +422,9 @@ Trainer::End Trainer::run() {
   if (state_.step < config_.steps) {
     log_info("stopped after step {}; saved {}. Run the same command again to go on", state_.step,
              checkpoint_folder(checkpoints_, state_.step).string());
-    return End::kInterrupted;
   }
+  if (failure_) std::rethrow_exception(failure_);
+  if (state_.step < config_.steps) return End::kInterrupted;
   sample("after training");
   log_info("done: loss {:.4f}{} after {} steps; checkpoint {}", last_.loss,
            last_validation_ ? fmt::format(", validation {:.4f}", *last_validation_) : "", state_.step,

@@ -1,5 +1,6 @@
 #pragma once
 // A training run from a validated configuration: build or resume, step, validate, save, watch.
+#include <exception>
 #include <filesystem>
 #include <functional>
 #include <list>
@@ -17,6 +18,7 @@
 #include "train/event_file.h"
 #include "train/metrics.h"
 #include "train/replica.h"
+#include "train/resume.h"
 #include "train/step.h"
 #include "train/trace.h"
 
@@ -25,15 +27,16 @@ namespace lt2 {
 class Trainer {
  public:
   /// Builds everything and resumes from the newest sound checkpoint of the dump directory. `config` must be validated.
-  /// Throws lt2::Error if there are checkpoints but no sound one, and if another process trains in the directory; the
-  /// run's files are then as they were.
+  /// Throws lt2::Error if there are checkpoints but no sound one, if the weights were trained as another model
+  /// (train/resume.h), and if another process trains in the directory; the run's files are then as they were.
   /// `group`: the ranks that train together, each with the same configuration.
   explicit Trainer(TrainConfig config, std::shared_ptr<Group> group = std::make_shared<Group>());
 
   enum class End { kFinished, kInterrupted };
   /// Trains until config.steps or a stop signal; then saves. Throws lt2::Error when a loss or gradient is not finite
   /// and optim.nan_policy is stop or had to skip kMostSkips steps in a row, and when weights or the validation loss are
-  /// not finite. Nothing is saved then, so the last checkpoint holds finite weights.
+  /// not finite. Nothing is saved then, so the last checkpoint holds finite weights. Also throws when a source or a
+  /// file of the run cannot be read or written any more; the whole steps so far are saved first.
   End run();
 
   static constexpr int64_t kMostSkips = 10;
@@ -60,7 +63,10 @@ class Trainer {
   void save();
   bool writes() const { return group_->rank() == 0; }  // files and the terminal belong to rank 0
   bool stopped(bool together) const;
+  void keep_failure(const std::function<void()>& use_files);
   std::optional<std::filesystem::path> newest_checkpoint() const;
+  std::optional<SavedConfig> compare_model(const std::filesystem::path& folder, bool allow_change) const;
+  void tell_changes(const SavedConfig& before) const;
 
   TrainConfig config_;
   std::filesystem::path dump_dir_, checkpoints_;
@@ -78,7 +84,8 @@ class Trainer {
   std::string position_;  // the loader's, behind the last whole step
   int64_t saved_step_ = -1;
   std::function<bool()> stop_wanted_;
-  int64_t stop_after_ = -1;  // steps of this process; -1: no limit
+  std::exception_ptr failure_;  // of a file: ends the run as a signal does, then is thrown
+  int64_t stop_after_ = -1;     // steps of this process; -1: no limit
   int64_t skips_in_a_row_ = 0;
   double flops_per_token_ = 0, peak_flops_ = 0;
   int64_t parameters_ = 0;

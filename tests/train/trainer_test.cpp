@@ -2,6 +2,12 @@
 #include "train/trainer.h"
 #include "train/plan.h"
 
+#include <signal.h>
+#include <sys/inotify.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <fstream>
@@ -19,6 +25,7 @@
 #include "model/model_io.h"
 #include "tests/support/compare.h"
 #include "tests/support/ranks.h"
+#include "train/schedule.h"
 
 namespace lt2 {
 namespace {
@@ -238,6 +245,80 @@ TEST_F(TrainerTest, ADamagedLaterCheckpointDoesNotCrowdOutSoundOnes) {
   EXPECT_FALSE(fs::exists(checkpoint_folder(checkpoints, 2)));
 }
 
+// A process killed at the first thing that changes when it prunes: no folder with a step's name is a half of one, and
+// the next start removes the rest.
+TEST_F(TrainerTest, AKillWhilePruningLeavesNoHalfCheckpoint) {
+  Trainer(config("a", {"steps=4", "val.every=0"})).run();
+  const auto checkpoints = root_ / "a" / "checkpoints", pruned = checkpoint_folder(checkpoints, 2);
+  // So many files that removing them takes longer than to be killed.
+  for (int i = 0; i < 20000; ++i) std::ofstream(pruned / std::to_string(i));
+  const auto files = [](const fs::path& folder) {
+    return std::distance(fs::directory_iterator(folder), fs::directory_iterator());
+  };
+  const auto all = files(pruned);
+  const int events = ::inotify_init1(IN_CLOEXEC);
+  ASSERT_GE(::inotify_add_watch(events, pruned.c_str(), IN_DELETE | IN_MOVE_SELF), 0);
+  CheckpointConfig keep_one;
+  keep_one.dump = {.every = 2, .keep = 1};
+  keep_one.eval = {.every = 1000, .keep = 0};
+  const pid_t child = ::fork();
+  if (child == 0) {
+    prune_checkpoints(checkpoints, 4, keep_one);
+    ::_exit(0);
+  }
+  char event[4096];
+  ASSERT_GT(::read(events, event, sizeof event), 0);
+  ::kill(child, SIGKILL);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ::close(events);
+  ASSERT_TRUE(WIFSIGNALED(status)) << "it was done before it was killed";
+  EXPECT_TRUE(!fs::exists(pruned) || files(pruned) == all);
+  const Trainer trainer(config("a", {"steps=4"}));
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(checkpoints)) names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(names, (std::vector<std::string>{".lock", "0000000004"}));
+}
+
+TEST_F(TrainerTest, ASourceThatFailsOnOneRankLosesNoStep) {
+  set_num_threads(1);
+  const auto source = root_ / "lines.jsonl";
+  const auto write_lines = [&](int bad) {
+    std::ofstream file(source);
+    for (int i = 0; i < 400; ++i) file << (i == bad ? "[" : "{") << "\"text\": \"line " << i << ": the quick fox\"}\n";
+  };
+  const auto train = [&](const std::string& run, const std::string& sharding, std::string* errors) {
+    test::on_ranks(2, [&](const std::shared_ptr<Group>& group) {
+      std::vector<std::string> more{"steps=30", "val.every=0", "checkpoint.dump.every=1000",
+                                    "distributed.fsdp_type=" + sharding};
+      if (sharding == "full_shard") more.push_back("distributed.activation_checkpointing=layer");
+      auto with_lines = config(run, more);
+      with_lines.data.sources = {{source.string(), 1.0}};
+      const auto error = error_of([&] { Trainer(with_lines, group).run(); });
+      if (errors) errors[group->rank()] = error;
+    });
+  };
+  for (const std::string sharding : {"no_shard", "full_shard"}) {
+    SCOPED_TRACE(sharding);
+    write_lines(-1);
+    train("whole_" + sharding, sharding, nullptr);
+    write_lines(81);  // odd: rank 1 reads it
+    std::string errors[2];
+    train("cut_" + sharding, sharding, errors);
+    EXPECT_EQ(errors[0], "no error");
+    EXPECT_TRUE(has(errors[1], "lines.jsonl:82: ")) << errors[1];
+    const auto saved = step_folders(root_ / ("cut_" + sharding) / "checkpoints");
+    ASSERT_EQ(saved.size(), 1u);
+    EXPECT_NO_THROW(verify_checksums(saved[0]));
+    EXPECT_GT(saved[0].filename(), "0000000003");
+    write_lines(-1);
+    train("cut_" + sharding, sharding, nullptr);
+    EXPECT_EQ(weights(root_ / ("cut_" + sharding), 30), weights(root_ / ("whole_" + sharding), 30));
+  }
+  set_num_threads(allowed_cores());
+}
+
 TEST_F(TrainerTest, OneProcessTrainsInADirectory) {
   const Trainer first(config("a"));
   const auto before = files_of(root_ / "a");
@@ -345,6 +426,79 @@ TEST_F(TrainerTest, ResumeWithAnotherShapeIsOneClearError) {
               std::string::npos)
         << error.what();
   }
+}
+
+// Trained weights mean another function under another value of any of these, although every shape stays.
+TEST_F(TrainerTest, AnotherModelOfTheSameShapesIsRefused) {
+  const std::vector<std::string> full{"steps=2", "optim.warmup=1", "val.every=0", "model.layer_pattern=full"};
+  const auto with = [&](const std::string& change) {
+    auto all = full;
+    all.push_back(change);
+    return all;
+  };
+  Trainer(config("a", full)).run();
+  const std::map<std::string, std::string> changes{
+      {"model.n_heads=4", "model.n_heads 2 -> 4"},
+      {"model.rope_theta=5000", "model.rope_theta 10000.0 -> 5000.0"},
+      {"model.norm_eps=1e-6", "model.norm_eps 1e-05 -> 1e-06"},
+      {"model.attention_pattern=bookend:1", "model.attention_pattern \"1:1\" -> \"bookend:1\""},
+      {"model.default_sliding_window=16", "model.default_sliding_window 2048 -> 16"},
+      {"distributed.model_dtype=bf16", "distributed.model_dtype \"fp32\" -> \"bf16\""}};
+  for (const auto& [change, named] : changes) {
+    const auto before = files_of(root_ / "a");
+    const auto error = error_of([&] { Trainer(config("a", with(change))); });
+    EXPECT_TRUE(has(error, "0000000002: trained as another model of the same shapes: ")) << change << ": " << error;
+    EXPECT_TRUE(has(error, named)) << error;
+    EXPECT_TRUE(has(error, "checkpoint.allow_model_change=true")) << error;
+    EXPECT_TRUE(files_of(root_ / "a") == before) << change;
+    // Weights of another run are no different.
+    const auto init = "checkpoint.init_ckpt_path=" + (root_ / "a").string();
+    auto from = with(change);
+    from.push_back(init);
+    EXPECT_TRUE(has(error_of([&] { Trainer(config("b", from)); }), named)) << change;
+    from.push_back("checkpoint.allow_model_change=true");
+    fs::remove_all(root_ / "b");
+    EXPECT_EQ(error_of([&] { Trainer(config("b", from)); }), "no error") << change;
+    EXPECT_TRUE(has(read_file(root_ / "b" / "train.log"), named)) << change;
+  }
+  // Allowed once: the permission does not stay in the run.
+  Trainer(config("a", {"steps=3", "val.every=0", "optim.warmup=1", "model.layer_pattern=full", "model.rope_theta=5000",
+                       "checkpoint.allow_model_change=true"}))
+      .run();
+  EXPECT_TRUE(has(read_file(root_ / "a" / "train.log"), "model.rope_theta 10000.0 -> 5000.0"));
+  EXPECT_TRUE(has(error_of([&] { Trainer(config("a", full)); }), "model.rope_theta 5000.0 -> 10000.0"));
+  EXPECT_FALSE(load_train_config((root_ / "a" / "config.yaml").string(), {}).checkpoint.allow_model_change);
+  // What has no part in the function goes on.
+  EXPECT_EQ(error_of([&] {
+              Trainer(config("a", {"steps=4", "val.every=0", "optim.warmup=1", "model.layer_pattern=full",
+                                   "model.rope_theta=5000", "model.multiple_of=8", "model.dsa_kl_coef=2"}));
+            }),
+            "no error");
+  EXPECT_TRUE(has(read_file(root_ / "a" / "train.log"), "model.multiple_of 16 -> 8, model.dsa_kl_coef 1.0 -> 2.0"));
+}
+
+TEST_F(TrainerTest, ChangedKeysAreListedOnResume) {
+  const auto log = [&] { return read_file(root_ / "a" / "train.log"); };
+  Trainer(config("a", {"steps=4", "val.every=0"})).run();
+  EXPECT_FALSE(has(log(), "changed since"));
+  Trainer(config("a", {"steps=4", "val.every=0"})).run();
+  EXPECT_FALSE(has(log(), "changed since")) << log();
+  const auto before = config("a", {"steps=4"});
+  const auto now = config("a", {"steps=20", "val.every=0", "optim.beta2=0.99", "optim.clip=0.5",
+                                "data.sources={" + (root_ / "text.txt").string() + ": 2}"});
+  Trainer{now};
+  EXPECT_TRUE(has(log(), "changed since step 4: steps 4 -> 20, ")) << log();
+  EXPECT_TRUE(has(log(), "optim.clip 1.0 -> 0.5")) << log();
+  EXPECT_TRUE(has(log(), "optim.beta2 0.95 -> 0.99")) << log();
+  EXPECT_TRUE(has(log(), "data.sources {")) << log();
+  // The cosine had come down; the longer one is still high.
+  const double was = before.optim.lr * lr_factor(3, 4, before.optim), is = now.optim.lr * lr_factor(4, 20, now.optim);
+  ASSERT_GT(is, 1.2 * was);
+  EXPECT_TRUE(
+      has(log(), fmt::format("the learning rate goes from {:.3g} at step 4 to {:.3g} at step 5, because of steps "
+                             "4 -> 20\n",
+                             was, is)))
+      << log();
 }
 
 TEST_F(TrainerTest, PlanNeedsNoTraining) {
