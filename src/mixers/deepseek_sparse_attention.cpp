@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "ops/index_loss/op.h"
+#include "ops/per_channel/op.h"
 #include "ops/rope/op.h"
 #include "ops/selected_attention/op.h"
 
@@ -20,8 +21,9 @@ LayerNormImpl::LayerNormImpl(int64_t width) {
 }
 
 torch::Tensor LayerNormImpl::forward(const torch::Tensor& x) {
-  // torch's layer norm works row by row: a row's bits depend on nothing else.
-  return torch::layer_norm(x.to(weight.scalar_type()), weight.sizes(), weight, bias, kIndexNormEps).to(x.scalar_type());
+  // torch's layer norm works row by row: a row's bits depend on nothing else. Its gradients of weight and bias do.
+  const auto normed = torch::layer_norm(x.to(weight.scalar_type()), weight.sizes(), {}, {}, kIndexNormEps);
+  return per_channel({.x = normed, .weight = weight, .bias = bias}, x.scalar_type());
 }
 
 LightningIndexerImpl::LightningIndexerImpl(const ModelConfig& c)

@@ -5,6 +5,7 @@
 
 #include "ops/causal_attention/op.h"
 #include "ops/head_linear/op.h"
+#include "ops/per_channel/op.h"
 #include "ops/pointer.h"
 #include "ops/rms_norm/op.h"
 #include "ops/rope/op.h"
@@ -150,7 +151,7 @@ torch::Tensor LatentAttention::attend_expanded(const Queries& q, const torch::Te
     const auto kv = expanded.view({B, S, heads, width});
     return causal_attention(
         {.q = queries.narrow(2, head, heads),
-         .k = torch::cat({kv.narrow(3, 0, plain_dim_), rotated.expand({B, S, heads, rope_dim_})}, -1),
+         .k = torch::cat({kv.narrow(3, 0, plain_dim_), repeat_for_heads(rotated.squeeze(2), heads)}, -1),
          .v = kv.narrow(3, plain_dim_, value_dim_),
          .window = window_,
          .scale = scale_,

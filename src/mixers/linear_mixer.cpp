@@ -2,16 +2,10 @@
 
 #include <cmath>
 
-#include "ops/gates/op.h"
+#include "ops/per_channel/op.h"
 #include "ops/short_conv/op.h"
 
 namespace lt2 {
-namespace {
-
-// The width whose kernel has its own SiLU; other widths run in torch, whose SiLU depends on an element's place.
-constexpr int64_t kKernelWidth = 4;
-
-}  // namespace
 
 LinearMixer::LinearMixer(const ModelConfig& config, LinearMixerShape shape) : shape_(std::move(shape)) {
   if (config.state_carry == "token") state_gate = register_parameter("state_gate", torch::empty({shape_.heads}));
@@ -23,16 +17,14 @@ torch::Tensor LinearMixer::heads(const torch::Tensor& x) const {
 
 torch::Tensor LinearMixer::convolve(const torch::Tensor& x, const ShortConv1d& conv, size_t i, bool silu,
                                     const MixerCall& call) const {
-  const bool fused = silu && shape_.conv_width == kKernelWidth;
-  const auto y = each_sequence(call, {x}, [&](const std::vector<torch::Tensor>& rows, MixerState* of) {
-    ShortConvInput in{.x = rows[0], .weight = conv->weight, .bias = conv->bias, .tail = {}, .silu = fused};
+  return each_sequence(call, {x}, [&](const std::vector<torch::Tensor>& rows, MixerState* of) {
+    ShortConvInput in{.x = rows[0], .weight = conv->weight, .bias = conv->bias, .tail = {}, .silu = silu};
     auto* state = static_cast<LinearState*>(of);
     if (state) in.tail = state->tails[i];
     const auto own = short_conv(in);
     if (state) state->advance_tail(i, rows[0], short_conv_next_tail(in));
     return own;
   });
-  return silu && !fused ? swish(y) : y;
 }
 
 double LinearMixer::key_scale() const { return 1.0 / std::sqrt(static_cast<double>(shape_.key_dim)); }
@@ -63,7 +55,8 @@ torch::Tensor LinearMixer::recur(const LinearRecurrenceInput& all, const MixerCa
       if (next.states.size() < carry->states.size()) previous.state = carry->states[next.states.size()];
       previous.inplace_state = in_place && previous.state.defined();  // nobody reads it after this loop
       const auto read = linear_recurrence(previous).o;
-      own = (own + state_gate.view({-1, 1}) * read).to(own.scalar_type());
+      own = per_channel({.x = read.flatten(2), .weight = state_gate, .base = own.flatten(2)}, own.scalar_type())
+                .view(own.sizes());
     }
     next.states.push_back(before);
     if (state) state->advance(in, out.state.detach());

@@ -1,6 +1,7 @@
 #include "mixers/mamba2.h"
 
 #include "ops/gates/op.h"
+#include "ops/per_channel/op.h"
 #include "ops/rms_norm/op.h"
 #include "ops/swiglu/op.h"
 
@@ -37,16 +38,15 @@ torch::Tensor Mamba2::forward(const torch::Tensor& x, const MixerCall& call) {
   const auto &z = parts[0], &step_logits = parts[2];
   const auto mixed = convolve(parts[1], conv1d, 0, /*silu=*/true, call).split_with_sizes({inner_, N, N}, -1);
   const auto signal = heads(mixed[0]);
-  const auto all_heads = [&](const torch::Tensor& t) { return t.unsqueeze(2).expand({-1, -1, H, -1}); };
   const auto step = step_size(step_logits, dt_bias);  // [B, L, H]
 
   LinearRecurrenceInput in;
-  in.q = all_heads(mixed[2]);
-  in.k = all_heads(mixed[1]);
+  in.q = repeat_for_heads(mixed[2], H);
+  in.k = repeat_for_heads(mixed[1], H);
   in.v = (step.unsqueeze(-1) * signal).to(x.scalar_type());
-  in.g = step * -A_log.exp();
-  const auto o = (recur(in, call) + D.view({H, 1}) * signal).to(x.scalar_type());
-  return project(out_proj, rms_norm(swiglu(z, o.flatten(2)), norm->weight, norm_eps_, x.scalar_type()), call);
+  in.g = per_channel({.x = step, .weight = -A_log.exp()}, step.scalar_type());
+  const auto o = per_channel({.x = mixed[0], .weight = D, .base = recur(in, call).flatten(2)}, x.scalar_type());
+  return project(out_proj, rms_norm(swiglu(z, o), norm->weight, norm_eps_, x.scalar_type()), call);
 }
 
 int64_t Mamba2::saved_elements_per_token() const {

@@ -2,10 +2,12 @@
 
 #include <cmath>
 
+#include "ops/per_channel/op.h"
+
 namespace lt2 {
 
 torch::Tensor BiasedLinearImpl::forward(const torch::Tensor& x) {
-  return (LinearImpl::forward(x) + bias).to(x.scalar_type());
+  return per_channel({.x = LinearImpl::forward(x), .bias = bias}, x.scalar_type());
 }
 
 LowRankImpl::LowRankImpl(int64_t in, int64_t rank, int64_t out, bool biased) {

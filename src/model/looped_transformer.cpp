@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "ops/cross_entropy/op.h"
 #include "ops/linear/op.h"
+#include "ops/per_channel/op.h"
 #include "ops/rms_norm/op.h"
 
 namespace lt2 {
@@ -82,7 +83,8 @@ torch::Tensor LoopedTransformer::run_block(const torch::Tensor& h_block, const P
   for (int64_t i = place.first; i < place.last; ++i)
     h = run_part(Recompute::kLayer, &LoopedTransformer::run_layer, h, {place.t, i, i + 1}, pass);
   if (!block_residual_weight.defined()) return h;
-  return torch::addcmul(h, block_residual_weight[place.first / pass.plan.block_size], h_block);
+  const auto weight = block_residual_weight[place.first / pass.plan.block_size];
+  return per_channel({.x = h_block, .weight = weight, .base = h}, h.scalar_type());
 }
 
 torch::Tensor LoopedTransformer::run_loop(const torch::Tensor& h_loop, const Place& place, const Pass& pass) {
@@ -92,7 +94,8 @@ torch::Tensor LoopedTransformer::run_loop(const torch::Tensor& h_loop, const Pla
     h = run_part(Recompute::kBlock, &LoopedTransformer::run_block, h, block, pass);
   }
   if (early_exit_gate) return rms_norm(h, norm->weight, config_.norm_eps, h.scalar_type());
-  return residual_weight.defined() ? torch::addcmul(h, residual_weight[place.t], h_loop) : h;
+  if (!residual_weight.defined()) return h;
+  return per_channel({.x = h_loop, .weight = residual_weight[place.t], .base = h}, h.scalar_type());
 }
 
 // `part`, recomputed in the backward pass if that is the level: the carries of its layers and the losses of its mixers
@@ -173,8 +176,7 @@ torch::Tensor LoopedTransformer::run(const torch::Tensor& tokens, const Pass& gi
     h = run_part(Recompute::kLoop, &LoopedTransformer::run_loop, h, {t, 0, N}, pass);
     if (pass.hook) pass.hook(t, h);
     if (iteration_weights.defined()) {
-      const auto part = iteration_weights[t] * h;
-      weighted = weighted.defined() ? weighted + part : part;
+      weighted = per_channel({.x = h, .weight = iteration_weights[t], .base = weighted}, h.scalar_type());
     }
   }
   return weighted.defined() ? weighted : h;

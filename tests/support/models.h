@@ -60,8 +60,8 @@ inline ModelConfig config_of(const ModelCase& c) {
 }
 
 /// Initialised, with the zero-initialised residuals, gates and carries set to something that acts.
-inline std::shared_ptr<LoopedTransformer> make_model(const ModelCase& c) {
-  auto model = std::make_shared<LoopedTransformer>(config_of(c));
+inline std::shared_ptr<LoopedTransformer> model_of_config(const ModelConfig& config) {
+  auto model = std::make_shared<LoopedTransformer>(config);
   model->initialise();
   torch::NoGradGuard no_grad;
   torch::manual_seed(5);
@@ -73,6 +73,7 @@ inline std::shared_ptr<LoopedTransformer> make_model(const ModelCase& c) {
   }
   return model;
 }
+inline std::shared_ptr<LoopedTransformer> make_model(const ModelCase& c) { return model_of_config(config_of(c)); }
 
 inline std::vector<ModelCase> all_layouts() {
   return {

@@ -1,8 +1,6 @@
-#include <algorithm>
-#include <vector>
-
 #include "base/threads.h"
 #include "ops/gates/kernel.h"
+#include "ops/simd/column_sums.h"
 #include "ops/simd/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/gates/gates_kernel.cpp"
@@ -19,9 +17,6 @@ namespace {
 
 // Numbers a thread should at least get: an exponential each.
 constexpr int64_t kGrain = 4096;
-// Gradients of parameters are summed in this many slices of rows, then over the slices in order: the same bits for any
-// number of threads.
-constexpr int64_t kSlices = 32;
 
 // log(1 + u) for u in [0, 1] with small relative error: the rounding of 1 + u is divided out again.
 HWY_INLINE VF log1p(VF u) {
@@ -106,26 +101,11 @@ void backward_typed(const GateShape& s, const X* x, const Y* dy, X* dx, float* d
     });
     return;
   }
-  const int64_t per_slice = (s.rows + kSlices - 1) / kSlices;
-  const int64_t slices = per_slice ? (s.rows + per_slice - 1) / per_slice : 0;
-  std::vector<float> rate_sums(dlog_rate ? static_cast<size_t>(slices * s.n) : 0);
-  std::vector<float> bias_sums(dbias ? static_cast<size_t>(slices * s.n) : 0);
-  parallel_for(slices, kGrain / std::max<int64_t>(1, per_slice * s.n) + 1, [&](int64_t begin, int64_t end) HWY_ATTR {
-    for (int64_t slice = begin; slice < end; ++slice) {
-      for (int64_t r = slice * per_slice; r < std::min(s.rows, (slice + 1) * per_slice); ++r) {
-        backward_row<kKind>(s, s.n, x + r * s.n, dy + r * s.n, dx + r * s.n,
-                            dlog_rate ? rate_sums.data() + slice * s.n : nullptr,
-                            dbias ? bias_sums.data() + slice * s.n : nullptr);
-      }
+  sum_columns<2>(s.rows, s.n, kGrain, {dlog_rate, dbias}, [&](int64_t begin, int64_t end, const auto& sums) HWY_ATTR {
+    for (int64_t r = begin; r < end; ++r) {
+      backward_row<kKind>(s, s.n, x + r * s.n, dy + r * s.n, dx + r * s.n, sums[0], sums[1]);
     }
   });
-  const auto add_up = [&](const std::vector<float>& sums, float* total) {
-    if (!total) return;
-    std::fill_n(total, s.n, 0.0F);
-    for (size_t i = 0; i < sums.size(); ++i) total[i % static_cast<size_t>(s.n)] += sums[i];
-  };
-  add_up(rate_sums, dlog_rate);
-  add_up(bias_sums, dbias);
 }
 
 template <class Body>

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "ops/in_order.h"
 
 namespace lt2 {
 namespace {
@@ -70,12 +71,15 @@ class IndexLoss : public torch::autograd::Function<IndexLoss> {
                                const torch::Tensor& w, const IndexLossInput& in) {
     const int64_t B = q.size(0), L = q.size(1), J = q.size(2), F = q.size(3);
     const int64_t heads = std::max(J, in.indices.defined() ? int64_t{1} : in.queries.size(2));
-    // About 16 MB per intermediate.
-    const int64_t block = std::clamp<int64_t>((int64_t{1} << 22) / (B * heads * L), 1, 256);
+    // About 4 MB per intermediate.
+    const int64_t block = std::clamp<int64_t>((int64_t{1} << 20) / (B * heads * L), 1, 256);
     auto loss = torch::zeros({}, q.options());
     const auto dq = torch::empty_like(q), dk = torch::zeros_like(k), dw = torch::empty_like(w);
-    for (int64_t begin = 0; begin < L; begin += block) {
-      const int64_t end = std::min(L, begin + block), n = end - begin;
+    struct Part {
+      torch::Tensor loss, dk;  // [], [B, end, F]
+    };
+    const auto make = [&](int64_t i) {
+      const int64_t begin = i * block, end = std::min(L, begin + block), n = end - begin;
       const auto target = target_of(in, begin, end);
       const auto a = target.a.to(q.scalar_type()), hidden = target.visible.logical_not();
       const auto q_rows = q.narrow(1, begin, n).reshape({B, n * J, F}), keys = k.narrow(1, 0, end);
@@ -83,14 +87,17 @@ class IndexLoss : public torch::autograd::Function<IndexLoss> {
       const auto dots = q_rows.matmul(keys.transpose(1, 2)).view({B, n, J, end}).relu_();
       const auto scores = (dots * weights).sum(2).masked_fill(hidden, -1e30);
       const auto log_p = scores.log_softmax(-1);
-      loss += divergence(a, log_p);
       const auto d =
           (log_p.exp() * a.sum(-1, true) - a).div_(static_cast<double>(B * L)).unsqueeze(2);  // [B, n, 1, end]
       dw.narrow(1, begin, n).copy_((dots * d).sum(-1));
       const auto d_dots = (weights * d).mul_(dots > 0).view({B, n * J, end});
       dq.narrow(1, begin, n).copy_(d_dots.matmul(keys).view({B, n, J, F}));
-      dk.narrow(1, 0, end).add_(d_dots.transpose(1, 2).matmul(q_rows));
-    }
+      return Part{divergence(a, log_p), d_dots.transpose(1, 2).matmul(q_rows)};
+    };
+    in_order((L + block - 1) / block, q.device(), make, [&](int64_t, const Part& part) {
+      loss += part.loss;
+      dk.narrow(1, 0, part.dk.size(1)).add_(part.dk);
+    });
     ctx->save_for_backward({dq, dk, dw});
     return loss / static_cast<double>(B * L);
   }

@@ -20,7 +20,8 @@ struct IndexLossInput {
   double scale = 1.0;  // of the main attention's logits
 };
 
-/// Scalar, fp32 (fp64 for fp64 inputs). Plain torch by blocks of queries. Throws lt2::Error if shapes disagree.
+/// Scalar, fp32 (fp64 for fp64 inputs). Plain torch by blocks of queries, in
+/// an order that depends on the shapes only. Throws lt2::Error if shapes disagree.
 torch::Tensor index_loss(const IndexLossInput& in);
 /// All queries at once, left to autograd: the judge.
 torch::Tensor index_loss_reference(const IndexLossInput& in);

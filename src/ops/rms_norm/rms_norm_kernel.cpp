@@ -1,9 +1,9 @@
-#include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "base/threads.h"
 #include "ops/rms_norm/kernel.h"
+#include "ops/simd/column_sums.h"
 #include "ops/simd/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/rms_norm/rms_norm_kernel.cpp"
@@ -19,9 +19,6 @@ namespace {
 
 // Numbers a thread should at least get.
 constexpr int64_t kGrain = 32768;
-// The weight's gradient is summed in this many slices of rows, then over the slices in order: the same bits for any
-// number of threads.
-constexpr int64_t kSlices = 32;
 
 HWY_INLINE VF load_weight(const float* weight, int64_t i, Whole part) {
   return weight ? load(weight + i, part) : hn::Set(F(), 1.0f);
@@ -50,23 +47,10 @@ void for_each_row(const NormRows& norm, Body&& body) {
 // scratch [width] is for the row at hand.
 template <class Body>
 void for_each_row_sliced(const NormRows& norm, float* dweight, Body&& body) {
-  const int64_t per_slice = (norm.rows + kSlices - 1) / kSlices;
-  const int64_t slices = per_slice ? (norm.rows + per_slice - 1) / per_slice : 0;
-  std::vector<float> partials(dweight ? static_cast<size_t>(slices * norm.width) : 0);
-  const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, per_slice * norm.width));
-  parallel_for(slices, grain, [&](int64_t begin, int64_t end) HWY_ATTR {
+  sum_columns<1>(norm.rows, norm.width, kGrain, {dweight}, [&](int64_t begin, int64_t end, const auto& sums) HWY_ATTR {
     std::vector<float> scratch(static_cast<size_t>(norm.width));
-    for (int64_t slice = begin; slice < end; ++slice) {
-      float* partial = dweight ? partials.data() + slice * norm.width : nullptr;
-      const int64_t last = std::min(norm.rows, (slice + 1) * per_slice);
-      for (int64_t row = slice * per_slice; row < last; ++row) body(row, partial, scratch.data());
-    }
+    for (int64_t row = begin; row < end; ++row) body(row, sums[0], scratch.data());
   });
-  if (!dweight) return;
-  std::fill(dweight, dweight + norm.width, 0.0f);
-  for (int64_t slice = 0; slice < slices; ++slice) {
-    for (int64_t i = 0; i < norm.width; ++i) dweight[i] += partials[static_cast<size_t>(slice * norm.width + i)];
-  }
 }
 
 template <class X, class Y>

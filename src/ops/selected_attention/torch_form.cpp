@@ -4,12 +4,13 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "ops/in_order.h"
 
 namespace lt2 {
 namespace {
 
 // Elements of gathered keys and values at a time.
-constexpr int64_t kGathered = int64_t{1} << 22;
+constexpr int64_t kGathered = int64_t{1} << 20;
 
 torch::Tensor exact(const torch::Tensor& t) { return t.scalar_type() == torch::kFloat64 ? t : t.to(torch::kFloat32); }
 
@@ -144,10 +145,16 @@ torch::Tensor selected_attention_by_query_block(const SelectedAttentionInput& in
 
 torch::Tensor selected_attention_mean_probabilities_by_query_block(const SelectedAttentionInput& in) {
   const torch::NoGradGuard no_grad;
-  std::vector<torch::Tensor> means;
   // Values are not needed: one channel of the keys stands in.
-  for_each_block(Problem(in.q, in.k, in.k.narrow(3, 0, 1), in.blocks, in.block_size, first_query(in), in.scale),
-                 [&](const QueryBlock& block) { means.push_back(block.p.mean(3).to(torch::kFloat32)); });
+  const Problem problem(in.q, in.k, in.k.narrow(3, 0, 1), in.blocks, in.block_size, first_query(in), in.scale);
+  const int64_t step = problem.queries_at_a_time();
+  const auto make = [&](int64_t i) {
+    const QueryBlock block(problem, i * step, std::min(step, problem.L - i * step));
+    return block.p.mean(3).to(torch::kFloat32);
+  };
+  std::vector<torch::Tensor> means;
+  in_order((problem.L + step - 1) / step, problem.q.device(), make,
+           [&](int64_t, const torch::Tensor& mean) { means.push_back(mean); });
   return torch::cat(means, 1);
 }
 

@@ -1,5 +1,7 @@
 #include "base/error.h"
+#include "ops/gates/op.h"
 #include "ops/kernel_dispatch.h"
+#include "ops/per_channel/op.h"
 #include "ops/pointer.h"
 #include "ops/short_conv/kernel.h"
 #include "ops/short_conv/op.h"
@@ -66,6 +68,22 @@ class ShortConv : public torch::autograd::Function<ShortConv> {
   }
 };
 
+// Widths without a kernel, one tap after the other.
+torch::Tensor by_taps(const ShortConvInput& in) {
+  const int64_t L = in.x.size(1), W = in.weight.size(2);
+  const auto past =
+      in.tail.defined() ? in.tail.detach() : torch::zeros({in.x.size(0), W - 1, in.x.size(2)}, in.x.options());
+  const auto x = torch::cat({past, in.x}, 1);  // [B, W - 1 + L, channels]
+  torch::Tensor y;
+  for (int64_t j = 0; j < W; ++j) {
+    const bool last = j == W - 1;
+    y = per_channel(
+        {.x = x.narrow(1, j, L), .weight = in.weight.select(2, j), .bias = last ? in.bias : torch::Tensor(), .base = y},
+        last && !in.silu ? in.x.scalar_type() : torch::kFloat32);
+  }
+  return in.silu ? swish(y).to(in.x.scalar_type()) : y;
+}
+
 void check(const ShortConvInput& in) {
   LT2_CHECK(in.x.dim() == 3 && in.weight.dim() == 3 && in.weight.size(0) == in.x.size(2) && in.weight.size(1) == 1,
             "short_conv: x must be [B, L, channels] and weight [channels, 1, width]; found {} and {}",
@@ -82,9 +100,10 @@ void check(const ShortConvInput& in) {
 
 torch::Tensor short_conv(const ShortConvInput& in) {
   check(in);
-  const bool kernel = kernel_takes(in.x) && kernel_takes_fp32(in.weight) && in.weight.size(2) == kShortConvWidth &&
-                      (!in.bias.defined() || kernel_takes_fp32(in.bias));
+  const bool kernel =
+      kernel_takes(in.x) && kernel_takes_fp32(in.weight) && (!in.bias.defined() || kernel_takes_fp32(in.bias));
   if (!kernel || in.x.numel() == 0) return short_conv_reference(in);
+  if (in.weight.size(2) != kShortConvWidth) return by_taps(in);
   const auto x = in.x.contiguous(), weight = in.weight.contiguous();
   const auto bias = in.bias.defined() ? in.bias.contiguous() : in.bias;
   const auto tail = in.tail.defined()

@@ -1,0 +1,19 @@
+#pragma once
+// Row kernels of per_channel: y = base + weight x + bias, one weight and one bias a channel.
+#include <cstdint>
+
+namespace lt2 {
+
+struct PerChannelShape {
+  int64_t rows, n;
+  bool x_bf16, y_bf16;         // base and dy have y's type, dx has x's; bf16 as uint16_t
+  const float *weight, *bias;  // [n] or null: ones, none
+};
+
+/// base [rows, n] or null.
+void per_channel_forward(const PerChannelShape& shape, const void* x, const void* base, void* y);
+/// dx = weight dy, dweight = sum over rows of dy x, dbias = sum over rows of dy; each unless null. dbase is dy.
+void per_channel_backward(const PerChannelShape& shape, const void* x, const void* dy, void* dx, float* dweight,
+                          float* dbias);
+
+}  // namespace lt2
