@@ -9,13 +9,14 @@
 #include <malloc.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <fstream>
+#include <functional>
 #include <string>
 
 #include "base/threads.h"
 #include "base/units.h"
+#include "bench/timing.h"
 #include "ops/causal_attention/op.h"
 #include "ops/machine/machine.h"
 #include "ops/runtime.h"
@@ -23,22 +24,6 @@
 
 namespace lt2 {
 namespace {
-
-template <typename Body>
-double seconds(Body&& body) {
-  const auto begin = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-/// Best of `tries` after one warm-up: a disturbed try says nothing about the kernel.
-template <typename Body>
-double best(int tries, Body&& body) {
-  body();
-  double result = 1e30;
-  for (int i = 0; i < tries; ++i) result = std::min(result, seconds(body));
-  return result;
-}
 
 double status_bytes(const std::string& field) {
   std::ifstream file("/proc/self/status");
@@ -98,27 +83,32 @@ void prefill(const Shape& s, double gflops, bool against_torch) {
     };
   };
   const double forward_bytes = peak_bytes(forward(causal_attention));
-  const double forward_s = best(3, forward(causal_attention));
+  std::vector<std::function<void()>> forwards{forward(causal_attention)}, trainings{train(causal_attention)};
+  if (against_torch) {
+    forwards.push_back(forward(causal_attention_reference));
+    trainings.push_back(train(causal_attention_reference));
+  }
+  const Turns forward_times(forwards, 1, 3);
   for (auto* t : {&in.q, &in.k, &in.v}) t->requires_grad_();
   const double train_bytes = peak_bytes(train(causal_attention));
+  const Turns train_times(trainings, 1, 3);
   o = causal_attention(in);
-  const double backward_s = best(3, backward);
+  const Turns backward_times({backward}, 1, 3);
   o = torch::Tensor();
-  const auto line = [&](const char* what, const char* who, double time, double gflop, double bytes) {
-    fmt::print("{:<22} {:<5} {:<17} {:<6} {:9.1f} ms {:9.1f} ms {:6.1f} % {:>11}\n", s.name, type_name(s.type), what,
-               who, 1e3 * time, 1e3 * gflop / gflops, 100 * gflop / gflops / time, human_bytes(bytes));
+  const auto line = [&](const char* what, const char* who, const Turns& times, size_t run, double gflop, double bytes) {
+    fmt::print("{:<22} {:<5} {:<17} {:<6} {:>9} ms {:9.1f} ms {:>6} % {:>11}{}\n", s.name, type_name(s.type), what, who,
+               figure(times.seconds(run), 1e3), 1e3 * gflop / gflops, share(gflop / gflops, times.seconds(run), 1),
+               human_bytes(bytes), run > 0 ? "   x" + figure(times.ratio(run), 1, 2) : "");
     std::fflush(stdout);
   };
-  line("forward", "lt2", forward_s, forward_gflop, forward_bytes);
-  line("backward", "lt2", backward_s, 2.5 * forward_gflop, train_bytes);
-  line("forward+backward", "lt2", forward_s + backward_s, 3.5 * forward_gflop, train_bytes);
+  line("forward", "lt2", forward_times, 0, forward_gflop, forward_bytes);
+  line("backward", "lt2", backward_times, 0, 2.5 * forward_gflop, train_bytes);
+  line("forward+backward", "lt2", train_times, 0, 3.5 * forward_gflop, train_bytes);
   if (!against_torch) return;
   for (auto* t : {&in.q, &in.k, &in.v}) t->requires_grad_(false);
-  const double torch_forward_bytes = peak_bytes(forward(causal_attention_reference));
-  line("forward", "torch", best(1, forward(causal_attention_reference)), forward_gflop, torch_forward_bytes);
+  line("forward", "torch", forward_times, 1, forward_gflop, peak_bytes(forward(causal_attention_reference)));
   for (auto* t : {&in.q, &in.k, &in.v}) t->requires_grad_();
-  const double torch_train_bytes = peak_bytes(train(causal_attention_reference));
-  line("forward+backward", "torch", best(1, train(causal_attention_reference)), 3.5 * forward_gflop, torch_train_bytes);
+  line("forward+backward", "torch", train_times, 1, 3.5 * forward_gflop, peak_bytes(train(causal_attention_reference)));
 }
 
 void decode(const Shape& s, double gbps) {
@@ -128,18 +118,17 @@ void decode(const Shape& s, double gbps) {
   const int64_t copies = std::clamp<int64_t>((int64_t{512} << 20) / (2 * in.k.nbytes()), 2, 64);
   const auto cache = [&] { return torch::zeros({copies, s.Hk, s.S, s.E}, in.k.options()).normal_(); };
   const auto keys = cache(), values = cache();
-  const double time = best(5,
-                           [&] {
-                             for (int64_t i = 0; i < copies; ++i) {
-                               in.k = keys.narrow(0, i, 1).transpose(1, 2);
-                               in.v = values.narrow(0, i, 1).transpose(1, 2);
-                               causal_attention(in);
-                             }
-                           }) /
-                      static_cast<double>(copies);
-  const double bytes = 2.0 * static_cast<double>(in.k.nbytes());
-  fmt::print("{:<22} {:<5} S {:<6} {:9.1f} us {:9.1f} us {:6.1f} GB/s {:6.1f} %\n", s.name, type_name(s.type), s.S,
-             1e6 * time, 1e-3 * bytes / gbps, 1e-9 * bytes / time, 1e-7 * bytes / time / gbps);
+  const Turns times({[&] {
+    for (int64_t i = 0; i < copies; ++i) {
+      in.k = keys.narrow(0, i, 1).transpose(1, 2);
+      in.v = values.narrow(0, i, 1).transpose(1, 2);
+      causal_attention(in);
+    }
+  }});
+  const double bytes = 2.0 * static_cast<double>(in.k.nbytes()), each = 1 / static_cast<double>(copies);
+  const double time = each * times.seconds().median;
+  fmt::print("{:<22} {:<5} S {:<6} {:>9} us {:9.1f} us {:6.1f} GB/s {:6.1f} %\n", s.name, type_name(s.type), s.S,
+             figure(times.seconds(), 1e6 * each), 1e-3 * bytes / gbps, 1e-9 * bytes / time, 1e-7 * bytes / time / gbps);
   std::fflush(stdout);
 }
 
@@ -157,30 +146,26 @@ void selected(const std::string& name, torch::ScalarType type, int64_t S, int64_
   for (int64_t l = 0; l < L; ++l)
     lists.push_back(std::get<0>(torch::randperm((S - L) / block_size).narrow(0, 0, N).sort()));
   in.blocks = torch::stack(lists).view({1, L, 1, N}).to(torch::kInt32);
-  const auto line = [&](const char* what, double time, double products) {
+  const auto line = [&](const char* what, const Turns& times, double products) {
     const double floor = 2e-9 * static_cast<double>(N * block_size * H) * products / gflops;
-    fmt::print("{:<30} {:<5} S {:<6} {:<9} {:9.1f} us {:9.1f} us {:6.1f} %\n", name, type_name(type), S, what,
-               1e6 * time / L, 1e6 * floor, 100 * floor * L / time);
+    fmt::print("{:<30} {:<5} S {:<6} {:<9} {:>9} us {:9.1f} us {:>6} %\n", name, type_name(type), S, what,
+               figure(times.seconds(), 1e6 / L), 1e6 * floor, share(floor * L, times.seconds(), 1));
     std::fflush(stdout);
   };
   {
     const torch::NoGradGuard no_grad;
-    line("forward", best(5, [&] { selected_attention(in); }), static_cast<double>(E + Ev));
+    line("forward", Turns({[&] { selected_attention(in); }}), static_cast<double>(E + Ev));
   }
   for (auto* t : {&in.q, &in.k}) t->requires_grad_();
   in.v = in.k.narrow(3, 0, Ev);
   const auto o = selected_attention(in);
   const auto grad_o = torch::randn(o.sizes()).to(type);
-  line("backward",
-       best(3,
-            [&] {
-              torch::autograd::grad({o}, {in.q, in.k}, {grad_o}, true);
-            }),
-       static_cast<double>(3 * E + 2 * Ev));
+  const Turns times({[&] { torch::autograd::grad({o}, {in.q, in.k}, {grad_o}, true); }});
+  line("backward", times, static_cast<double>(3 * E + 2 * Ev));
 }
 
 void run_selected(double gflops) {
-  fmt::print("\n{:<30} {:<5} {:<8} {:<9} {:>12} {:>12} {:>8}\n", "selected, per token", "type", "context", "", "best",
+  fmt::print("\n{:<30} {:<5} {:<8} {:<9} {:>12} {:>12} {:>8}\n", "selected, per token", "type", "context", "", "median",
              "floor", "of floor");
   for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
     for (const int64_t S : {8192, 32768}) {
@@ -193,16 +178,17 @@ void run_selected(double gflops) {
 void run(int64_t divide) {
   init_runtime();
   torch::manual_seed(1);
-  const double gflops = measure_fma_gflops(), gbps = measure_read_gbps();
+  const auto rates = measure_rates({.fma = true, .read = true});
+  const double gflops = rates.fma_gflops, gbps = rates.read_gbps;
   fmt::print("{} threads, {:.0f} GFLOP/s FMA peak, {:.1f} GB/s read\n\n", num_threads(), gflops, gbps);
-  fmt::print("{:<22} {:<5} {:<17} {:<6} {:>12} {:>12} {:>8} {:>11}\n", "prefill and training", "type", "", "", "best",
+  fmt::print("{:<22} {:<5} {:<17} {:<6} {:>12} {:>12} {:>8} {:>11}\n", "prefill and training", "type", "", "", "median",
              "floor", "of floor", "peak memory");
   const int64_t L = 4096 / divide;
   prefill({"MHA 16 heads E 128", L, L, 16, 16, 128, 0}, gflops, true);
   prefill({"MHA 16 heads E 128", L, L, 16, 16, 128, 0, torch::kBFloat16}, gflops, false);
   prefill({"GQA 16/4 E 64", L, L, 16, 4, 64, 0}, gflops, false);
   prefill({"window 512 E 64", L, L, 16, 16, 64, 512}, gflops, false);
-  fmt::print("\n{:<22} {:<5} {:<8} {:>12} {:>12} {:>11} {:>8}\n", "decoding, one token", "type", "context", "best",
+  fmt::print("\n{:<22} {:<5} {:<8} {:>12} {:>12} {:>11} {:>8}\n", "decoding, one token", "type", "context", "median",
              "floor", "", "of floor");
   for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
     for (const int64_t S : {1024, 4096, 32768}) {
@@ -222,7 +208,7 @@ int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
   if (what == "selected") {
     lt2::init_runtime();
-    lt2::run_selected(lt2::measure_fma_gflops());
+    lt2::run_selected(lt2::measure_rates({.fma = true}).fma_gflops);
   } else {
     lt2::run(what == "quick" ? 4 : 1);
   }

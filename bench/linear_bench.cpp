@@ -7,16 +7,18 @@
 // for bytes. Shapes are those of the 0.6B (dim 1024, ffn 2816) and the 1.3B model (dim 2048, ffn 5632). "together": q,
 // k and v by linear_all, against one by one. Rows of weights that fit a cache can exceed 100 %: their floor still
 // counts memory. "frozen": x in bf16 through pairs of maps as of a 1.3B model's feed-forward, together far beyond the
-// caches; the formats take turns, the ratio is that of bf16's time to theirs.
+// caches. What is compared takes turns; ratios are medians of pairs (bench/timing.h): torch's time to ours, bf16's to
+// the format's.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
+#include <functional>
 #include <vector>
 
 #include "base/threads.h"
 #include "base/torch.h"
+#include "bench/timing.h"
 #include "ops/linear/kernel.h"
 #include "ops/linear/op.h"
 #include "ops/machine/machine.h"
@@ -25,30 +27,16 @@ namespace {
 
 using torch::Tensor;
 
-// Median over runs that fill about half a second, after one that warms up.
-template <typename Run>
-double median_seconds(const Run& run) {
-  const auto once = [&] {
-    const auto begin = std::chrono::steady_clock::now();
-    run();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  };
-  once();
-  const int count = std::clamp(static_cast<int>(0.5 / once()), 5, 101);
-  std::vector<double> seconds;
-  for (int i = 0; i < count; ++i) seconds.push_back(once());
-  std::nth_element(seconds.begin(), seconds.begin() + count / 2, seconds.end());
-  return seconds[static_cast<size_t>(count / 2)];
-}
-
 struct Limits {
   double gflops, bf16_gflops, byte_gflops, gbps;
 };
 
-void print(const char* what, int64_t M, int64_t N, int64_t K, const char* dtype, double seconds, double floor,
-           double torch) {
-  fmt::print("{:<10} {:>5} {:>5} {:>5} {:<5} {:>10.1f} {:>10.1f} {:>6.0f} % {:>10.1f} {:>7.2f}\n", what, M, N, K, dtype,
-             seconds * 1e6, floor * 1e6, 100 * floor / seconds, torch * 1e6, torch / seconds);
+// Run 0 is ours, run 1 torch's.
+void print(const char* what, int64_t M, int64_t N, int64_t K, const char* dtype, double floor,
+           const lt2::Turns& times) {
+  fmt::print("{:<10} {:>5} {:>5} {:>5} {:<5} {:>10} {:>10.1f} {:>6} % {:>10} {:>7}\n", what, M, N, K, dtype,
+             figure(times.seconds(0), 1e6), floor * 1e6, share(floor, times.seconds(0)), figure(times.seconds(1), 1e6),
+             figure(times.ratio(1), 1, 2));
 }
 
 void bench(const Limits& limits, int64_t M, int64_t N, int64_t K, torch::Dtype dtype) {
@@ -66,8 +54,7 @@ void bench(const Limits& limits, int64_t M, int64_t N, int64_t K, torch::Dtype d
   const double floor = std::max(compute, stream);
   {
     torch::NoGradGuard no_grad;
-    print("forward", M, N, K, name, median_seconds([&] { linear(x); }), floor,
-          median_seconds([&] { at::linear(x, weight); }));
+    print("forward", M, N, K, name, floor, lt2::Turns({[&] { linear(x); }, [&] { at::linear(x, weight); }}));
   }
   if (M < 256) return;
 
@@ -76,16 +63,16 @@ void bench(const Limits& limits, int64_t M, int64_t N, int64_t K, torch::Dtype d
     return lt2::Matrix{t.data_ptr(), bf16 ? lt2::Element::kBf16 : lt2::Element::kF32, t.size(1)};
   };
   const float* w = linear->weight.data_ptr<float>();
-  const double dx_seconds = median_seconds([&] {
+  const auto backward_x = [&] {
     const Tensor dx = torch::empty({M, K}, dtype);
     lt2::linear_backward_input({M, N, K, matrix(dy), w, bf16, dx.data_ptr(), matrix(dx).element});
-  });
-  print("backward x", M, N, K, name, dx_seconds, floor, median_seconds([&] { at::matmul(dy, weight); }));
-  const double dw_seconds = median_seconds([&] {
+  };
+  print("backward x", M, N, K, name, floor, lt2::Turns({backward_x, [&] { at::matmul(dy, weight); }}));
+  const auto backward_w = [&] {
     const Tensor dw = torch::empty({N, K});
     lt2::linear_backward_weight({M, N, K, matrix(dy), matrix(x), dw.data_ptr<float>()});
-  });
-  print("backward w", M, N, K, name, dw_seconds, floor, median_seconds([&] { at::matmul(dy.t(), x); }));
+  };
+  print("backward w", M, N, K, name, floor, lt2::Turns({backward_w, [&] { at::matmul(dy.t(), x); }}));
 }
 
 // Three projections of one token: in one call, and one by one.
@@ -94,14 +81,17 @@ void bench_together(int64_t dim, torch::Dtype dtype) {
   lt2::Linear q(dim, dim), k(dim, dim), v(dim, dim);
   for (auto* map : {&q, &k, &v}) (*map)->weight.normal_(0, 0.02);
   const Tensor x = torch::randn({1, dim}).to(dtype);
-  const double together = median_seconds([&] { lt2::linear_all(x, {&q, &k, &v}); });
-  const double alone = median_seconds([&] {
-    q(x);
-    k(x);
-    v(x);
-  });
-  fmt::print("{:<10} {:>5} {:>5} {:>5} {:<5} {:>10.1f} us, one by one {:>10.1f} us\n", "together", 1, dim, dim,
-             dtype == torch::kBFloat16 ? "bf16" : "fp32", together * 1e6, alone * 1e6);
+  const lt2::Turns times({[&] {
+                            lt2::linear_all(x, {&q, &k, &v});
+                          },
+                          [&] {
+                            q(x);
+                            k(x);
+                            v(x);
+                          }});
+  fmt::print("{:<10} {:>5} {:>5} {:>5} {:<5} {:>10} us, one by one {:>10} us, {} times as long\n", "together", 1, dim,
+             dim, dtype == torch::kBFloat16 ? "bf16" : "fp32", figure(times.seconds(0), 1e6),
+             figure(times.seconds(1), 1e6), figure(times.ratio(1), 1, 2));
 }
 
 void bench_frozen(const Limits& limits, int64_t M) {
@@ -112,7 +102,6 @@ void bench_frozen(const Limits& limits, int64_t M) {
     const char* name;
     lt2::WeightFormat format;
     std::vector<lt2::Linear> maps = {};
-    std::vector<double> seconds = {};
   };
   std::vector<Row> rows{
       {"bf16", lt2::WeightFormat::kBf16}, {"int8", lt2::WeightFormat::kInt8}, {"int4", lt2::WeightFormat::kInt4}};
@@ -127,18 +116,16 @@ void bench_frozen(const Limits& limits, int64_t M) {
     }
   }
   const Tensor x = torch::randn({M, kDim}).to(torch::kBFloat16);
-  constexpr int kRounds = 11;
-  for (int round = 0; round <= kRounds; ++round) {
-    for (Row& row : rows) {
-      const auto begin = std::chrono::steady_clock::now();
+  std::vector<std::function<void()>> runs;
+  for (Row& row : rows) {
+    runs.push_back([&x, &row] {
       Tensor y = x;
       for (auto& map : row.maps) y = map(y);
-      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-      if (round > 0) row.seconds.push_back(seconds);
-    }
+    });
   }
-  for (Row& row : rows) std::nth_element(row.seconds.begin(), row.seconds.begin() + kRounds / 2, row.seconds.end());
-  for (const Row& row : rows) {
+  const lt2::Turns times(runs, 1, 11);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const Row& row = rows[i];
     double bytes = 0, flops = 0;
     for (const auto& map : row.maps) {
       bytes += static_cast<double>(map->frozen_bytes());
@@ -146,9 +133,9 @@ void bench_frozen(const Limits& limits, int64_t M) {
     }
     const double rate = row.format == lt2::WeightFormat::kBf16 ? limits.bf16_gflops : limits.byte_gflops;
     const double floor = std::max(flops / rate, bytes / limits.gbps) * 1e-9;
-    const double seconds = row.seconds[kRounds / 2];
-    fmt::print("{:<10} {:>5} {:<5} {:>10.1f} {:>10.1f} {:>6.0f} % {:>7.2f}\n", "frozen", M, row.name, seconds * 1e6,
-               floor * 1e6, 100 * floor / seconds, rows[0].seconds[kRounds / 2] / seconds);
+    fmt::print("{:<10} {:>5} {:<5} {:>10} {:>10.1f} {:>6} % {:>7}\n", "frozen", M, row.name,
+               figure(times.seconds(i), 1e6), floor * 1e6, share(floor, times.seconds(i)),
+               figure(times.ratio(0, i), 1, 2));
   }
 }
 
@@ -157,10 +144,15 @@ void bench_frozen(const Limits& limits, int64_t M) {
 int main(int argc, char** argv) {
   if (argc > 1) lt2::set_num_threads(std::atoi(argv[1]));
   at::set_num_threads(lt2::num_threads());
-  const double fma = lt2::measure_fma_gflops(), unit = lt2::measure_bf16_gflops(), bytes = lt2::measure_byte_gflops();
-  const Limits limits{fma, unit > 0 ? unit : fma, bytes > 0 ? bytes : fma, lt2::measure_read_gbps()};
-  fmt::print("{} threads, peak {:.0f} GFLOP/s fp32, {:.0f} bf16, {:.0f} int8 x bf16, read {:.1f} GB/s\n\n",
-             lt2::num_threads(), limits.gflops, limits.bf16_gflops, limits.byte_gflops, limits.gbps);
+  const auto rates = lt2::measure_rates({.fma = true, .bf16 = true, .bytes = true, .read = true});
+  const double fma = rates.fma_gflops;
+  const Limits limits{fma, rates.bf16_gflops > 0 ? rates.bf16_gflops : fma,
+                      rates.byte_gflops > 0 ? rates.byte_gflops : fma, rates.read_gbps};
+  fmt::print(
+      "{} threads, peak {:.0f} GFLOP/s fp32, {:.0f} bf16 ({:.0f} in registers), {:.0f} int8 x bf16 ({:.0f} in "
+      "registers), read {:.1f} GB/s\n\n",
+      lt2::num_threads(), limits.gflops, limits.bf16_gflops, rates.bf16_register_gflops, limits.byte_gflops,
+      rates.byte_register_gflops, limits.gbps);
   for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
     for (const int64_t dim : {192, 512, 1024}) bench_together(dim, dtype);
   }

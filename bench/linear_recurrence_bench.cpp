@@ -1,14 +1,14 @@
 // The linear recurrence against its floor and its other forms.
 //   linear_recurrence_bench [THREADS [MIXER]]       threads: 2 unless given; one mixer: all unless named
-// One line per mixer, direction and type: time of the chunked kernel (best of several), its floor, how many times the
+// One line per mixer, direction and type: time of the chunked kernel (median), its floor, how many times the
 // floor it takes, and how many times longer the other forms take. The shapes are those of a model of width 2048.
 #include <fmt/core.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <functional>
 
 #include "base/threads.h"
+#include "bench/timing.h"
 #include "ops/linear_recurrence/op.h"
 #include "ops/machine/machine.h"
 #include "ops/runtime.h"
@@ -42,18 +42,6 @@ LinearRecurrenceInput make_input(const Kind& kind, int64_t B, int64_t L) {
   if (kind.delta) in.beta = torch::rand({B, L, kHeads});
   in.scale = 1 / std::sqrt(static_cast<double>(kind.K));
   return in;
-}
-
-// Seconds, best of `tries` after one run to warm up.
-double best(int tries, const std::function<void()>& run) {
-  run();
-  double seconds = 1e30;
-  for (int i = 0; i < tries; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    run();
-    seconds = std::min(seconds, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  return seconds;
 }
 
 // What one writes first: GDN token by token in plain C++, heads over the threads, left to the compiler. `head_project`
@@ -241,30 +229,34 @@ double floor_seconds(const Kind& kind, int64_t L, int64_t element_bytes, bool ba
 
 struct Form {
   const char* name;
-  double seconds;
+  std::function<void()> run;
 };
 
-void print(const Kind& kind, const char* what, const char* dtype, int64_t L, double seconds, double floor,
-           const std::vector<Form>& others) {
-  fmt::print("{:9} {:18} {} L {:5} {:9.2f} ms  floor {:8.2f} ms  x{:.2f} of it", kind.name, what, dtype, L,
-             seconds * 1e3, floor * 1e3, seconds / floor);
-  for (const auto& other : others)
-    fmt::print("   {} {:.0f} ms = x{:.1f}", other.name, other.seconds * 1e3, other.seconds / seconds);
+// Ours, forms[0], and the others in turns.
+void print(const Kind& kind, const char* what, const char* dtype, int64_t L, double floor,
+           const std::vector<Form>& forms) {
+  std::vector<std::function<void()>> runs;
+  for (const auto& form : forms) runs.push_back(form.run);
+  const lt2::Turns times(runs, 0.4, 3);
+  fmt::print("{:9} {:18} {} L {:5} {:>9} ms  floor {:8.2f} ms  x{:.2f} of it", kind.name, what, dtype, L,
+             figure(times.seconds(0), 1e3, 2), floor * 1e3, times.seconds(0).median / floor);
+  for (size_t i = 1; i < forms.size(); ++i)
+    fmt::print("   {} {} ms = x{}", forms[i].name, figure(times.seconds(i), 1e3, 0), figure(times.ratio(i)));
   fmt::print("\n");
   std::fflush(stdout);
 }
 
-double forward_backward(const LinearRecurrenceInput& given, int tries, bool torch_form) {
+std::function<void()> forward_backward(const LinearRecurrenceInput& given, bool torch_form) {
   auto in = given;
   for (auto* x : {&in.q, &in.k, &in.v, &in.g, &in.beta}) {
     if (x->defined()) *x = x->detach().clone().requires_grad_();
   }
   const auto weight = torch::randn(in.v.sizes()).to(in.v.scalar_type());
-  return best(tries, [&] {
+  return [=]() mutable {
     const auto out = torch_form ? lt2::linear_recurrence_torch(in) : lt2::linear_recurrence(in);
     out.o.backward(weight.to(out.o.scalar_type()));
     for (auto* x : {&in.q, &in.k, &in.v, &in.g, &in.beta}) x->mutable_grad() = Tensor();
-  });
+  };
 }
 
 // The plain loops know GDN in fp32; every kind is compared with the chunked form written in torch operations.
@@ -275,35 +267,33 @@ void compare(const Kind& kind, torch::ScalarType type, const Limits& limits) {
   const bool plain = bytes == 4 && std::string_view(kind.name) == "gdn";
   const auto full = in;
   for (auto* x : {&in.q, &in.k, &in.v}) *x = x->to(type);
-  std::vector<Form> others;
   auto o = torch::empty_like(full.v);
   {
     const torch::NoGradGuard no_grad;
-    const double seconds = best(5, [&] { lt2::linear_recurrence(in); });
-    others.push_back({"torch", best(2, [&] { lt2::linear_recurrence_torch(in); })});
-    others.push_back({"steps", best(2, [&] { lt2::linear_recurrence_steps(in); })});
+    const auto ours = [&] { lt2::linear_recurrence(in); };
+    std::vector<Form> forms{{"", ours},
+                            {"torch", [&] { lt2::linear_recurrence_torch(in); }},
+                            {"steps", [&] { lt2::linear_recurrence_steps(in); }}};
     if (plain) {
-      others.push_back({"plain loop", best(1, [&] { plain_loop(head_project, full, o); })});
-      others.push_back({"plain loop, vectorised", best(1, [&] { plain_loop(head_native, full, o); })});
+      forms.push_back({"plain loop", [&] { plain_loop(head_project, full, o); }});
+      forms.push_back({"plain loop, vectorised", [&] { plain_loop(head_native, full, o); }});
     }
-    print(kind, "forward", dtype, L, seconds, floor_seconds(kind, L, bytes, false, limits), others);
+    print(kind, "forward", dtype, L, floor_seconds(kind, L, bytes, false, limits), forms);
     if (plain) {
-      const auto shape = make_input(kind, 1, 2 * L);
-      fmt::print("{:9} time({}) / time({}) = {:.3f}\n", kind.name, 2 * L, L,
-                 best(5, [&] { lt2::linear_recurrence(shape); }) / best(5, [&] { lt2::linear_recurrence(in); }));
+      const auto twice = make_input(kind, 1, 2 * L);
+      const lt2::Turns times({ours, [&] { lt2::linear_recurrence(twice); }});
+      fmt::print("{:9} time({}) / time({}) = {}\n", kind.name, 2 * L, L, figure(times.ratio(1), 1, 3));
     }
   }
-  others.clear();
-  const double seconds = forward_backward(in, 3, false);
-  others.push_back({"torch", forward_backward(in, 2, true)});
+  std::vector<Form> forms{{"", forward_backward(in, false)}, {"torch", forward_backward(in, true)}};
+  std::vector<Tensor> gradients;
+  const auto d_o = torch::randn(full.v.sizes());
   if (plain) {
-    const std::vector<Tensor> gradients{torch::empty_like(full.q), torch::empty_like(full.k), torch::empty_like(full.v),
-                                        torch::empty_like(full.g), torch::empty_like(full.beta)};
-    const auto d_o = torch::randn(full.v.sizes());
-    others.push_back({"plain loop", best(1, [&] { plain_loop(head_project, full, o, d_o, gradients); })});
-    others.push_back({"plain loop, vectorised", best(1, [&] { plain_loop(head_native, full, o, d_o, gradients); })});
+    for (const auto* x : {&full.q, &full.k, &full.v, &full.g, &full.beta}) gradients.push_back(torch::empty_like(*x));
+    forms.push_back({"plain loop", [&] { plain_loop(head_project, full, o, d_o, gradients); }});
+    forms.push_back({"plain loop, vectorised", [&] { plain_loop(head_native, full, o, d_o, gradients); }});
   }
-  print(kind, "forward + backward", dtype, L, seconds, floor_seconds(kind, L, bytes, true, limits), others);
+  print(kind, "forward + backward", dtype, L, floor_seconds(kind, L, bytes, true, limits), forms);
 }
 
 void decode(const Kind& kind, int64_t B, double gbps) {
@@ -311,10 +301,10 @@ void decode(const Kind& kind, int64_t B, double gbps) {
   auto in = make_input(kind, B, 1);
   in.state = torch::randn({B, kHeads, kind.K, kind.V});
   in.inplace_state = true;
-  const double seconds = best(20, [&] { lt2::linear_recurrence(in); });
+  const auto seconds = lt2::Turns({[&] { lt2::linear_recurrence(in); }}, 0.4).seconds();
   const double bytes = 2.0 * static_cast<double>(in.state.nbytes());
-  fmt::print("{:9} decode step, batch {:4} {:9.3f} ms  {:6.1f} MB of states  {:5.1f} % of read+write bandwidth\n",
-             kind.name, B, seconds * 1e3, bytes / 2e6, 100 * bytes / (gbps * 1e9) / seconds);
+  fmt::print("{:9} decode step, batch {:4} {:>9} ms  {:6.1f} MB of states  {:>5} % of read+write bandwidth\n",
+             kind.name, B, figure(seconds, 1e3, 3), bytes / 2e6, share(bytes / (gbps * 1e9), seconds, 1));
 }
 
 }  // namespace
@@ -322,13 +312,14 @@ void decode(const Kind& kind, int64_t B, double gbps) {
 int main(int argc, char** argv) {
   lt2::init_runtime(argc > 1 ? std::atoi(argv[1]) : 2);
   const std::string only = argc > 2 ? argv[2] : "";
-  Limits limits{lt2::measure_fma_gflops(), lt2::measure_read_write_gbps()};
+  const auto rates = lt2::measure_rates({.fma = true, .read_write = true});
+  Limits limits{rates.fma_gflops, rates.read_write_gbps};
   fmt::print("{} threads, FMA peak {:.0f} GFLOP/s, read+write {:.1f} GB/s; batch 1, {} heads, chunk {}\n",
              lt2::num_threads(), limits.gflops, limits.read_write_gbps, kHeads, lt2::kRecurrenceChunk);
   for (const auto& kind : kKinds) {
     if (!only.empty() && only != kind.name) continue;
     // Anew beside each kind: on a shared machine the limits wander too.
-    limits = {std::max(limits.gflops, lt2::measure_fma_gflops()), limits.read_write_gbps};
+    limits = {std::max(limits.gflops, lt2::measure_rates({.fma = true}).fma_gflops), limits.read_write_gbps};
     for (const auto type : {torch::kFloat32, torch::kBFloat16}) compare(kind, type, limits);
   }
   for (const int64_t B : {1, 256}) {

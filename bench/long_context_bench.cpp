@@ -3,10 +3,10 @@
 // DSA's row is the attention over 512 chosen keys; what choosing them costs stands beside it, as that does grow.
 #include <fmt/core.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <functional>
 
+#include "bench/timing.h"
 #include "ops/causal_attention/op.h"
 #include "ops/index_topk/op.h"
 #include "ops/runtime.h"
@@ -16,67 +16,67 @@ namespace {
 
 constexpr int64_t kHeads = 16, kHeadDim = 64, kTopk = 512, kKeyDim = 192, kValueDim = 128;
 
-// Seconds, best of two after one run to warm up.
-double best(const std::function<void()>& run) {
-  run();
-  double seconds = 1e30;
-  for (int i = 0; i < 2; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    run();
-    seconds = std::min(seconds, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  return seconds;
-}
-
-struct Times {
-  double forward, both, choosing;  // microseconds a token
+struct Work {
+  std::function<void()> forward, both, choosing;  // choosing: of keys, for `forward`; empty: there is none
 };
 
-Times window(int64_t L, int64_t w) {
-  lt2::CausalAttentionInput in{.q = torch::randn({1, L, kHeads, kHeadDim}).requires_grad_(),
-                               .k = torch::randn({1, L, kHeads, kHeadDim}).requires_grad_(),
-                               .v = torch::randn({1, L, kHeads, kHeadDim}).requires_grad_(),
-                               .window = w,
-                               .scale = 0.125};
+Work window(int64_t L, int64_t w) {
+  const lt2::CausalAttentionInput in{.q = torch::randn({1, L, kHeads, kHeadDim}).requires_grad_(),
+                                     .k = torch::randn({1, L, kHeads, kHeadDim}).requires_grad_(),
+                                     .v = torch::randn({1, L, kHeads, kHeadDim}).requires_grad_(),
+                                     .window = w,
+                                     .scale = 0.125};
   const auto d_o = torch::randn({1, L, kHeads, kHeadDim});
-  const double both = best([&] { lt2::causal_attention(in).backward(d_o); });
-  const torch::NoGradGuard no_grad;
-  const double forward = best([&] { lt2::causal_attention(in); });
-  return {1e6 * forward / static_cast<double>(L), 1e6 * both / static_cast<double>(L), 0};
+  return {.forward =
+              [=] {
+                const torch::NoGradGuard no_grad;
+                lt2::causal_attention(in);
+              },
+          .both = [=] { lt2::causal_attention(in).backward(d_o); },
+          .choosing = {}};
 }
 
-Times dsa(int64_t L) {
+Work dsa(int64_t L) {
   const lt2::IndexTopkInput index{
       .q = torch::randn({1, L, 1, kHeadDim}), .k = torch::randn({1, L, kHeadDim}), .weights = {}, .count = kTopk};
-  torch::Tensor chosen;
-  const double choosing = best([&] { chosen = lt2::index_topk(index); });
   const auto kv = torch::randn({1, L, 1, kKeyDim}).requires_grad_();
-  lt2::SelectedAttentionInput in{.q = torch::randn({1, L, kHeads, kKeyDim}).requires_grad_(),
-                                 .k = kv,
-                                 .v = kv.narrow(3, 0, kValueDim),
-                                 .blocks = chosen.unsqueeze(2),
-                                 .scale = 0.07};
+  const lt2::SelectedAttentionInput in{.q = torch::randn({1, L, kHeads, kKeyDim}).requires_grad_(),
+                                       .k = kv,
+                                       .v = {},
+                                       .blocks = lt2::index_topk(index).unsqueeze(2),
+                                       .scale = 0.07};
+  const auto attend = [=] {
+    auto own = in;
+    own.v = kv.narrow(3, 0, kValueDim);
+    return lt2::selected_attention(own);
+  };
   const auto d_o = torch::randn({1, L, kHeads, kValueDim});
-  const double both = best([&] {
-    in.v = kv.narrow(3, 0, kValueDim);
-    lt2::selected_attention(in).backward(d_o);
-  });
-  const torch::NoGradGuard no_grad;
-  const double forward = best([&] { lt2::selected_attention(in); });
-  const double tokens = static_cast<double>(L);
-  return {1e6 * forward / tokens, 1e6 * both / tokens, 1e6 * choosing / tokens};
+  return {.forward =
+              [=] {
+                const torch::NoGradGuard no_grad;
+                attend();
+              },
+          .both = [=] { attend().backward(d_o); },
+          .choosing = [=] { lt2::index_topk(index); }};
 }
 
-void table(const char* name, int64_t largest, const std::function<Times(int64_t)>& measure) {
-  Times first{};
-  for (int64_t L = 8192; L <= largest; L *= 2) {
-    const auto t = measure(L);
-    if (L == 8192) first = t;
-    fmt::print("{:14} L {:6}  forward {:7.2f} us/token = x{:.2f}   forward + backward {:7.2f} us/token = x{:.2f}", name,
-               L, t.forward, t.forward / first.forward, t.both, t.both / first.both);
-    if (t.choosing > 0) {
-      fmt::print("   choosing keys {:6.2f} us/token, {:.0f} % of the forward pass", t.choosing,
-                 100 * t.choosing / (t.choosing + t.forward));
+// Every length takes turns with the shortest.
+void table(const char* name, int64_t largest, const std::function<Work(int64_t)>& make) {
+  constexpr int64_t kShortest = 8192;
+  const Work shortest = make(kShortest);
+  for (int64_t L = kShortest; L <= largest; L *= 2) {
+    const Work work = make(L);
+    const double us = 1e6 / static_cast<double>(L), shorter = static_cast<double>(kShortest) / static_cast<double>(L);
+    const auto text = [&](const lt2::Turns& times) {
+      return fmt::format("{:>7} us/token = x{}", figure(times.seconds(1), us, 2), figure(times.ratio(1), shorter, 2));
+    };
+    std::vector<std::function<void()>> runs{shortest.forward, work.forward};
+    if (work.choosing) runs.push_back(work.choosing);
+    const lt2::Turns forward(runs, 1, 3), both({shortest.both, work.both}, 1, 3);
+    fmt::print("{:14} L {:6}  forward {}   forward + backward {}", name, L, text(forward), text(both));
+    if (work.choosing) {
+      fmt::print("   choosing keys {:>6} us/token, {} times the forward pass", figure(forward.seconds(2), us, 2),
+                 figure(forward.ratio(2, 1), 1, 2));
     }
     fmt::print("\n");
     std::fflush(stdout);

@@ -10,6 +10,7 @@
 #include <functional>
 #include <string_view>
 
+#include "bench/timing.h"
 #include "mixers/mixer.h"
 #include "ops/machine/machine.h"
 #include "ops/runtime.h"
@@ -45,18 +46,6 @@ const std::vector<Row>& rows() {
   return all;
 }
 
-// Seconds, best of `tries` after one run to warm up.
-double best(int tries, const std::function<void()>& run) {
-  run();
-  double seconds = 1e30;
-  for (int i = 0; i < tries; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    run();
-    seconds = std::min(seconds, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  return seconds;
-}
-
 std::shared_ptr<Mixer> make(const Row& row, int64_t dim) {
   lt2::ModelConfig config;
   config.dim = dim;
@@ -73,13 +62,22 @@ std::shared_ptr<Mixer> make(const Row& row, int64_t dim) {
 }
 
 // One token after `context` synthetic ones.
-double decode_seconds(Mixer& mixer, const Row& row, int64_t dim, int64_t context, torch::ScalarType type) {
+lt2::Spread decode_seconds(Mixer& mixer, const Row& row, int64_t dim, int64_t context, torch::ScalarType type) {
   torch::InferenceMode inference;
   auto state = mixer.make_state(
       {.batch = 1, .dtype = type, .device = torch::kCPU, .window = row.window, .reserve_tokens = context + 4096});
   state->fill_synthetic(context);
   const auto x = torch::randn({1, 1, dim}).to(type);
-  return best(200, [&] { mixer.forward(x, {.window = row.window, .state = state.get()}); });
+  // A turn is a few steps; no more of them than there is room for.
+  constexpr int kSteps = 10;
+  std::vector<double> seconds;
+  const auto steps = [&] {
+    const auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < kSteps; ++i) mixer.forward(x, {.window = row.window, .state = state.get()});
+    return lt2::seconds_since(begin) / kSteps;
+  };
+  steps();
+  return lt2::spread_of(lt2::run_in_turns({steps}, {.seconds = 0.1, .most = 400})[0]);
 }
 
 void measure(const Row& row, int64_t dim, int64_t L, torch::ScalarType type, double gflops, double gbps) {
@@ -87,29 +85,32 @@ void measure(const Row& row, int64_t dim, int64_t L, torch::ScalarType type, dou
   torch::manual_seed(1);
   const auto x = torch::randn({1, L, dim}).to(type);
   const auto forward = [&] { return mixer->forward(x, {.window = row.window}); };
-  double prefill;
-  {
-    torch::InferenceMode inference;
-    prefill = best(2, forward);
-  }
   const auto dy = torch::randn({1, L, dim}).to(type);
-  const double train = best(1, [&] {
-    forward().backward(dy);
-    for (auto& parameter : mixer->parameters()) parameter.mutable_grad() = torch::Tensor();
-  });
+  const lt2::Turns times({[&] {
+                            torch::InferenceMode inference;
+                            forward();
+                          },
+                          [&] {
+                            forward().backward(dy);
+                            for (auto& parameter : mixer->parameters()) parameter.mutable_grad() = torch::Tensor();
+                          }},
+                         0.6, 3);
+  const auto prefill = times.seconds(0), train = times.seconds(1);
   const double flops = static_cast<double>(L) * mixer->flops_per_token((L + 1) / 2, row.window);
   const double floor = flops / (gflops * 1e9);
-  fmt::print("{:15} prefill {:8.0f} tok/s {:5.1f} %  train {:8.0f} tok/s {:5.1f} %", row.name,
-             static_cast<double>(L) / prefill, 100 * floor / prefill, static_cast<double>(L) / train,
-             100 * 3 * floor / train);
+  const auto rate = [&](const lt2::Spread& seconds) {
+    return fmt::format("{}{:.0f}", seconds.noisy() ? "~" : "", static_cast<double>(L) / seconds.median);
+  };
+  fmt::print("{:15} prefill {:>8} tok/s {:>5} %  train {:>8} tok/s {:>5} %", row.name, rate(prefill),
+             share(floor, prefill, 1), rate(train), share(3 * floor, train, 1));
   double weights = 0;
   for (const auto& parameter : mixer->parameters()) weights += static_cast<double>(parameter.numel());
   weights *= static_cast<double>(c10::elementSize(type));
   for (const int64_t context : {1024, 32768}) {
-    const double seconds = decode_seconds(*mixer, row, dim, context, type);
+    const auto seconds = decode_seconds(*mixer, row, dim, context, type);
     const double bytes = weights + static_cast<double>(mixer->state_traffic_bytes(context, row.window, type));
     const double least = std::max(bytes / (gbps * 1e9), mixer->flops_per_token(context, row.window) / (gflops * 1e9));
-    fmt::print("  decode@{}k {:6.1f} us {:5.1f} %", context / 1024, seconds * 1e6, 100 * least / seconds);
+    fmt::print("  decode@{}k {:>6} us {:>5} %", context / 1024, figure(seconds, 1e6), share(least, seconds, 1));
   }
   fmt::print("  state@32k {:6.2f} MB\n", static_cast<double>(mixer->state_bytes(32768, row.window, type)) / 1e6);
   std::fflush(stdout);
@@ -121,9 +122,8 @@ int main(int argc, char** argv) {
   lt2::init_runtime();
   const int64_t dim = argc > 1 ? std::atoll(argv[1]) : 1024, L = argc > 2 ? std::atoll(argv[2]) : 4096;
   const auto type = argc > 3 && std::string_view(argv[3]) == "fp32" ? torch::kFloat32 : torch::kBFloat16;
-  double gflops = lt2::measure_fma_gflops();
-  for (int i = 0; i < 3; ++i) gflops = std::max(gflops, lt2::measure_fma_gflops());
-  const double gbps = lt2::measure_read_gbps();
+  const auto rates = lt2::measure_rates({.fma = true, .read = true});
+  const double gflops = rates.fma_gflops, gbps = rates.read_gbps;
   fmt::print("dim {}, 16 heads, {} tokens, {}; FMA peak {:.0f} GFLOP/s, read {:.1f} GB/s; shares are of the floor\n",
              dim, L, c10::toString(type), gflops, gbps);
   for (const auto& row : rows()) measure(row, dim, L, type, gflops, gbps);

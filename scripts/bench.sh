@@ -11,10 +11,8 @@ for program in "$build"/bench/*_bench; do
   "$program"
 done
 for dtype in fp32 bf16; do
-  echo "== lt2 bench: dim 512, 5 layers, T = 4, Full+GDN 4:1, $dtype"
-  "$build/lt2" bench config=configs/tiny/hybrid.yaml $shape dtype=$dtype label=hybrid
-  echo "== lt2 bench: the same shape, full attention, $dtype"
-  "$build/lt2" bench config=configs/tiny/full.yaml $shape dtype=$dtype label=full mode=decode
+  echo "== lt2 bench: dim 512, 5 layers, T = 4, full attention and Full+GDN 4:1 in turns, $dtype"
+  "$build/lt2" bench config=configs/tiny/full.yaml,configs/tiny/hybrid.yaml label=full,hybrid $shape dtype=$dtype
 done
 if [ $# -ge 2 ]; then
   mkdir -p "$2"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains a small looped hybrid on Shakespeare, samples before and after, measures decoding against context for the looped full-attention
-# model and the hybrid of the same shape, and writes runs/demo/report.html. Usage: scripts/demo.sh path/to/lt2 [OUTPUT_DIR]
+# model and the hybrid of the same shape in turns, and writes runs/demo/report.html. Usage: scripts/demo.sh path/to/lt2 [OUTPUT_DIR]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 lt2=${1:?usage: scripts/demo.sh path/to/lt2 [OUTPUT_DIR]}
@@ -26,7 +26,6 @@ step() {
 step "$lt2" inspect machine output="$out/machine.json"
 step "$lt2" train config=configs/tiny/hybrid.yaml dump_dir="$out"
 step "$lt2" generate ckpt="$out" prompt="ROMEO:" max_gen_len=200 temperature=0.8 top_k=40 seed=7
-step "$lt2" bench config=configs/tiny/full.yaml mode=decode contexts=$contexts label=full output="$out/bench.jsonl" dtype=fp32
-step "$lt2" bench config=configs/tiny/hybrid.yaml mode=decode contexts=$contexts label=hybrid output="$out/bench.jsonl" dtype=fp32
+step "$lt2" bench config=configs/tiny/full.yaml,configs/tiny/hybrid.yaml label=full,hybrid mode=decode contexts=$contexts dtype=fp32 output="$out/bench.jsonl"
 step "$lt2" report "$out"
 echo "Open $out/report.html in a browser."

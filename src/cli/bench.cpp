@@ -5,28 +5,27 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <optional>
+#include <set>
 #include <sstream>
 
-#include "base/append_file.h"
-#include "base/cpu.h"
 #include "base/error.h"
-#include "base/files.h"
 #include "base/log.h"
 #include "base/output.h"
 #include "base/threads.h"
 #include "base/units.h"
+#include "cli/bench_output.h"
 #include "cli/command.h"
 #include "cli/source.h"
 #include "infer/memory_plan.h"
 #include "measure/frontier.h"
 #include "measure/grid.h"
-#include "measure/speed.h"
+#include "measure/models.h"
 #include "model/accounting.h"
 #include "model/frozen_model.h"
 #include "model/model_io.h"
 #include "ops/tensor_pool.h"
-#include "report/efficiency.h"
 
 namespace lt2 {
 namespace {
@@ -37,8 +36,8 @@ constexpr int64_t kMemoryMargin = int64_t{1} << 30;
 std::string help() {
   return "usage: lt2 bench [minutes=10] [shapes=0.6B,1.3B,plain] [layouts=full,gdn,...] [grid options]\n"
          "       lt2 bench frontier=24G,80G [shapes=...] [layouts=...] [batch=1,8,32]\n"
-         "       lt2 bench ckpt=DIR|config=FILE [mode=train,prefill,decode] [contexts=1k,4k,32k] [batch=N]\n"
-         "                 [recompute=none,loop,block,layer] [label=NAME] [key.sub=value ...]\n"
+         "       lt2 bench ckpt=DIR,..|config=FILE,.. [mode=train,prefill,decode] [contexts=1k,4k,32k] [batch=N]\n"
+         "                 [recompute=none,loop,block,layer] [label=NAME,..] [key.sub=value ...]\n"
          "       with any of them: [dtype=fp32|bf16] [weights=fp32|bf16|int8|int4] [seconds=S] [output=FILE] "
          "[figure=FILE.html] [memory=N]\n\n"
          "Prints each figure beside its floor: what the bytes or operations alone would take at this machine's "
@@ -61,6 +60,14 @@ std::string help() {
          "`first` is the time to the first\n"
          "token (decode: from a state that is there); `of 1st` compares with what the bytes predict from the first "
          "context's own figure.\n"
+         "Several models take turns, and `ratio` is each one's speed over the first one's: the median of pairs of "
+         "neighbouring turns.\n\n"
+         "Figures are medians, `half` is where the middle half of the runs lies. What varies by more than 10 % takes "
+         "all "
+         "of its `seconds`, the rest half\n"
+         "of them; what still varies then, or ran less than three times, is marked ~. The machine's limits are "
+         "measured "
+         "before and after.\n"
          "output=FILE appends one JSON line a row, figure=FILE.html draws them. `lt2 benchmark_prefill` is another "
          "name "
          "for this command.\n\n"
@@ -68,58 +75,19 @@ std::string help() {
          "         lt2 bench config=configs/tiny/hybrid.yaml mode=decode contexts=1k,32k\n";
 }
 
-std::string name_of(const std::string& shape, const std::string& model) {
-  return shape.empty() ? model : shape + " " + model;
-}
-
-void print_header() {
-  print_out("{:<8} {:<16} {:>8} {:>5} {:>5} {:>10} {:>10} {:>6} {:>9} {:>10} {:>10} {:>6}\n", "mode", "model",
-            "context", "batch", "dtype", "tokens/s", "floor", "share", "first", "state", "peak", "of 1st");
-}
-
-void print_row(const SpeedRow& row) {
-  const bool decode = row.mode == "decode", train = row.mode == "train";
-  print_out("{:<8} {:<16} {:>8} {:>5} {:>5} {:>10.1f} {:>10.1f} {:>5.0f}% {:>9} {:>10} {:>10} {:>6}\n", row.mode,
-            name_of(row.shape, row.model), row.context, row.batch, row.dtype, row.tokens_per_s, row.floor_tokens_per_s,
-            100 * row.share, train ? "" : fmt::format("{:.3f} s", row.first_token_s),
-            train ? "" : human_bytes(row.state_bytes), human_bytes(row.peak_bytes),
-            decode ? fmt::format("{:.2f}", row.predicted_share) : "");
-  flush_out();
-}
-
-void print_skipped(const SkippedRow& row) {
-  print_out("{:<8} {:<16} {:>8} {:>5} {:>5} not run: {}\n", row.mode, name_of(row.shape, row.model), row.context,
-            row.batch, row.dtype, row.reason);
-  flush_out();
-}
-
-void print_frontier_header() {
-  print_out("{:<16} {:>5} {:>5} {:>10} {:>12} {:>10} {:>10} {:>12}  {}\n", "model", "batch", "dtype", "memory",
-            "context", "weights", "states", "refused", "tried here");
-}
-
-void print_frontier(const FrontierRow& row) {
-  std::string tried = row.not_tried.empty() ? "computed only" : "no: " + row.not_tried;
-  if (row.tried) {
-    tried = fmt::format("{} tokens, {} of states took {}, token in {:.2f} s{}", row.tried_context,
-                        human_bytes(row.tried_states), human_bytes(row.resident_bytes), row.step_s,
-                        row.not_tried.empty() ? "" : "; all of it " + row.not_tried);
-  }
-  print_out("{:<16} {:>5} {:>5} {:>10} {:>12} {:>10} {:>10} {:>12}  {}\n", name_of(row.shape, row.model), row.batch,
-            row.dtype, human_bytes(row.memory), row.endless() ? "no end" : std::to_string(row.context),
-            human_bytes(row.needs.weights), human_bytes(row.needs.states),
-            row.endless() ? "" : std::to_string(row.refused_context), tried);
-  flush_out();
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts;
+  std::istringstream words(text);
+  for (std::string part; std::getline(words, part, ',');) parts.push_back(part);
+  return parts;
 }
 
 std::vector<std::string> parse_names(const std::string& text, const std::string& key,
                                      const std::vector<std::string>& known) {
-  std::vector<std::string> names;
-  std::istringstream words(text);
-  for (std::string name; std::getline(words, name, ',');) {
+  const auto names = split(text);
+  for (const auto& name : names) {
     LT2_CHECK(std::find(known.begin(), known.end(), name) != known.end(),
               "{} must be {} or several with commas; found \"{}\"", key, fmt::join(known, ", "), text);
-    names.push_back(name);
   }
   LT2_CHECK(!names.empty(), "{} must be {} or several with commas; found \"\"", key, fmt::join(known, ", "));
   return names;
@@ -133,6 +101,14 @@ std::vector<int64_t> parse_memories(const std::string& text, const std::string& 
     memories.push_back(static_cast<int64_t>(memory_from_text(word, key)));
   }
   return memories;
+}
+
+/// "a.yaml,b.yaml"; a name that is there with its comma is one.
+std::vector<std::string> split_paths(const std::string& text) {
+  std::error_code none;
+  if (text.empty() || std::filesystem::exists(text, none))
+    return text.empty() ? std::vector<std::string>{} : std::vector{text};
+  return split(text);
 }
 
 double parse_positive(const std::string& text, const char* key) {
@@ -150,15 +126,15 @@ struct Request {
   std::vector<std::string> modes;
   std::optional<std::vector<int64_t>> contexts, prompts, batches;
   double seconds = 0, minutes = 10;
-  std::string ckpt, config, dtype, label, output, figure;
+  std::vector<std::string> ckpts, configs, labels;
+  std::string dtype, output, figure;
   std::vector<std::string> recompute;  // train: levels; empty: the configuration's
   std::vector<std::string> shapes, layouts;
   std::optional<int64_t> memory;
   std::optional<WeightFormat> weights;
 
-  bool own_model() const { return !ckpt.empty() || !config.empty(); }
+  bool own_model() const { return !ckpts.empty() || !configs.empty(); }
   bool wants(const char* mode) const { return std::find(modes.begin(), modes.end(), mode) != modes.end(); }
-  int64_t batch_or(int64_t otherwise) const { return batches ? batches->front() : otherwise; }
 };
 
 std::vector<std::string> names_in(const std::vector<BenchModel>& models, std::string BenchModel::*field) {
@@ -169,11 +145,27 @@ std::vector<std::string> names_in(const std::vector<BenchModel>& models, std::st
   return names;
 }
 
+/// One name a model, each its own: given, or "model", or the files' names.
+std::vector<std::string> labels_of(const Request& request, const std::string& text) {
+  const auto& places = request.ckpts.empty() ? request.configs : request.ckpts;
+  auto labels = split(text);
+  if (text.empty() && places.size() > 1) {
+    for (const auto& place : places) labels.push_back(std::filesystem::path(place).lexically_normal().stem().string());
+  }
+  if (labels.empty()) labels.emplace_back("model");
+  LT2_CHECK(places.empty() || labels.size() == places.size(), "label= must name each of the {} models; found \"{}\"",
+            places.size(), text);
+  const std::set<std::string> different(labels.begin(), labels.end());
+  LT2_CHECK(different.size() == labels.size(), "every model needs a name of its own; give label=NAME,.. (found {})",
+            fmt::join(labels, ", "));
+  return labels;
+}
+
 Request take_request(std::vector<std::string>& words) {
   const auto take = [&](const char* key) { return take_word(words, key); };
   Request request;
-  request.ckpt = take("ckpt");
-  request.config = take("config");
+  request.ckpts = split_paths(take("ckpt"));
+  request.configs = split_paths(take("config"));
   request.dtype = take("dtype");
   if (const auto text = take("weights"); !text.empty()) request.weights = parse_weight_format(text, "weights");
   request.output = take("output");
@@ -186,10 +178,10 @@ Request take_request(std::vector<std::string>& words) {
   std::vector<std::string> known{"prefill", "decode"};
   if (!request.grid) known.insert(known.begin(), "train");
   request.modes = mode.empty() ? known : parse_names(mode, "mode", known);
-  const auto seconds = take("seconds"), minutes = take("minutes"), label = take("label"), memory = take("memory");
+  const auto seconds = take("seconds"), minutes = take("minutes"), memory = take("memory");
+  request.labels = labels_of(request, take("label"));
   request.seconds = seconds.empty() ? (request.grid ? 1 : 2) : parse_positive(seconds, "seconds");
   if (!minutes.empty()) request.minutes = parse_positive(minutes, "minutes");
-  request.label = label.empty() ? "model" : label;
   if (!memory.empty()) request.memory = parse_memories(memory, "memory").front();
   const auto models = recipe_models();
   for (auto [key, field, wanted] : {std::tuple{"shapes", &BenchModel::shape, &request.shapes},
@@ -198,11 +190,8 @@ Request take_request(std::vector<std::string>& words) {
     if (const auto text = take(key); !text.empty()) *wanted = parse_names(text, key, *wanted);
   }
   if (const auto text = take("recompute"); !text.empty()) {
-    std::istringstream levels(text);
-    for (std::string level; std::getline(levels, level, ',');) {
-      parse_recompute(level, "recompute");
-      request.recompute.push_back(level);
-    }
+    request.recompute = split(text);
+    for (const auto& level : request.recompute) parse_recompute(level, "recompute");
   }
   if (const auto text = take("contexts"); !text.empty()) request.contexts = parse_counts(text, "contexts");
   if (const auto text = take("prompts"); !text.empty()) request.prompts = parse_counts(text, "prompts");
@@ -212,79 +201,18 @@ Request take_request(std::vector<std::string>& words) {
   return request;
 }
 
-/// What comes out: the table, JSON lines and the figure.
-class Output {
- public:
-  explicit Output(const Request& request) : request_(request) {
-    if (!request.figure.empty()) {  // said now, not after ten minutes
-      const AtomicFile probe(request.figure);
-    }
-    if (!request.output.empty()) file_.emplace(request.output);
+void time_own_models(const Request& request, const std::vector<OwnModel>& models, const MachineLimits& limits,
+                     BenchOutput& output) {
+  for (const auto& own : models) {
+    print_out("{}: {} parameters, {} layer calls a token\n", own.timed.label,
+              human_count(static_cast<double>(parameter_count(*own.timed.model))), effective_depth(*own.timed.model));
   }
-  void operator()(const SpeedRow& row) {
-    print_row(row);
-    keep(to_json(row));
-  }
-  void operator()(const SkippedRow& row) {
-    print_skipped(row);
-    keep(to_json(row));
-  }
-  void operator()(const FrontierRow& row) {
-    print_frontier(row);
-    keep(to_json(row));
-  }
-  void draw(const MachineLimits& limits) const {
-    if (request_.figure.empty()) return;
-    const auto machine =
-        fmt::format("{}, {} threads; measured limits: {}.", cpu_info().name, num_threads(), limits.text());
-    write_file_atomically(request_.figure, render_efficiency_page(parse_bench(lines_, "bench"), machine));
-    print_out("{}\n", request_.figure);
-  }
-
- private:
-  void keep(const std::string& line) {
-    lines_ += line + '\n';
-    if (file_) file_->append(line + '\n');
-  }
-
-  const Request& request_;
-  std::optional<AppendFile> file_;
-  std::string lines_;
-};
-
-void print_machine(const MachineLimits& limits) {
-  print_out("{}, {} threads: {}\n", cpu_info().name, num_threads(), limits.text());
-}
-
-void time_own_model(const Request& request, const ModelSource& source, const MachineLimits& limits, Output& output) {
-  auto& model = *source.model;
-  const auto& data = source.config.data;
-  const Effort effort{.seconds = request.seconds};
-  print_out("{} parameters, {} layer calls a token\n", human_count(static_cast<double>(parameter_count(model))),
-            effective_depth(model));
-  print_header();
-  if (request.wants("train")) {
-    auto levels = request.recompute;
-    if (levels.empty()) levels.push_back(source.config.distributed.activation_checkpointing);
-    for (const auto& level : levels) {
-      model.recompute = parse_recompute(level, "distributed.activation_checkpointing");
-      const auto label = level == "none" ? request.label : request.label + "/" + level;
-      output(train_speed(model, label, data.seq_len, request.batch_or(data.batch_size), limits, 3));
-    }
-  }
-  if (request.wants("prefill")) {
-    for (const int64_t length : request.contexts.value_or(std::vector<int64_t>{data.seq_len}))
-      output(prefill_speed(model, request.label, length, request.batch_or(1), limits, effort));
-  }
-  if (request.wants("decode")) {
-    std::optional<double> first_share;
-    for (const int64_t context : request.contexts.value_or(parse_counts("1k,2k,4k,8k,16k,32k", "contexts"))) {
-      auto row = decode_speed(model, request.label, context, request.batch_or(1), limits, effort);
-      if (!first_share) first_share = row.share;
-      row.predicted_share = row.share / *first_share;
-      output(row);
-    }
-  }
+  BenchOutput::print_header();
+  const OwnOptions options{.modes = request.modes,
+                           .contexts = request.contexts.value_or(std::vector<int64_t>{}),
+                           .batch = request.batches ? std::optional(request.batches->front()) : std::nullopt,
+                           .seconds = request.seconds};
+  time_models(models, options, limits, [&](const SpeedRow& row) { output(row); });
 }
 
 std::vector<int64_t> sorted(std::vector<int64_t> values) {
@@ -309,7 +237,7 @@ GridOptions grid_options(const Request& request, int64_t memory) {
 
 /// The frontiers of one model, tried with the weights there if `try_them`.
 void add_frontiers(const BenchModel& bench, const std::vector<int64_t>& memories, const GridOptions& options,
-                   bool try_them, Output& output) {
+                   bool try_them, BenchOutput& output) {
   auto model = bench.model ? bench.model : make_empty_model(bench.config, options.dtype);
   std::vector<FrontierRow> rows;
   for (const int64_t batch : options.batches) {
@@ -334,23 +262,50 @@ void add_frontiers(const BenchModel& bench, const std::vector<int64_t>& memories
   }
 }
 
+/// The models that were asked for, each with the bytes of tensors that are its own once it has run.
+std::vector<OwnModel> open_models(const Request& request, const std::vector<std::string>& overrides) {
+  std::vector<OwnModel> models;
+  const bool trained = !request.ckpts.empty();
+  const size_t count = std::max<size_t>(1, (trained ? request.ckpts : request.configs).size());
+  for (size_t i = 0; i < count; ++i) {
+    const int64_t before = tensor_pool_counts().live_bytes;
+    const auto source = open_model(trained ? request.ckpts[i] : "", request.configs.empty() ? "" : request.configs[i],
+                                   overrides, request.dtype.empty() ? std::nullopt : std::optional(request.dtype));
+    if (request.weights && weight_format_name(*source.model) != weight_format_name(*request.weights)) {
+      LT2_CHECK(request.grid || !request.wants("train"),
+                "weights= freezes them, so nothing can be trained; give mode=");
+      freeze_weights(*source.model, *request.weights);
+    }
+    OwnModel own{.timed = {.model = source.model, .label = request.labels[i]},
+                 .recompute = request.recompute,
+                 .seq_len = source.config.data.seq_len,
+                 .batch_size = source.config.data.batch_size};
+    if (own.recompute.empty()) own.recompute = {source.config.distributed.activation_checkpointing};
+    {
+      auto state = source.model->make_state(1);
+      source.model->step(torch::zeros({1, 1}, torch::kInt64).to(source.model->tok_embeddings.device()), state);
+    }
+    own.timed.own_bytes = tensor_pool_counts().live_bytes - before;
+    models.push_back(std::move(own));
+  }
+  return models;
+}
+
 int run(const Arguments& arguments) {
   const auto begin = std::chrono::steady_clock::now();
   auto words = arguments.words;
   const auto request = take_request(words);
-  Output output(request);
+  BenchOutput output(request.output, request.figure);
   const int64_t memory = request.memory.value_or(std::max<int64_t>(0, available_memory() - kMemoryMargin));
   std::vector<BenchModel> models;
-  std::optional<ModelSource> source;
+  std::vector<OwnModel> own;
   if (request.own_model() || !words.empty()) {
-    source = open_model(request.ckpt, request.config, words,
-                        request.dtype.empty() ? std::nullopt : std::optional(request.dtype));
-    if (request.weights && weight_format_name(*source->model) != weight_format_name(*request.weights)) {
-      LT2_CHECK(request.grid || !request.wants("train"),
-                "weights= freezes them, so nothing can be trained; give mode=");
-      freeze_weights(*source->model, *request.weights);
+    LT2_CHECK(request.ckpts.empty() || request.configs.empty(), "give either ckpt=DIR,.. or config=FILE,..");
+    own = open_models(request, words);
+    for (const auto& each : own) {
+      const auto& timed = each.timed;
+      models.push_back({.shape = "", .layout = timed.label, .config = timed.model->config(), .model = timed.model});
     }
-    models.push_back({.shape = "", .layout = request.label, .config = source->model->config(), .model = source->model});
   } else {
     const auto wanted = [](const std::vector<std::string>& names, const std::string& name) {
       return std::find(names.begin(), names.end(), name) != names.end();
@@ -361,11 +316,11 @@ int run(const Arguments& arguments) {
     LT2_CHECK(!models.empty(), "shapes= and layouts= leave no model");
   }
   const auto limits = measure_machine();
-  print_machine(limits);
+  BenchOutput::print_machine(limits);
   auto options = grid_options(request, memory);
-  if (source) options.dtype = source->model->compute_type;
+  if (!own.empty()) options.dtype = own.front().timed.model->compute_type;
   if (request.grid) {
-    print_header();
+    BenchOutput::print_header();
     const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     run_grid(models, options, limits, elapsed,
              {.planned =
@@ -376,14 +331,15 @@ int run(const Arguments& arguments) {
               .done = [&](const SpeedRow& row) { output(row); },
               .skipped = [&](const SkippedRow& row) { output(row); }});
   } else if (request.frontier.empty()) {
-    time_own_model(request, *source, limits, output);
+    time_own_models(request, own, limits, output);
   }
   const bool asked = !request.frontier.empty();
+  if (!asked) output.machine(limits, measure_machine());
   if (request.grid || asked) {
     // The grid's figure shows where memory ends, too; that costs no time.
     const auto memories = asked ? sorted(request.frontier) : parse_memories("24G,80G", "frontier");
     print_out("\n");
-    print_frontier_header();
+    BenchOutput::print_frontier_header();
     for (const auto& model : models) add_frontiers(model, memories, options, asked, output);
   }
   output.draw(limits);

@@ -66,7 +66,9 @@ int inspect_machine(std::vector<std::string> words) {
                                       {"memory_bytes", memory},
                                       {"fma_gflops", limits.fma_gflops},
                                       {"bf16_gflops", limits.bf16_gflops},
+                                      {"bf16_register_gflops", limits.bf16_register_gflops},
                                       {"byte_gflops", limits.byte_gflops},
+                                      {"byte_register_gflops", limits.byte_register_gflops},
                                       {"read_gbps", limits.read_gbps}};
     write_file_atomically(output, json.dump(2) + "\n");
   }

@@ -22,7 +22,7 @@ using Clock = std::chrono::steady_clock;
 // First guesses, put right by what the rows take: shares of the floors, and bytes a second of memory that is filled
 // for the first time (states) and of making a model (weights drawn, copied, packed).
 constexpr double kDecodeShare = 0.7, kPrefillShare = 0.4, kFillRate = 2e9, kMakeRate = 1e9;
-constexpr int64_t kLeastSteps = 5;
+constexpr int64_t kLeastTurns = 5;
 // Steps before the timed ones, and the short prompt before the timed one.
 constexpr double kWarmSteps = 2;
 constexpr int64_t kWarmPrompt = 256;
@@ -38,6 +38,8 @@ struct GridRow {
   double seconds;   // predicted
   int64_t planned;  // bytes as served
   int64_t held;     // bytes as this process will hold them
+  // decode: the same model and batch at the first context takes turns with it, if this is not it and there is room.
+  bool beside_first;
 };
 
 template <class T>
@@ -50,10 +52,6 @@ int rank_of(const std::string& mode, int64_t context, int64_t batch, const GridO
   if (mode == "prefill") return 1 + 2 * index_of(options.prompts, context);
   const int at = index_of(options.contexts, context), last = static_cast<int>(options.contexts.size()) - 1;
   return 2 * index_of(options.batches, batch) + (at == 0 || at == last ? 0 : at % 2 == 0 ? 1 : 4);
-}
-
-Effort effort_of(const GridOptions& options) {
-  return {.seconds = options.seconds, .least_steps = kLeastSteps, .repeats = 1};
 }
 
 void add_rows(const LoopedTransformer& model, size_t index, const GridOptions& options, const MachineLimits& limits,
@@ -69,14 +67,20 @@ void add_rows(const LoopedTransformer& model, size_t index, const GridOptions& o
                                   : prefill_floor_s(model, context, batch, limits),
                 .seconds = 0,
                 .planned = 0,
-                .held = 0};
+                .held = 0,
+                .beside_first = false};
     const auto needs = serving_memory(model, context, batch);
     row.planned = needs.total();
     row.held = held_weight_bytes(model) + needs.states + needs.scratch;
     if (decode) {
-      const double step = row.floor_s / kDecodeShare;
-      const double timed = std::max(kLeastSteps * step, options.seconds);
-      row.seconds = kWarmSteps * step + timed + static_cast<double>(needs.states) / kFillRate;
+      const int64_t shortest = options.contexts.front();
+      const int64_t of_first = serving_memory(model, shortest, batch).states;
+      row.beside_first = context != shortest && row.held + of_first <= options.memory;
+      if (row.beside_first) row.held += of_first;
+      const double first = row.beside_first ? decode_floor_s(model, shortest, batch, limits) / kDecodeShare : 0;
+      const double step = row.floor_s / kDecodeShare + first;
+      const double states = static_cast<double>(needs.states + (row.beside_first ? of_first : 0));
+      row.seconds = kWarmSteps * step + std::max(kLeastTurns * step, options.seconds) + states / kFillRate;
     } else {
       row.seconds = row.floor_s / kPrefillShare +
                     prefill_floor_s(model, std::min(context, kWarmPrompt), batch, limits) / kPrefillShare;
@@ -112,6 +116,23 @@ class Slowness {
   std::map<std::string, std::pair<double, double>> sums_;  // predicted, actual seconds
 };
 
+SpeedRow run_row(const GridRow& row, const TimedModel& model, const GridOptions& options, const MachineLimits& limits) {
+  if (row.mode == "prefill") {
+    // Long prompts are read once: a row of one run says that it is one.
+    std::vector<Contestant> one{prefill_contestant(model, row.context, kWarmPrompt, row.batch, limits)};
+    return time_in_turns(one, {.seconds = options.seconds, .least = 1})[0];
+  }
+  const Effort effort{.seconds = options.seconds, .least = kLeastTurns};
+  std::vector<Contestant> all{decode_contestant(model, row.context, row.batch, limits, effort)};
+  if (row.beside_first) {
+    all.push_back(decode_contestant(model, options.contexts.front(), row.batch, limits, effort));
+    all[0].first = 1;
+  } else if (row.context == options.contexts.front()) {
+    all[0].first = 0;
+  }
+  return time_in_turns(all, effort)[0];
+}
+
 }  // namespace
 
 std::vector<bool> choose_rows(const std::vector<RowCost>& rows, const std::vector<double>& setup, double seconds) {
@@ -133,9 +154,7 @@ std::vector<bool> choose_rows(const std::vector<RowCost>& rows, const std::vecto
 void run_grid(const std::vector<BenchModel>& models, const GridOptions& options, const MachineLimits& limits,
               double elapsed_s, const GridWatch& watch) {
   const auto begin = Clock::now();
-  const auto left = [&] {
-    return 60 * options.minutes - elapsed_s - kSlack_s - std::chrono::duration<double>(Clock::now() - begin).count();
-  };
+  const auto left = [&] { return 60 * options.minutes - elapsed_s - kSlack_s - seconds_since(begin); };
   std::vector<GridRow> rows;
   std::vector<double> setup;
   for (size_t m = 0; m < models.size(); ++m) {
@@ -186,7 +205,7 @@ void run_grid(const std::vector<BenchModel>& models, const GridOptions& options,
 
   std::shared_ptr<LoopedTransformer> model;
   size_t loaded = models.size();
-  std::map<int64_t, double> first_share;  // by batch: of the decode row with the shortest context
+  int64_t own_bytes = 0;  // of the model
   for (size_t i = 0; i < rows.size(); ++i) {
     const auto& row = rows[i];
     if (row.held > options.memory) {
@@ -204,25 +223,18 @@ void run_grid(const std::vector<BenchModel>& models, const GridOptions& options,
       model.reset();
       tensor_pool_trim();
       model = wanted.model ? wanted.model : make_random_model(wanted.config, options.dtype, options.weights);
-      if (!wanted.model)
-        slowness.note("setup", setup[row.model], std::chrono::duration<double>(Clock::now() - from).count());
+      if (!wanted.model) slowness.note("setup", setup[row.model], seconds_since(from));
       setup[row.model] = 0;
       loaded = row.model;
-      first_share.clear();
+      tensor_pool_trim();
+      own_bytes = tensor_pool_counts().live_bytes;
     }
     tensor_pool_trim();  // of the row before: large states of another size
     const auto from = Clock::now();
-    SpeedRow done =
-        row.mode == "decode"
-            ? decode_speed(*model, models[row.model].layout, row.context, row.batch, limits, effort_of(options))
-            : prefill_speed(*model, models[row.model].layout, row.context, row.batch, limits, effort_of(options));
-    slowness.note(row.mode, row.seconds, std::chrono::duration<double>(Clock::now() - from).count());
+    SpeedRow done = run_row(row, {model, models[row.model].layout, own_bytes}, options, limits);
+    slowness.note(row.mode, row.seconds, seconds_since(from));
     done.shape = models[row.model].shape;
     done.planned_bytes = row.planned;
-    if (row.mode == "decode") {
-      const auto first = first_share.emplace(row.batch, done.share).first;
-      done.predicted_share = done.share / first->second;
-    }
     watch.done(done);
   }
 }

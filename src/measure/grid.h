@@ -33,7 +33,7 @@ struct GridOptions {
   std::optional<WeightFormat> weights;  // of random models; as dtype unless given. Plans count dtype
   double minutes = 10;                  // for all of it
   int64_t memory = 0;                   // bytes that the process may use
-  double seconds = 1;                   // of decode steps a row
+  double seconds = 1;                   // of turns a row at most, half of it where they are quiet
 };
 
 /// A row that was not run.

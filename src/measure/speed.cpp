@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/units.h"
@@ -18,34 +19,56 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
-
 torch::Tensor random_tokens(const LoopedTransformer& model, int64_t batch, int64_t length) {
   return torch::randint(model.config().vocab_size, {batch, length}, torch::kInt64).to(model.tok_embeddings.device());
 }
 
-// Median seconds of `body` over `repeats` runs; what warms caches and packs weights comes before.
-template <class Body>
-double time_runs(int64_t repeats, Body body) {
-  std::vector<double> runs;
-  for (int64_t i = 0; i < repeats; ++i) {
-    const auto begin = Clock::now();
-    body();
-    runs.push_back(seconds_since(begin));
-  }
-  return median(runs);
-}
+constexpr size_t kMostTurns = 4096;
+
+// A turn of decode steps lasts about this long, so that caches are warm and neighbouring turns meet the same machine.
+constexpr double kDecodeTurn_s = 0.02;
+
+int64_t live_bytes() { return tensor_pool_counts().live_bytes; }
 
 }  // namespace
 
 MachineLimits measure_machine() {
-  return {.fma_gflops = measure_fma_gflops(),
-          .bf16_gflops = measure_bf16_gflops(),
-          .byte_gflops = measure_byte_gflops(),
-          .read_gbps = measure_read_gbps()};
+  const auto rates = measure_rates({.fma = true, .bf16 = true, .bytes = true, .read = true});
+  return {.fma_gflops = rates.fma_gflops,
+          .bf16_gflops = rates.bf16_gflops,
+          .byte_gflops = rates.byte_gflops,
+          .read_gbps = rates.read_gbps,
+          .bf16_register_gflops = rates.bf16_register_gflops,
+          .byte_register_gflops = rates.byte_register_gflops};
+}
+
+std::string moved_limits(const MachineLimits& begin, const MachineLimits& end) {
+  constexpr double kMoved = 0.1;
+  std::string out;
+  for (const auto& [name, field, unit] : {std::tuple{"fp32", &MachineLimits::fma_gflops, "GFLOP/s"},
+                                          {"bf16", &MachineLimits::bf16_gflops, "GFLOP/s"},
+                                          {"int8 x bf16", &MachineLimits::byte_gflops, "GFLOP/s"},
+                                          {"reading", &MachineLimits::read_gbps, "GB/s"}}) {
+    const double before = begin.*field, after = end.*field;
+    if (!(std::abs(after - before) > kMoved * std::min(before, after))) continue;
+    out += fmt::format("{}{} {:.4g} -> {:.4g} {}", out.empty() ? "" : ", ", name, before, after, unit);
+  }
+  return out;
+}
+
+std::string to_json(const MachineLimits& begin, const MachineLimits& end) {
+  const auto of = [](const MachineLimits& limits) {
+    return nlohmann::ordered_json{{"fma_gflops", limits.fma_gflops},
+                                  {"bf16_gflops", limits.bf16_gflops},
+                                  {"bf16_register_gflops", limits.bf16_register_gflops},
+                                  {"byte_gflops", limits.byte_gflops},
+                                  {"byte_register_gflops", limits.byte_register_gflops},
+                                  {"read_gbps", limits.read_gbps}};
+  };
+  const auto moved = moved_limits(begin, end);
+  nlohmann::ordered_json json{{"kind", "machine"}, {"begin", of(begin)}, {"end", of(end)}, {"noisy", !moved.empty()}};
+  if (!moved.empty()) json["moved"] = moved;
+  return json.dump();
 }
 
 double MachineLimits::product_gflops(const LoopedTransformer& model) const {
@@ -56,17 +79,16 @@ double MachineLimits::product_gflops(const LoopedTransformer& model) const {
 
 std::string MachineLimits::text() const {
   auto text = fmt::format("{:.0f} GFLOP/s fp32, ", fma_gflops);
-  if (bf16_gflops > 0) text += fmt::format("{:.0f} bf16, ", bf16_gflops);
-  if (byte_gflops > 0) text += fmt::format("{:.0f} int8 x bf16, ", byte_gflops);
+  if (bf16_gflops > 0) text += fmt::format("{:.0f} bf16 ({:.0f} in registers), ", bf16_gflops, bf16_register_gflops);
+  if (byte_gflops > 0) {
+    text += fmt::format("{:.0f} int8 x bf16 ({:.0f} in registers), ", byte_gflops, byte_register_gflops);
+  }
   return text + fmt::format("{:.1f} GB/s reading", read_gbps);
 }
 
 double measure_product_gflops(torch::ScalarType dtype) {
-  return MachineLimits{.fma_gflops = measure_fma_gflops(),
-                       .bf16_gflops = dtype == torch::kBFloat16 ? measure_bf16_gflops() : 0,
-                       .byte_gflops = 0,
-                       .read_gbps = 0}
-      .product_gflops(dtype);
+  const auto rates = measure_rates({.fma = true, .bf16 = dtype == torch::kBFloat16});
+  return MachineLimits{.fma_gflops = rates.fma_gflops, .bf16_gflops = rates.bf16_gflops}.product_gflops(dtype);
 }
 
 double decode_floor_s(const LoopedTransformer& model, int64_t context, int64_t batch, const MachineLimits& limits) {
@@ -86,103 +108,177 @@ double prefill_floor_s(const LoopedTransformer& model, int64_t context, int64_t 
                   static_cast<double>(batch) * flops / (limits.product_gflops(model) * 1e9));
 }
 
-SpeedRow decode_speed(LoopedTransformer& model, const std::string& label, int64_t context, int64_t batch,
-                      const MachineLimits& limits, const Effort& effort) {
+Contestant decode_contestant(const TimedModel& timed, int64_t context, int64_t batch, const MachineLimits& limits,
+                             const Effort& effort) {
   torch::InferenceMode inference;
   constexpr int64_t kWarm = 2, kMost = 2048;
+  const auto model = timed.model;
+  const int64_t before = live_bytes();
   // Steps cannot be faster than their floor, so no more room than this is needed; rows for nothing may not fit.
-  const double most = effort.seconds / decode_floor_s(model, context, batch, limits);
-  const int64_t limit = std::max(effort.least_steps, static_cast<int64_t>(std::min<double>(most + 1, kMost)));
-  tensor_pool_reset_peak();
-  auto state = model.make_state(batch, context + kWarm + limit);
-  for (auto& draw : state.draws) {
+  const double most = effort.seconds / decode_floor_s(*model, context, batch, limits);
+  const int64_t limit =
+      std::max(static_cast<int64_t>(effort.least), static_cast<int64_t>(std::min<double>(most + 1, kMost)));
+  struct Decoding {
+    SequenceState state;
+    torch::Tensor tokens;
+  };
+  auto of = std::make_shared<Decoding>();
+  of->state = model->make_state(batch, context + kWarm + limit);
+  for (auto& draw : of->state.draws) {
     for (auto& slot : draw.slots) slot->fill_synthetic(context);
   }
-  state.position = context;
-  const auto tokens = random_tokens(model, batch, 1);
-  SpeedRow row{.mode = "decode",
-               .shape = {},
-               .model = label,
-               .context = context,
-               .batch = batch,
-               .dtype = weight_format_name(model)};
-  const auto timed_step = [&] {
+  of->state.position = context;
+  of->tokens = random_tokens(*model, batch, 1);
+  const auto step = [model, of] {
+    torch::InferenceMode of_a_turn;
     const auto begin = Clock::now();
-    model.step(tokens, state);
+    model->step(of->tokens, of->state);
     return seconds_since(begin);
   };
-  row.first_token_s = timed_step();
-  for (int64_t i = 1; i < kWarm; ++i) timed_step();
-  std::vector<double> steps;
-  const auto begin = Clock::now();
-  while (static_cast<int64_t>(steps.size()) < effort.least_steps ||
-         (seconds_since(begin) < effort.seconds && static_cast<int64_t>(steps.size()) < limit)) {
-    steps.push_back(timed_step());
+  Contestant out{.row = {.mode = "decode",
+                         .shape = {},
+                         .model = timed.label,
+                         .context = context,
+                         .batch = batch,
+                         .dtype = weight_format_name(*model)}};
+  out.row.first_token_s = step();
+  double warm = 0;
+  for (int64_t i = 1; i < kWarm; ++i) warm = step();
+  // Short steps by the handful: the first of them finds the caches as another model left them.
+  const int64_t steps = warm >= kDecodeTurn_s
+                            ? 1
+                            : std::clamp<int64_t>(static_cast<int64_t>(kDecodeTurn_s / warm), 3,
+                                                  std::max<int64_t>(3, limit / static_cast<int64_t>(effort.least)));
+  out.most = static_cast<size_t>(std::max<int64_t>(1, limit / steps));
+  out.turn = [step, steps] {
+    std::vector<double> each;
+    for (int64_t i = 0; i < steps; ++i) each.push_back(step());
+    return static_cast<double>(steps) * spread_of(std::move(each)).median;
+  };
+  out.tokens = static_cast<double>(batch * steps);
+  out.floor_s = [=](size_t turns) {
+    // The steps themselves lengthen the context; the middle one saw half of them.
+    const int64_t seen = context + kWarm + static_cast<int64_t>(turns) * steps / 2;
+    return static_cast<double>(steps) * decode_floor_s(*model, seen, batch, limits);
+  };
+  out.row.state_bytes = batch * state_bytes(*model, context, model->compute_type);
+  out.own_bytes = timed.own_bytes + live_bytes() - before;
+  return out;
+}
+
+Contestant prefill_contestant(const TimedModel& timed, int64_t context, int64_t warm, int64_t batch,
+                              const MachineLimits& limits) {
+  const auto model = timed.model;
+  const int64_t before = live_bytes();
+  const auto tokens = random_tokens(*model, batch, context);
+  const auto read = [model, tokens, batch](int64_t length) {
+    torch::InferenceMode inference;
+    const auto begin = Clock::now();
+    auto state = model->make_state(batch, length);
+    prefill(*model, tokens.narrow(1, 0, length), state);
+    return seconds_since(begin);
+  };
+  read(std::min(warm, context));
+  Contestant out{.row = {.mode = "prefill",
+                         .shape = {},
+                         .model = timed.label,
+                         .context = context,
+                         .batch = batch,
+                         .dtype = weight_format_name(*model)},
+                 .tokens = static_cast<double>(batch * context),
+                 .most = kMostTurns,
+                 .turn = [read, context] { return read(context); },
+                 .floor_s = [=](size_t) { return prefill_floor_s(*model, context, batch, limits); }};
+  out.row.state_bytes = batch * state_bytes(*model, context, model->compute_type);
+  out.own_bytes = timed.own_bytes + live_bytes() - before;
+  return out;
+}
+
+std::vector<Contestant> train_contestants(const TimedModel& timed, const std::vector<std::string>& levels,
+                                          int64_t seq_len, int64_t batch, const MachineLimits& limits) {
+  struct Training {
+    OptimConfig optim;
+    std::unique_ptr<Replica> replica;
+    torch::Tensor tokens;
+  };
+  const auto model = timed.model;
+  const int64_t before = live_bytes();
+  auto of = std::make_shared<Training>();
+  of->optim.lr = 1e-5;
+  of->optim.scheduler = "constant";
+  of->replica = std::make_unique<Replica>(*model, of->optim);
+  of->tokens = random_tokens(*model, batch, seq_len + 1);
+  std::vector<Contestant> all;
+  for (const auto& level : levels) {
+    const auto recompute = parse_recompute(level, "recompute");
+    const auto step = [=] {
+      model->recompute = recompute;
+      const auto begin = Clock::now();
+      train_step(*of->replica, of->optim, 1, 1000, 1, [&](int64_t) {
+        return MicroBatch{
+            .inputs = of->tokens.narrow(1, 0, seq_len), .targets = of->tokens.narrow(1, 1, seq_len), .draw = 0};
+      });
+      return seconds_since(begin);
+    };
+    step();
+    all.push_back({.row = {.mode = "train",
+                           .shape = {},
+                           .model = level == "none" ? timed.label : timed.label + "/" + level,
+                           .context = seq_len,
+                           .batch = batch,
+                           .dtype = weight_format_name(*model)},
+                   .tokens = static_cast<double>(batch * seq_len),
+                   .most = kMostTurns,
+                   .turn = step,
+                   .floor_s = [=](size_t) {
+                     return static_cast<double>(batch * seq_len) * training_flops_per_token(*model, seq_len) /
+                            (limits.product_gflops(*model) * 1e9);
+                   }});
   }
-  // The steps themselves lengthen the context; the median one saw half of them.
-  const int64_t seen = context + kWarm + static_cast<int64_t>(steps.size()) / 2;
-  row.tokens_per_s = static_cast<double>(batch) / median(steps);
-  row.floor_tokens_per_s = static_cast<double>(batch) / decode_floor_s(model, seen, batch, limits);
-  row.share = row.tokens_per_s / row.floor_tokens_per_s;
-  row.state_bytes = batch * state_bytes(model, context, model.compute_type);
-  row.peak_bytes = tensor_pool_counts().peak_bytes;
-  row.predicted_share = 1;
-  return row;
+  for (auto& contestant : all) contestant.own_bytes = timed.own_bytes + live_bytes() - before;
+  return all;
 }
 
-SpeedRow prefill_speed(LoopedTransformer& model, const std::string& label, int64_t context, int64_t batch,
-                       const MachineLimits& limits, const Effort& effort) {
-  torch::InferenceMode inference;
-  const auto tokens = random_tokens(model, batch, context);
-  const auto read = [&](int64_t length) {
-    auto state = model.make_state(batch, length);
-    prefill(model, tokens.narrow(1, 0, length), state);
-  };
-  tensor_pool_reset_peak();
-  read(effort.repeats > 1 ? context : std::min<int64_t>(context, 256));
-  const double seconds = time_runs(effort.repeats, [&] { read(context); });
-  const double count = static_cast<double>(batch * context);
-  SpeedRow row{.mode = "prefill",
-               .shape = {},
-               .model = label,
-               .context = context,
-               .batch = batch,
-               .dtype = weight_format_name(model)};
-  row.tokens_per_s = count / seconds;
-  row.floor_tokens_per_s = count / prefill_floor_s(model, context, batch, limits);
-  row.share = row.tokens_per_s / row.floor_tokens_per_s;
-  row.first_token_s = seconds;
-  row.state_bytes = batch * state_bytes(model, context, model.compute_type);
-  row.peak_bytes = tensor_pool_counts().peak_bytes;
-  return row;
-}
-
-SpeedRow train_speed(LoopedTransformer& model, const std::string& label, int64_t seq_len, int64_t batch,
-                     const MachineLimits& limits, int64_t repeats) {
-  OptimConfig optim;
-  optim.lr = 1e-5;
-  optim.scheduler = "constant";
-  Replica replica(model, optim);
-  const auto tokens = random_tokens(model, batch, seq_len + 1);
-  tensor_pool_reset_peak();
-  const auto step = [&] {
-    train_step(replica, optim, 1, 1000, 1, [&](int64_t) {
-      return MicroBatch{.inputs = tokens.narrow(1, 0, seq_len), .targets = tokens.narrow(1, 1, seq_len), .draw = 0};
+std::vector<SpeedRow> time_in_turns(std::vector<Contestant>& contestants, const Effort& effort) {
+  std::vector<TimedRun> runs;
+  size_t most = kMostTurns;
+  for (auto& contestant : contestants) {
+    most = std::min(most, contestant.most);
+    runs.push_back([&contestant] {
+      const int64_t before = live_bytes();
+      tensor_pool_reset_peak();
+      const double seconds = contestant.turn();
+      // Others' tensors are there all the time.
+      const int64_t peak = contestant.own_bytes + tensor_pool_counts().peak_bytes - before;
+      contestant.row.peak_bytes = std::max(contestant.row.peak_bytes, peak);
+      return seconds;
     });
+  }
+  const auto seconds = run_in_turns(runs, {.seconds = effort.seconds, .least = effort.least, .most = most});
+  const auto in_turns = [&](size_t i, auto of) {
+    std::vector<double> out;
+    for (size_t turn = 0; turn < seconds[i].size(); ++turn) out.push_back(of(seconds[i][turn]));
+    return out;
   };
-  step();
-  const double seconds = time_runs(repeats, step);
-  SpeedRow row{.mode = "train",
-               .shape = {},
-               .model = label,
-               .context = seq_len,
-               .batch = batch,
-               .dtype = weight_format_name(model)};
-  row.tokens_per_s = static_cast<double>(batch * seq_len) / seconds;
-  row.floor_tokens_per_s = limits.product_gflops(model) * 1e9 / training_flops_per_token(model, seq_len);
-  row.share = row.tokens_per_s / row.floor_tokens_per_s;
-  row.peak_bytes = tensor_pool_counts().peak_bytes;
-  return row;
+  const auto speeds = [&](size_t i) { return in_turns(i, [&](double s) { return contestants[i].tokens / s; }); };
+  const auto shares = [&](size_t i) {
+    const double floor = contestants[i].floor_s(seconds[i].size());
+    return in_turns(i, [&](double s) { return floor / s; });
+  };
+  std::vector<SpeedRow> rows;
+  for (size_t i = 0; i < contestants.size(); ++i) {
+    auto row = contestants[i].row;
+    row.tokens_per_s = spread_of(speeds(i));
+    row.floor_tokens_per_s = contestants[i].tokens / contestants[i].floor_s(seconds[i].size());
+    row.share = row.tokens_per_s.median / row.floor_tokens_per_s;
+    if (row.mode == "prefill") row.first_token_s = contestants[i].tokens / row.tokens_per_s.median;
+    if (const auto first = contestants[i].first) row.predicted_share = paired_ratio(shares(i), shares(*first));
+    if (const auto other = contestants[i].baseline) {
+      row.comparison = Comparison{contestants[*other].row.model, paired_ratio(speeds(i), speeds(*other))};
+    }
+    rows.push_back(std::move(row));
+  }
+  return rows;
 }
 
 std::string to_json(const SpeedRow& row) {
@@ -192,12 +288,26 @@ std::string to_json(const SpeedRow& row) {
                {"context", row.context},
                {"batch", row.batch},
                {"dtype", row.dtype},
-               {"tokens_per_s", row.tokens_per_s},
+               {"tokens_per_s", row.tokens_per_s.median},
+               {"tokens_per_s_low", row.tokens_per_s.low},
+               {"tokens_per_s_high", row.tokens_per_s.high},
+               {"repeats", row.tokens_per_s.count},
+               {"noisy", row.tokens_per_s.noisy()},
                {"floor_tokens_per_s", row.floor_tokens_per_s},
                {"share", row.share}});
   if (row.mode != "train") json["first_token_s"] = row.first_token_s;
   if (row.mode != "train") json["state_bytes"] = row.state_bytes;
-  if (row.mode == "decode") json["predicted_share"] = row.predicted_share;
+  if (row.predicted_share) {
+    json["predicted_share"] = row.predicted_share->median;
+    json["predicted_share_noisy"] = row.predicted_share->noisy();
+  }
+  if (row.comparison) {
+    json.update({{"baseline", row.comparison->baseline},
+                 {"speed_ratio", row.comparison->ratio.median},
+                 {"speed_ratio_low", row.comparison->ratio.low},
+                 {"speed_ratio_high", row.comparison->ratio.high},
+                 {"speed_ratio_noisy", row.comparison->ratio.noisy()}});
+  }
   json["peak_bytes"] = row.peak_bytes;
   if (row.planned_bytes > 0) json["planned_bytes"] = row.planned_bytes;
   return json.dump();

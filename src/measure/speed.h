@@ -2,9 +2,13 @@
 // How fast a model runs here, each figure beside its floor: the time that the bytes or the operations alone would take
 // on this machine.
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/statistics.h"
 #include "model/looped_transformer.h"
 
 namespace lt2 {
@@ -12,9 +16,12 @@ namespace lt2 {
 /// What the machine can do, measured in this process.
 struct MachineLimits {
   double fma_gflops = 0;   // fp32 fused multiply-adds, all threads
-  double bf16_gflops = 0;  // bf16 products on the processor's own unit; 0: it has none
+  double bf16_gflops = 0;  // bf16 products on the processor's own unit, from its first cache; 0: it has none
   double byte_gflops = 0;  // of int8 or int4 weights with bf16, likewise
   double read_gbps = 0;    // streaming reads, all threads, in 10^9 bytes
+  // The same units on numbers that never leave the registers: what the processor's maker counts, and no product
+  // reaches.
+  double bf16_register_gflops = 0, byte_register_gflops = 0;
 
   /// Of products of this type, with int8 or int4 weights if `quantised`: without a unit for them they are fp32
   /// multiply-adds.
@@ -24,12 +31,24 @@ struct MachineLimits {
   }
   /// Of the model's own products.
   double product_gflops(const LoopedTransformer& model) const;
-  /// "300 GFLOP/s fp32, 590 int8 x bf16, 23.5 GB/s reading".
+  /// "300 GFLOP/s fp32, 5900 bf16 (7300 in registers), 23.5 GB/s reading".
   std::string text() const;
 };
+/// About half a second; measured before and after what is compared with it (ops/machine/machine.h).
 MachineLimits measure_machine();
-/// Only the products, of the type `dtype`: 0.2 to 0.4 s. GFLOP/s.
+/// "fp32 300 -> 210 GFLOP/s" for every limit that the two looks put more than 10 % apart: the machine was busy, and
+/// shares of the limits are uncertain. Empty: none.
+std::string moved_limits(const MachineLimits& begin, const MachineLimits& end);
+/// {"kind":"machine",...} for bench.jsonl.
+std::string to_json(const MachineLimits& begin, const MachineLimits& end);
+/// Only the products, of the type `dtype`: about 0.1 s. GFLOP/s.
 double measure_product_gflops(torch::ScalarType dtype);
+
+/// A speed beside another's: the median of what pairs of neighbouring turns say.
+struct Comparison {
+  std::string baseline;  // the label of the other
+  Spread ratio;          // above 1: faster than it
+};
 
 /// One row of `lt2 bench`.
 struct SpeedRow {
@@ -38,14 +57,17 @@ struct SpeedRow {
   std::string model;  // a label
   int64_t context = 0, batch = 1;
   std::string dtype;
-  double tokens_per_s = 0;  // of all sequences together
-  double floor_tokens_per_s = 0;
-  double share = 0;            // tokens_per_s / floor_tokens_per_s
-  double first_token_s = 0;    // prefill: until the prompt's logits; decode: the first step on a state just made
-  int64_t state_bytes = 0;     // of all sequences
-  int64_t peak_bytes = 0;      // most bytes of tensors, weights included (training: moments as well)
-  int64_t planned_bytes = 0;   // the grid: weights as served, state and scratch, as the frontier counts them
-  double predicted_share = 0;  // decode: against what the bytes predict from the first context's own figure
+  Spread tokens_per_s;            // of all sequences together
+  double floor_tokens_per_s = 0;  // what the machine's limits allow
+  double share = 0;               // median over floor
+  double first_token_s = 0;       // prefill: until the prompt's logits; decode: the first step on a state just made
+  int64_t state_bytes = 0;        // of all sequences
+  int64_t peak_bytes = 0;         // most bytes of tensors, weights included (training: moments as well)
+  int64_t planned_bytes = 0;      // the grid: weights as served, state and scratch, as the frontier counts them
+  // decode: its share of the floor over that at the first context, in pairs; none where the first could not be held
+  // beside it
+  std::optional<Spread> predicted_share;
+  std::optional<Comparison> comparison;
 };
 
 /// Seconds that one pass of `tokens` new tokens a sequence takes at the machine's limits after `context` tokens: bytes
@@ -55,20 +77,43 @@ double prefill_floor_s(const LoopedTransformer& model, int64_t context, int64_t 
 
 /// How long a measurement goes on.
 struct Effort {
-  double seconds = 2;       // of decode steps
-  int64_t least_steps = 5;  // however slow they are
-  int64_t repeats = 3;      // of a prefill, after one of the same length; 1: after a short one, once
+  double seconds = 2;  // of all that take turns together, at most; half of them where nothing is noisy by then
+  size_t least = 5;    // turns of each, however slow
 };
 
-/// Decode steps after `context` tokens of synthetic state.
-SpeedRow decode_speed(LoopedTransformer& model, const std::string& label, int64_t context, int64_t batch,
-                      const MachineLimits& limits, const Effort& effort);
-/// A whole prompt of `context` tokens from an empty state.
-SpeedRow prefill_speed(LoopedTransformer& model, const std::string& label, int64_t context, int64_t batch,
-                       const MachineLimits& limits, const Effort& effort);
-/// Forward, backward and AdamW on one micro-batch, with model.recompute. Recomputation costs time, not a higher floor.
-SpeedRow train_speed(LoopedTransformer& model, const std::string& label, int64_t seq_len, int64_t batch,
-                     const MachineLimits& limits, int64_t repeats);
+/// Something to be timed in turns with others: warm, and with all it needs.
+struct Contestant {
+  SpeedRow row;       // all but what the turns tell
+  double tokens = 0;  // of one turn, all sequences together
+  size_t most = 0;    // turns
+  TimedRun turn;
+  std::function<double(size_t turns)> floor_s;  // of one turn, the middle one of so many
+  int64_t own_bytes = 0;                        // of tensors: model and what lasts from turn to turn
+  // Places in the list of those that take turns: the model to compare with, and the same one at the first context.
+  std::optional<size_t> baseline = {}, first = {};
+};
+
+/// A model that is there, and the bytes of tensors that are its own.
+struct TimedModel {
+  std::shared_ptr<LoopedTransformer> model;
+  std::string label;
+  int64_t own_bytes = 0;
+};
+
+/// Decode steps after `context` tokens of synthetic state, room for what `effort` may take. A turn is some 20 ms of
+/// steps, at least one; their median counts.
+Contestant decode_contestant(const TimedModel& timed, int64_t context, int64_t batch, const MachineLimits& limits,
+                             const Effort& effort);
+/// A whole prompt of `context` tokens from an empty state, warmed with one of `warm` tokens.
+Contestant prefill_contestant(const TimedModel& timed, int64_t context, int64_t warm, int64_t batch,
+                              const MachineLimits& limits);
+/// Forward, backward and AdamW on one micro-batch, one contestant a level of recomputation, which costs time and not a
+/// higher floor.
+std::vector<Contestant> train_contestants(const TimedModel& timed, const std::vector<std::string>& levels,
+                                          int64_t seq_len, int64_t batch, const MachineLimits& limits);
+
+/// Lets them take turns; their rows, in their order.
+std::vector<SpeedRow> time_in_turns(std::vector<Contestant>& contestants, const Effort& effort);
 
 /// {"kind":"decode","model":...} for bench.jsonl.
 std::string to_json(const SpeedRow& row);

@@ -7,7 +7,6 @@
 #include <limits>
 #include <set>
 
-#include "base/units.h"
 #include "report/chart.h"
 #include "report/html.h"
 #include "report/page_parts.h"
@@ -15,14 +14,6 @@
 
 namespace lt2 {
 namespace {
-
-/// human_bytes without the idle decimal: "256 MiB".
-std::string bytes(double value) {
-  if (!std::isfinite(value)) return "–";
-  std::string text = human_bytes(value);
-  if (const size_t idle = text.find(".0 "); idle != std::string::npos) text.erase(idle, 2);
-  return text;
-}
 
 /// 65536 -> "64k", 3145728 -> "3M": on an axis that goes far.
 std::string context_label(double tokens) {
@@ -47,7 +38,7 @@ class Shape {
  public:
   Shape(std::string name, const std::vector<BenchRow>& all) : name_(std::move(name)) {
     for (const auto& row : all) {
-      if (row.shape != name_) continue;
+      if (row.shape != name_ || row.kind == "machine") continue;
       rows_.push_back(row);
       const auto label = series_of(row);
       if (std::find(names_.begin(), names_.end(), label) == names_.end()) names_.push_back(label);
@@ -58,7 +49,8 @@ class Shape {
     std::string body;
     if (const auto panels = all_panels(); !panels.empty()) {
       body += soft_paragraph(
-          "Thin dashed lines are what this machine's measured bandwidth and arithmetic rate allow at best. Memory is "
+          "A pale area is where the middle half of the runs lies. Thin dashed lines are what this machine's measured "
+          "bandwidth and arithmetic rate allow at best. Memory is "
           "weights, states and scratch as planned; a triangle marks the largest context that fits.");
       body += render_panels(panels);
     }
@@ -93,6 +85,7 @@ class Shape {
     for (auto& series : chart.series) {
       std::stable_sort(series.points.begin(), series.points.end(),
                        [](const auto& a, const auto& b) { return a.x < b.x; });
+      std::stable_sort(series.band.begin(), series.band.end(), [](const auto& a, const auto& b) { return a.x < b.x; });
     }
   }
 
@@ -119,7 +112,9 @@ class Shape {
     for (size_t i = 0; i < names_.size(); ++i) chart.series.push_back({.name = names_[i] + ", limit", .floor_of = i});
     for (const auto& row : rows_) {
       if (row.kind != mode || row.batch != batch) continue;
-      chart.series[index_of(row)].points.push_back({row.context, row.tokens_per_s});
+      auto& series = chart.series[index_of(row)];
+      series.points.push_back({row.context, row.tokens_per_s});
+      series.band.push_back({row.context, row.tokens_per_s_low, row.tokens_per_s_high});
       chart.series[names_.size() + index_of(row)].points.push_back({row.context, row.floor_tokens_per_s});
     }
     sort_points(chart);
@@ -130,7 +125,7 @@ class Shape {
     Chart chart;
     chart.description = fmt::format("Memory against context, both axes logarithmic, batch {}.", integer(batch));
     chart.x = context_axis("context (tokens)");
-    chart.y = {.title = "memory", .scale = AxisScale::kLog2, .tick_label = bytes, .value_label = bytes};
+    chart.y = {.title = "memory", .scale = AxisScale::kLog2, .tick_label = bytes_text, .value_label = bytes_text};
     chart.series = empty_series();
     std::set<double> memories;
     for (const auto& row : rows_) {
@@ -149,7 +144,7 @@ class Shape {
       if (!frontier) continue;
       chart.marks.push_back(
           {row.context, row.planned_bytes,
-           fmt::format("{}: {} tokens fit {}", row.model, integer(row.context), bytes(row.memory_bytes))});
+           fmt::format("{}: {} tokens fit {}", row.model, integer(row.context), bytes_text(row.memory_bytes))});
     }
     sort_points(chart);
     for (const auto& row : rows_) {
@@ -160,7 +155,7 @@ class Shape {
         points.push_back({longest, points.back().y});
       }
     }
-    for (const double memory : memories) chart.levels.push_back({memory, bytes(memory)});
+    for (const double memory : memories) chart.levels.push_back({memory, bytes_text(memory)});
     return {"Memory, batch " + integer(batch), chart};
   }
 
@@ -170,15 +165,15 @@ class Shape {
       if (row.kind != "frontier") continue;
       const std::string tried =
           std::isfinite(row.tried_context)
-              ? fmt::format("{} tokens, {} of states", integer(row.tried_context), bytes(row.resident_bytes))
+              ? fmt::format("{} tokens, {} of states", integer(row.tried_context), bytes_text(row.resident_bytes))
               : "computed only";
       body += fmt::format(
           "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"text\">{}</td></tr>\n",
-          escape_html(series_of(row)), integer(row.batch), escape_html(bytes(row.memory_bytes)),
+          escape_html(series_of(row)), integer(row.batch), escape_html(bytes_text(row.memory_bytes)),
           std::isnan(row.context) ? "no end"
           : row.context == 0      ? "none"
                                   : integer(row.context),
-          escape_html(bytes(row.state_bytes)), integer(row.refused_context), escape_html(tried));
+          escape_html(bytes_text(row.state_bytes)), integer(row.refused_context), escape_html(tried));
     }
     if (body.empty()) return "";
     return "<h3>The largest context that fits</h3>\n<div "
@@ -190,30 +185,35 @@ class Shape {
 
   std::string numbers_table() const {
     std::string body;
+    bool any_noise = false;
     for (const auto& row : rows_) {
       if (row.kind == "frontier") continue;
+      any_noise |= row.noisy || row.predicted_share_noisy;
       body += fmt::format("<tr><td>{}</td><td class=\"text\">{}</td><td>{}</td><td>{}</td>", escape_html(mode_of(row)),
                           escape_html(series_of(row)), integer(row.context), integer(row.batch));
       if (row.kind == "skipped") {
-        body += fmt::format("<td></td><td>{}</td><td class=\"text\" colspan=\"5\">not run: {}</td></tr>\n",
+        body += fmt::format("<td></td><td></td><td>{}</td><td class=\"text\" colspan=\"5\">not run: {}</td></tr>\n",
                             format_number(row.floor_tokens_per_s), escape_html(row.reason));
         continue;
       }
       body += fmt::format(
-          "<td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-          format_number(row.tokens_per_s), format_number(row.floor_tokens_per_s), format_share(row.share),
+          "<td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+          marked(row.tokens_per_s, row.noisy), half_text(row.tokens_per_s_low, row.tokens_per_s_high, row.repeats),
+          format_number(row.floor_tokens_per_s), format_share(row.share),
           std::isfinite(row.first_token_s) ? format_number(row.first_token_s) + " s" : "–",
-          escape_html(bytes(row.state_bytes)), escape_html(bytes(row.peak_bytes)), format_number(row.predicted_share));
+          escape_html(bytes_text(row.state_bytes)), escape_html(bytes_text(row.peak_bytes)),
+          marked(row.predicted_share, row.predicted_share_noisy));
     }
     if (body.empty()) return "";
     return "<details><summary>The measurements</summary>\n<div class=\"scroll\"><table><thead><tr><th>Kind</th>"
-           "<th class=\"text\">Model</th><th>Context</th><th>Batch</th><th>Tokens/s</th><th>Limit</th><th>Share</th>"
+           "<th class=\"text\">Model</th><th>Context</th><th>Batch</th><th>Tokens/s</th><th>Half of the "
+           "runs</th><th>Limit</th><th>Share</th>"
            "<th>First token</th><th>State</th><th>Peak memory</th><th>Of first</th></tr></thead><tbody>\n" +
            body + "</tbody></table></div>\n" +
            soft_paragraph(
                "First token: of a prompt, or with a state that is there. Of first: against what the bytes "
-               "predict from the shortest context's own speed.") +
-           "</details>\n";
+               "predict from the shortest context's own speed, in pairs.") +
+           (any_noise ? mark_explained() : "") + "</details>\n";
   }
 
   std::string name_;
@@ -223,9 +223,20 @@ class Shape {
 
 }  // namespace
 
+std::string moved_notes(const std::vector<BenchRow>& rows) {
+  std::string out;
+  for (const auto& row : rows) {
+    if (row.kind != "machine" || !row.noisy) continue;
+    out += soft_paragraph("Note: the machine was busy while speeds were measured: its limits moved (" + row.reason +
+                          "), so shares of the limits are uncertain.");
+  }
+  return out;
+}
+
 std::string efficiency_sections(const std::vector<BenchRow>& rows) {
   std::vector<std::string> shapes;
   for (const auto& row : rows) {
+    if (row.kind == "machine") continue;
     if (std::find(shapes.begin(), shapes.end(), row.shape) == shapes.end()) shapes.push_back(row.shape);
   }
   std::string out;
@@ -241,7 +252,8 @@ std::string render_efficiency_page(const std::vector<BenchRow>& rows, const std:
       "script-src 'unsafe-inline'; img-src data:\">\n<link rel=\"icon\" href=\"data:,\">\n"
       "<title>LT2 efficiency</title>\n<style>\n{}{}main {{ max-width: 1240px; }}\n</style>\n</head>\n<body>\n<main>\n"
       "<h1>Speed and memory against context</h1>\n{}{}</main>\n<script>\n{}</script>\n</body>\n</html>\n",
-      kPageStyle, chart_style(), soft_paragraph(machine), efficiency_sections(rows), chart_script());
+      kPageStyle, chart_style(), soft_paragraph(machine) + moved_notes(rows), efficiency_sections(rows),
+      chart_script());
 }
 
 }  // namespace lt2

@@ -23,33 +23,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// "full" -> "full attention": the benchmark's names are short, the page's are words.
-std::string display_name(const std::string& model) { return model == "full" ? "full attention" : model; }
-
-/// human_bytes without the idle decimal: "256 MiB".
-std::string bytes(double value) {
-  if (!std::isfinite(value)) return "–";
-  std::string text = human_bytes(value);
-  if (const size_t idle = text.find(".0 "); idle != std::string::npos) text.erase(idle, 2);
-  return text;
-}
-
 // --- decoding ---
-
-std::vector<BenchRow> decode_rows(const std::vector<BenchRow>& bench) {
-  std::vector<BenchRow> rows;
-  std::copy_if(bench.begin(), bench.end(), std::back_inserter(rows),
-               [](const auto& r) { return r.kind == "decode" && r.own_time(); });
-  return rows;
-}
-
-const BenchRow* find_row(const std::vector<BenchRow>& rows, const BenchRow& like, const std::string& model) {
-  const auto at = std::find_if(rows.begin(), rows.end(), [&](const BenchRow& row) {
-    return row.kind == like.kind && row.model == model && row.dtype == like.dtype && row.batch == like.batch &&
-           row.context == like.context;
-  });
-  return at == rows.end() ? nullptr : &*at;
-}
 
 /// What of the conditions differs between rows has to be named in each of them.
 struct Conditions {
@@ -85,10 +59,14 @@ std::vector<ChartSeries> bench_series(const std::vector<BenchRow>& rows, double 
     auto at = std::find_if(all.begin(), all.end(), [&](const ChartSeries& series) { return series.name == name; });
     if (at == all.end()) at = all.insert(all.end(), ChartSeries{.name = name, .markers = true});
     at->points.push_back({row.context, row.*field});
+    if (field == &BenchRow::tokens_per_s) {
+      at->band.push_back({row.context, row.tokens_per_s_low, row.tokens_per_s_high});
+    }
   }
   for (auto& series : all) {
     std::stable_sort(series.points.begin(), series.points.end(),
                      [](const auto& a, const auto& b) { return a.x < b.x; });
+    std::stable_sort(series.band.begin(), series.band.end(), [](const auto& a, const auto& b) { return a.x < b.x; });
   }
   return all;
 }
@@ -113,7 +91,8 @@ std::string speed_section(const std::vector<BenchRow>& rows) {
   chart.series = bench_series(rows, &BenchRow::tokens_per_s);
   return section(title, paragraph("Tokens the model writes per second once it has read a context of the given length; "
                                   "higher is better. Full attention looks back at every earlier token and so slows "
-                                  "down as the context grows; a linear layer looks at a state of fixed size.") +
+                                  "down as the context grows; a linear layer looks at a state of fixed size. A pale "
+                                  "area is where the middle half of the runs lies.") +
                             render_chart(chart));
 }
 
@@ -125,7 +104,8 @@ std::string state_section(const std::vector<BenchRow>& rows) {
   Chart chart;
   chart.description = "Bytes of state against context length, both axes logarithmic. " + efficiency_summary(rows);
   chart.x = context_axis();
-  chart.y = {.title = "state in memory", .scale = AxisScale::kLog2, .tick_label = bytes, .value_label = bytes};
+  chart.y = {
+      .title = "state in memory", .scale = AxisScale::kLog2, .tick_label = bytes_text, .value_label = bytes_text};
   chart.series = bench_series(rows, &BenchRow::state_bytes);
   return section(title,
                  paragraph("What the model has to keep in memory to go on writing: keys and values of all earlier "
@@ -134,13 +114,11 @@ std::string state_section(const std::vector<BenchRow>& rows) {
                      render_chart(chart));
 }
 
-std::string times(double ratio) { return std::isfinite(ratio) ? format_number(ratio) + "×" : "–"; }
+std::string times(double ratio, bool noisy = false) { return std::isfinite(ratio) ? marked(ratio, noisy) + "×" : "–"; }
 
-std::string numbers_section(const std::vector<BenchRow>& bench) {
+std::string numbers_section(std::vector<BenchRow> rows) {
   const char* title = "The measurements";
-  if (bench.empty()) return section(title, missing("there is no bench.jsonl, or it is empty."));
-  std::vector<BenchRow> rows;
-  std::copy_if(bench.begin(), bench.end(), std::back_inserter(rows), [](const auto& row) { return row.own_time(); });
+  if (rows.empty()) return section(title, missing("there is no bench.jsonl, or it is empty."));
   std::vector<std::string> models;
   for (const auto& row : rows) {
     if (std::find(models.begin(), models.end(), row.model) == models.end()) models.push_back(row.model);
@@ -154,19 +132,20 @@ std::string numbers_section(const std::vector<BenchRow>& bench) {
   const bool ratios = models.size() > 1 && std::find(models.begin(), models.end(), "full") != models.end();
 
   std::string body = paragraph(
-      "Limit is the speed this machine could reach at best if only its measured memory bandwidth and arithmetic rate "
+      "Speeds are medians of several runs. Limit is the speed this machine could reach at best if only its measured "
+      "memory bandwidth and arithmetic rate "
       "counted; share is how much of it was reached.");
   if (ratios) {
     body += paragraph(
         "The last two columns compare with full attention at the same context: above 1× in speed is faster, below 1× "
         "in "
-        "state is smaller.");
+        "state is smaller. A speed ratio is the median of pairs: the models took turns.");
   }
   body += "<div class=\"scroll\"><table><thead><tr><th>Context</th><th class=\"text\">Model</th>";
   if (conditions.kind) body += "<th>Kind</th>";
   if (conditions.dtype) body += "<th>Type</th>";
   if (conditions.batch) body += "<th>Batch</th>";
-  body += "<th>Tokens/s</th><th>Limit</th><th>Share</th><th>State</th>";
+  body += "<th>Tokens/s</th><th>Half of the runs</th><th>Limit</th><th>Share</th><th>State</th>";
   if (ratios) body += "<th>Speed ratio</th><th>State ratio</th>";
   body += "</tr></thead><tbody>\n";
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -177,18 +156,22 @@ std::string numbers_section(const std::vector<BenchRow>& bench) {
     if (conditions.kind) body += fmt::format("<td>{}</td>", escape_html(row.kind));
     if (conditions.dtype) body += fmt::format("<td>{}</td>", escape_html(row.dtype));
     if (conditions.batch) body += fmt::format("<td>{}</td>", integer(row.batch));
-    body += fmt::format("<td>{}</td><td>{}</td><td>{}</td><td>{}</td>", format_number(row.tokens_per_s),
+    body += fmt::format("<td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>", marked(row.tokens_per_s, row.noisy),
+                        half_text(row.tokens_per_s_low, row.tokens_per_s_high, row.repeats),
                         format_number(row.floor_tokens_per_s), format_share(row.share),
-                        escape_html(bytes(row.state_bytes)));
+                        escape_html(bytes_text(row.state_bytes)));
     if (ratios) {
       const BenchRow* full = row.model == "full" ? nullptr : find_row(rows, row, "full");
-      body += full ? fmt::format("<td>{}</td><td>{}</td>", times(row.tokens_per_s / full->tokens_per_s),
+      const double speed = row.baseline == "full" ? row.speed_ratio : kAbsent;
+      body += full ? fmt::format("<td>{}</td><td>{}</td>", times(speed, row.speed_ratio_noisy),
                                  times(row.state_bytes / full->state_bytes))
                    : "<td></td><td></td>";
     }
     body += "</tr>\n";
   }
   body += "</tbody></table></div>\n";
+  const auto noise = [](const BenchRow& row) { return row.noisy || row.speed_ratio_noisy; };
+  if (std::any_of(rows.begin(), rows.end(), noise)) body += mark_explained();
   if (const auto shared = conditions.shared(rows.front()); !shared.empty()) {
     body += soft_paragraph("All rows: " + shared + ".");
   }
@@ -275,9 +258,19 @@ std::string machine_section(const RunRecord& run) {
     } else if (key == "isa") {
       facts.emplace_back("Instructions", plain(value) + " (the kernels' instruction set)");
     } else if (key == "memory_bytes" && std::isfinite(number)) {
-      facts.emplace_back("Memory", bytes(number));
+      facts.emplace_back("Memory", bytes_text(number));
     } else if (key == "fma_gflops" && std::isfinite(number)) {
       facts.emplace_back("Arithmetic rate", format_number(number) + " GFLOP/s (measured peak of multiply-adds)");
+    } else if (key.ends_with("_gflops") && number == 0) {
+      continue;  // a unit that is not there
+    } else if (key == "bf16_gflops" && std::isfinite(number)) {
+      facts.emplace_back("bf16 unit", format_number(number) + " GFLOP/s (measured peak from its first cache)");
+    } else if (key == "bf16_register_gflops" && std::isfinite(number)) {
+      facts.emplace_back("bf16 unit, registers", format_number(number) + " GFLOP/s (no memory touched)");
+    } else if (key == "byte_gflops" && std::isfinite(number)) {
+      facts.emplace_back("byte unit", format_number(number) + " GFLOP/s (int8 × bf16, measured peak)");
+    } else if (key == "byte_register_gflops" && std::isfinite(number)) {
+      facts.emplace_back("byte unit, registers", format_number(number) + " GFLOP/s (no memory touched)");
     } else if (key == "read_gbps" && std::isfinite(number)) {
       facts.emplace_back("Memory bandwidth", format_number(number) + " GB/s (measured, reading)");
     } else {
@@ -324,9 +317,12 @@ std::string key_numbers(const RunRecord& run) {
   if (const auto pair = compare_decode(run.bench)) {
     const std::string context = format_context(pair->context);
     if (std::isfinite(pair->speed_ratio)) {
-      out += tile(times(pair->speed_ratio), "as fast",
-                  fmt::format("decoding, {} against {} at {} context", display_name(pair->model),
-                              display_name(pair->baseline), context));
+      const auto sure = pair->noisy ? "noisy: half of the pairs between " + times(pair->speed_ratio_low) + " and " +
+                                          times(pair->speed_ratio_high)
+                                    : "median of " + integer(pair->pairs) + " pairs of runs";
+      out += tile(times(pair->speed_ratio, pair->noisy), "as fast",
+                  fmt::format("decoding, {} against {} at {} context; {}", display_name(pair->model),
+                              display_name(pair->baseline), context, sure));
     }
     if (std::isfinite(pair->state_ratio)) {
       const bool smaller = pair->state_ratio >= 1;
@@ -347,56 +343,11 @@ std::string head(const RunRecord& run) {
   std::string out = fmt::format("<header>\n<h1>{}</h1>\n<p class=\"lead\">{}</p>\n{}", escape_html(run.name),
                                 escape_html(lead), key_numbers(run));
   for (const auto& note : run.notes) out += soft_paragraph("Note: " + note);
+  out += moved_notes(run.bench);
   return out + "</header>\n";
 }
 
 }  // namespace
-
-std::optional<DecodeComparison> compare_decode(const std::vector<BenchRow>& bench) {
-  const auto rows = decode_rows(bench);
-  std::vector<std::string> others;
-  for (const auto& row : rows) {
-    if (row.model != "full") others.push_back(row.model);
-  }
-  if (others.empty()) return std::nullopt;
-  const bool hybrid = std::find(others.begin(), others.end(), "hybrid") != others.end();
-  const std::string model = hybrid ? "hybrid" : others.front();
-  std::optional<DecodeComparison> best;
-  for (const auto& row : rows) {
-    if (row.model != model || (best && row.context <= best->context)) continue;
-    const BenchRow* full = find_row(rows, row, "full");
-    if (!full) continue;
-    const auto ratio = [](double a, double b) { return a > 0 && b > 0 && std::isfinite(a / b) ? a / b : kAbsent; };
-    const DecodeComparison pair{.model = model,
-                                .baseline = "full",
-                                .context = row.context,
-                                .speed_ratio = ratio(row.tokens_per_s, full->tokens_per_s),
-                                .state_ratio = ratio(full->state_bytes, row.state_bytes),
-                                .model_state_bytes = row.state_bytes,
-                                .baseline_state_bytes = full->state_bytes};
-    if (std::isfinite(pair.speed_ratio) || std::isfinite(pair.state_ratio)) best = pair;
-  }
-  return best;
-}
-
-std::string efficiency_summary(const std::vector<BenchRow>& bench) {
-  const auto pair = compare_decode(bench);
-  if (!pair) return "";
-  std::string speed, state;
-  if (std::isfinite(pair->speed_ratio)) {
-    speed =
-        fmt::format("decodes {} times as fast as {}", format_number(pair->speed_ratio), display_name(pair->baseline));
-  }
-  if (std::isfinite(pair->state_ratio)) {
-    const bool smaller = pair->state_ratio >= 1;
-    state =
-        fmt::format("keeps a state {} times {} ({} instead of {})",
-                    format_number(smaller ? pair->state_ratio : 1 / pair->state_ratio), smaller ? "smaller" : "larger",
-                    bytes(pair->model_state_bytes), bytes(pair->baseline_state_bytes));
-  }
-  return fmt::format("At a context of {} tokens the {} model {}{}{}.", integer(pair->context),
-                     display_name(pair->model), speed, !speed.empty() && !state.empty() ? " and " : "", state);
-}
 
 std::string training_summary(const RunRecord& run) {
   const auto losses = summarise_losses(run);
@@ -418,9 +369,10 @@ std::string render_changing_part(const RunRecord& run) {
 
 std::string render_report(const RunRecord& run, const LivePart* live) {
   const auto decode = decode_rows(run.bench);
-  std::vector<BenchRow> of_grids;  // and frontiers
-  std::copy_if(run.bench.begin(), run.bench.end(), std::back_inserter(of_grids),
-               [](const auto& row) { return !row.own_time(); });
+  std::vector<BenchRow> own, of_grids;  // and frontiers
+  for (const auto& row : run.bench) {
+    if (row.kind != "machine") (row.own_time() ? own : of_grids).push_back(row);
+  }
   std::string out = fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
@@ -436,9 +388,9 @@ std::string render_report(const RunRecord& run, const LivePart* live) {
   const auto add = [&](bool there, const std::string& part) {
     if (there || !live) out += part;
   };
-  if (of_grids.empty() || of_grids.size() < run.bench.size()) {
+  if (of_grids.empty() || !own.empty()) {
     add(!decode.empty(), speed_section(decode) + state_section(decode));
-    add(!run.bench.empty(), numbers_section(run.bench));
+    add(!own.empty(), numbers_section(own));
   }
   out += efficiency_sections(of_grids);
   add(!run.samples.empty(), samples_section(run));

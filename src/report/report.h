@@ -6,24 +6,10 @@
 #include <string_view>
 #include <vector>
 
+#include "report/decode_comparison.h"
 #include "report/run_record.h"
 
 namespace lt2 {
-
-/// Two models measured under the same conditions, at the longest context both have.
-struct DecodeComparison {
-  std::string model, baseline;
-  double context = kAbsent;
-  double speed_ratio = kAbsent;  // model / baseline, > 1: the model is faster
-  double state_ratio = kAbsent;  // baseline / model, > 1: the model's state is smaller
-  double model_state_bytes = kAbsent, baseline_state_bytes = kAbsent;
-};
-
-/// "hybrid" (else the first other model) against "full"; none if there is no such pair with equal dtype and batch.
-std::optional<DecodeComparison> compare_decode(const std::vector<BenchRow>& bench);
-
-/// "At a context of 32,768 tokens the hybrid decodes 3.4 times as fast as full attention ..."; empty without a pair.
-std::string efficiency_summary(const std::vector<BenchRow>& bench);
 
 /// "300 steps (2.46M tokens) took the training loss from 5.58 to 1.82 ..."; empty without a finite loss.
 std::string training_summary(const RunRecord& run);

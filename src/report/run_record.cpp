@@ -76,6 +76,12 @@ struct Record {
     LT2_CHECK(at->is_string(), "{}: \"{}\" must be a string, found {}", where, key, shorten(*at));
     return at->get<std::string>();
   }
+  bool flag(const char* key) const {
+    const auto at = json.find(key);
+    if (at == json.end() || at->is_null()) return false;
+    LT2_CHECK(at->is_boolean(), "{}: \"{}\" must be true or false, found {}", where, key, shorten(*at));
+    return at->get<bool>();
+  }
   static std::string shorten(const Json& json) {
     std::string text = json.dump();
     if (text.size() > 60) text = valid_utf8(text.substr(0, 57)) + "...";
@@ -223,13 +229,24 @@ void take_bench_row(const Record& line, std::vector<BenchRow>& rows) {
   row.dtype = line.text("dtype", "");
   row.shape = line.text("shape", "");
   row.mode = line.text("mode", "");
-  row.reason = line.text("reason", "");
+  row.reason = line.text(row.kind == "machine" ? "moved" : "reason", "");
+  row.noisy = line.flag("noisy");
+  if (row.kind == "machine") return rows.push_back(row);
+  row.baseline = line.text("baseline", "");
+  row.speed_ratio_noisy = line.flag("speed_ratio_noisy");
+  row.predicted_share_noisy = line.flag("predicted_share_noisy");
   row.context = row.kind == "frontier" ? line.number("context") : line.required_number("context");
   row.tokens_per_s = line.number("tokens_per_s");
   row.floor_tokens_per_s = line.number("floor_tokens_per_s");
   row.share = line.number("share");
   if (std::isnan(row.share)) row.share = row.tokens_per_s / row.floor_tokens_per_s;
   for (auto [key, field] : {std::pair{"state_bytes", &BenchRow::state_bytes},
+                            {"tokens_per_s_low", &BenchRow::tokens_per_s_low},
+                            {"tokens_per_s_high", &BenchRow::tokens_per_s_high},
+                            {"repeats", &BenchRow::repeats},
+                            {"speed_ratio", &BenchRow::speed_ratio},
+                            {"speed_ratio_low", &BenchRow::speed_ratio_low},
+                            {"speed_ratio_high", &BenchRow::speed_ratio_high},
                             {"first_token_s", &BenchRow::first_token_s},
                             {"predicted_share", &BenchRow::predicted_share},
                             {"peak_bytes", &BenchRow::peak_bytes},

@@ -28,22 +28,31 @@ struct ValidationPoint {
 };
 
 struct BenchRow {
-  std::string kind, model, dtype;  // "decode", "prefill", "train"; "skipped" (not run), "frontier" (largest context)
-  std::string shape;               // of a recipe; empty: the run's own model
-  double context = kAbsent;        // tokens before the measured one; a frontier without end has none
-  double tokens_per_s = kAbsent;   // measured
+  // "decode", "prefill", "train"; "skipped" (not run), "frontier" (largest context), "machine" (its limits before and
+  // after a run of the benchmark)
+  std::string kind, model, dtype;
+  std::string shape;              // of a recipe; empty: the run's own model
+  double context = kAbsent;       // tokens before the measured one; a frontier without end has none
+  double tokens_per_s = kAbsent;  // measured: the median
+  double tokens_per_s_low = kAbsent, tokens_per_s_high = kAbsent;  // the middle half of the runs lies between
+  double repeats = kAbsent;                                        // runs
+  bool noisy = false;    // they lie too far apart, or are too few; machine: its limits moved
+  std::string baseline;  // the model that took turns with this one; empty: none
+  double speed_ratio = kAbsent, speed_ratio_low = kAbsent, speed_ratio_high = kAbsent;  // over the baseline, in pairs
+  bool speed_ratio_noisy = false;
   double floor_tokens_per_s = kAbsent;  // what the machine's measured limits allow
   double share = kAbsent;               // tokens_per_s / floor_tokens_per_s
   double state_bytes = kAbsent;
   double batch = kAbsent;
   double first_token_s = kAbsent, predicted_share = kAbsent, peak_bytes = kAbsent;
+  bool predicted_share_noisy = false;
   double planned_bytes = kAbsent;  // weights, states and scratch together
-  std::string mode, reason;        // skipped: the kind it would have been, and why
+  std::string mode, reason;        // skipped: the kind it would have been, and why; machine: how its limits moved
   double memory_bytes = kAbsent;   // frontier: what the context fits into
   double refused_context = kAbsent, tried_context = kAbsent, resident_bytes = kAbsent;
 
   /// Of a model and nothing but a time: what a run's own page compares.
-  bool own_time() const { return shape.empty() && kind != "skipped" && kind != "frontier"; }
+  bool own_time() const { return shape.empty() && kind != "skipped" && kind != "frontier" && kind != "machine"; }
 };
 
 struct Sample {

@@ -46,7 +46,7 @@ TEST_F(Program, TrainsGeneratesInspectsBenchesReports) {
   EXPECT_EQ(run("generate ckpt=run prompt=line max_gen_len=12 temperature=0.7 top_k=5 seed=3").out, result.out);
   EXPECT_EQ(run("inspect ckpt=run").status, 0);
   EXPECT_EQ(run("inspect config=tiny.yaml model.dim=64").status, 0);
-  result = run("bench ckpt=run mode=decode contexts=16,64 seconds=0.05 output=run/bench.jsonl");
+  result = run("bench ckpt=run,run label=full,other mode=decode contexts=16,64 seconds=0.05 output=run/bench.jsonl");
   ASSERT_EQ(result.status, 0) << result.err;
   result = run("report run");
   ASSERT_EQ(result.status, 0) << result.err;
@@ -84,6 +84,8 @@ TEST_F(Program, BadInputIsOneClearLine) {
   expect_error("bench config=tiny.yaml contexts=16,", {"contexts", "16,"});
   expect_error("bench config=tiny.yaml output=/nowhere/b.jsonl", {"output", "/nowhere/b.jsonl"});
   expect_error("bench config=tiny.yaml batch=1,2", {"batch", "1,2"});
+  expect_error("bench config=tiny.yaml,tiny.yaml", {"label=", "tiny, tiny"});
+  expect_error("bench config=tiny.yaml,tiny.yaml label=a", {"label=", "2 models"});
   for (const char* seconds : {"abc", "-1", "0", "inf", "1x"})
     expect_error(std::string("bench config=tiny.yaml seconds=") + seconds, {"seconds", seconds});
   expect_error("inspect foo", {"unexpected argument foo"});

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "infer/memory_plan.h"
+#include "measure/frontier.h"
 #include "ops/runtime.h"
 #include "tests/support/models.h"
 #include "tests/support/recipes.h"
@@ -134,8 +136,29 @@ TEST_F(Grid, EveryRowWithItsKeys) {
     EXPECT_EQ(json["dtype"], "bf16");
     EXPECT_EQ(json.contains("predicted_share"), row.mode == "decode");
     EXPECT_TRUE(row.mode == "decode" || row.batch == 1);
-    EXPECT_TRUE(row.mode == "prefill" || row.context > 16 || row.predicted_share == 1);
+    if (row.mode == "decode" && row.context == 16) {
+      EXPECT_EQ(row.predicted_share->median, 1);
+    }
+    EXPECT_GE(row.tokens_per_s.count, row.mode == "decode" ? 5u : 1u);
+    EXPECT_LE(json["tokens_per_s_low"], json["tokens_per_s"]);
+    EXPECT_GE(json["tokens_per_s_high"], json["tokens_per_s"]);
+    EXPECT_EQ(json["noisy"], row.tokens_per_s.noisy());
   }
+}
+
+TEST_F(Grid, WithoutRoomForTheFirstContextBesideItNothingIsPredicted) {
+  options_.modes = {"decode"};
+  options_.batches = {1};
+  options_.contexts = {64, 128};
+  models_.resize(1);
+  const auto model = make_empty_model(models_[0].config, options_.dtype);
+  options_.memory =
+      held_weight_bytes(*model) + serving_memory(*model, 128, 1).total() - serving_memory(*model, 128, 1).weights;
+  run();
+  ASSERT_EQ(done_.size(), 2u);
+  EXPECT_TRUE(done_[0].predicted_share);
+  EXPECT_FALSE(done_[1].predicted_share);
+  EXPECT_FALSE(Json::parse(to_json(done_[1])).contains("predicted_share"));
 }
 
 TEST_F(Grid, WithoutTimeEveryRowIsListed) {

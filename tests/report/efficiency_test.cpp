@@ -40,6 +40,22 @@ TEST(Efficiency, PanelsUnderOneLegendWithLimitsAndFrontiers) {
   EXPECT_EQ(page.find("http"), page.find("http-equiv"));
 }
 
+TEST(Efficiency, NoiseIsMarked) {
+  const std::string rows =
+      R"({"kind":"prefill","shape":"1.3B","model":"full","context":8192,"batch":1,"tokens_per_s":120,"tokens_per_s_low":120,"tokens_per_s_high":120,"repeats":1,"noisy":true}
+{"kind":"decode","shape":"1.3B","model":"full","context":1024,"batch":1,"tokens_per_s":3,"tokens_per_s_low":2.9,"tokens_per_s_high":3.1,"repeats":5,"noisy":false,"predicted_share":0.9,"predicted_share_noisy":true}
+{"kind":"machine","begin":{},"end":{},"noisy":true,"moved":"reading 31 -> 6.8 GB/s"}
+)";
+  const auto page = render_efficiency_page(parse_bench(rows, "bench"), "machine");
+  EXPECT_EQ(count(page, "<td>~120</td><td>one run</td>"), 1u);
+  EXPECT_EQ(count(page, "<td>3.00</td><td>2.90 – 3.10</td>"), 1u);
+  EXPECT_EQ(count(page, "<td>~0.900</td>"), 1u);
+  EXPECT_EQ(count(page, "~ marks noisy figures"), 1u);
+  EXPECT_EQ(count(page, "its limits moved (reading 31 -&gt; 6.8 GB/s)"), 1u);
+  EXPECT_EQ(count(page, "<section>"), 1u) << "the machine is no shape";
+  EXPECT_EQ(count(render_efficiency_page(parse_bench(kRows, "bench"), ""), "~ marks"), 0u);
+}
+
 TEST(Efficiency, AShapeASection) {
   std::string other = kRows;
   for (size_t at = 0; (at = other.find("1.3B", at)) != std::string::npos;) other.replace(at, 4, "0.6B");

@@ -39,14 +39,17 @@ class Report : public ::testing::Test {
           step, 5.0 - 0.1 * step, 8192 * step);
     }
     for (int context = 1024; context <= 32768; context *= 2) {
-      bench += fmt::format(
-          R"({{"kind":"decode","model":"full","context":{0},"tokens_per_s":20,"floor_tokens_per_s":40,"share":0.5,)"
-          R"("state_bytes":{1},"dtype":"fp32","batch":1}})"
-          "\n"
-          R"({{"kind":"decode","model":"hybrid","context":{0},"tokens_per_s":50,"floor_tokens_per_s":100,"share":0.5,)"
-          R"("state_bytes":{2},"dtype":"fp32","batch":1}})"
-          "\n",
-          context, 1000 * context, 250 * context);
+      bench +=
+          fmt::format(R"({{"kind":"decode","model":"full","context":{0},"tokens_per_s":20,"tokens_per_s_low":19.5,)"
+                      R"("tokens_per_s_high":20.5,"repeats":57,"noisy":false,"floor_tokens_per_s":40,"share":0.5,)"
+                      R"("state_bytes":{1},"dtype":"fp32","batch":1}})"
+                      "\n"
+                      R"({{"kind":"decode","model":"hybrid","context":{0},"tokens_per_s":50,"tokens_per_s_low":49,)"
+                      R"("tokens_per_s_high":51,"repeats":57,"noisy":false,"floor_tokens_per_s":100,"share":0.5,)"
+                      R"("baseline":"full","speed_ratio":2.5,"speed_ratio_low":2.4,"speed_ratio_high":2.6,)"
+                      R"("speed_ratio_noisy":false,"state_bytes":{2},"dtype":"fp32","batch":1}})"
+                      "\n",
+                      context, 1000 * context, 250 * context);
     }
     write("metrics.jsonl", metrics);
     write("bench.jsonl", bench);
@@ -95,6 +98,10 @@ TEST_F(Report, WholeRunInOnePage) {
   EXPECT_HAS(page, "took the loss from 4.90 to 3.00 nats per token; a byte of text it never saw costs 2.61 bits.");
   EXPECT_HAS(page, "4 × gdn, full");
   EXPECT_HAS(page, "2.50×");
+  EXPECT_HAS(page, "median of 57 pairs of runs");
+  EXPECT_HAS(page, "<td>50.0</td><td>49.0 – 51.0</td>");
+  EXPECT_HAS(page, "class=\"band\"");
+  EXPECT_HAS_NOT(page, "noisy");
   EXPECT_HAS(page, "50 %");
   EXPECT_HAS(page, "<span class=\"prompt\">ROMEO:</span> I say");  // the prompt once, not twice
 }
@@ -335,12 +342,24 @@ BenchRow row(const std::string& model, double context, double speed, double stat
   return row;
 }
 
+/// A row whose model took turns with full attention.
+BenchRow paired(BenchRow row, double ratio, bool noisy = false) {
+  row.baseline = "full";
+  row.speed_ratio = ratio;
+  row.speed_ratio_low = 0.5 * ratio;
+  row.speed_ratio_high = 2 * ratio;
+  row.speed_ratio_noisy = noisy;
+  row.repeats = 9;
+  return row;
+}
+
 TEST(CompareDecode, TakesTheLongestCommonContext) {
   const auto pair = compare_decode({row("full", 1024, 10, 100), row("hybrid", 1024, 11, 50), row("full", 2048, 5, 200),
-                                    row("hybrid", 2048, 10, 50), row("hybrid", 4096, 9, 50)});
+                                    paired(row("hybrid", 2048, 10, 50), 2.1), row("hybrid", 4096, 9, 50)});
   ASSERT_TRUE(pair);
   EXPECT_EQ(pair->context, 2048);
-  EXPECT_EQ(pair->speed_ratio, 2);
+  EXPECT_EQ(pair->speed_ratio, 2.1) << "of the pairs, not of the medians";
+  EXPECT_EQ(pair->pairs, 9);
   EXPECT_EQ(pair->state_ratio, 4);
 }
 
@@ -352,14 +371,52 @@ TEST(CompareDecode, NeedsEqualConditions) {
 }
 
 TEST(EfficiencySummary, IsHonestAboutLosing) {
-  const auto text = efficiency_summary({row("full", 512, 10, 1024), row("hybrid", 512, 8, 2048)});
+  const auto text = efficiency_summary({row("full", 512, 10, 1024), paired(row("hybrid", 512, 8, 2048), 0.8)});
   EXPECT_EQ(
       text,
       "At a context of 512 tokens the hybrid model decodes 0.800 times as fast as full attention and keeps a state "
       "2.00 times larger (2 KiB instead of 1 KiB).");
-  EXPECT_EQ(efficiency_summary({row("full", 512, 10, kAbsent), row("hybrid", 512, 20, kAbsent)}),
+  EXPECT_EQ(efficiency_summary({row("full", 512, 10, kAbsent), paired(row("hybrid", 512, 20, kAbsent), 2)}),
             "At a context of 512 tokens the hybrid model decodes 2.00 times as fast as full attention.");
   EXPECT_EQ(efficiency_summary({}), "");
+}
+
+// Full attention was measured while something else ran, the hybrid a minute later.
+TEST_F(Report, SaysNothingOfSpeedsThatWereNotMeasuredInTurns) {
+  write("bench.jsonl",
+        "{\"kind\":\"decode\",\"model\":\"full\",\"context\":32768,\"batch\":1,\"tokens_per_s\":2.3,\"state_bytes\":"
+        "4096}\n"
+        "{\"kind\":\"decode\",\"model\":\"hybrid\",\"context\":32768,\"batch\":1,\"tokens_per_s\":34.5,"
+        "\"state_bytes\":1024}\n");
+  const std::string text = page();
+  EXPECT_HAS_NOT(text, "15.0");
+  EXPECT_HAS_NOT(text, "times as fast");
+  EXPECT_HAS(text, "the hybrid model keeps a state 4.00 times smaller (1 KiB instead of 4 KiB).");
+}
+
+TEST_F(Report, NoiseIsMarkedInHeadlineTileAndTable) {
+  write(
+      "bench.jsonl",
+      "{\"kind\":\"decode\",\"model\":\"full\",\"context\":32768,\"batch\":1,\"tokens_per_s\":8,\"tokens_per_s_low\":2,"
+      "\"tokens_per_s_high\":9,\"repeats\":20,\"noisy\":true}\n"
+      "{\"kind\":\"decode\",\"model\":\"hybrid\",\"context\":32768,\"batch\":1,\"tokens_per_s\":35,"
+      "\"tokens_per_s_low\":34,\"tokens_per_s_high\":36,\"repeats\":20,\"noisy\":false,\"baseline\":\"full\","
+      "\"speed_ratio\":4.4,\"speed_ratio_low\":3.9,\"speed_ratio_high\":15,\"speed_ratio_noisy\":true}\n"
+      "{\"kind\":\"machine\",\"noisy\":true,\"moved\":\"fp32 300 -> 210 GFLOP/s\"}\n");
+  const std::string text = page();
+  EXPECT_HAS(
+      text,
+      "the hybrid model decodes about 4.40 times as fast as full attention (noisy: half of the pairs of runs lie "
+      "between 3.90 and 15.0).");
+  EXPECT_HAS(text, "<b>~4.40× <small>as fast</small></b>");
+  EXPECT_HAS(text, "noisy: half of the pairs between 3.90× and 15.0×");
+  EXPECT_HAS(text, "<td>~8.00</td><td>2.00 – 9.00</td>");
+  EXPECT_HAS(text, "<td>35.0</td>");
+  EXPECT_HAS(text, "<td>~4.40×</td>");
+  EXPECT_HAS(text, "~ marks noisy figures");
+  EXPECT_HAS(text, "its limits moved (fp32 300 -&gt; 210 GFLOP/s)");
+  write("bench.jsonl", "{\"kind\":\"decode\",\"context\":1,\"noisy\":3}\n");
+  EXPECT_HAS(error_of_reading(), "bench.jsonl:1: \"noisy\" must be true or false, found 3");
 }
 
 }  // namespace

@@ -1,22 +1,30 @@
 #pragma once
-// What this machine can do at best: the floors that times are compared with. Every function runs on the threads of
-// base/threads.h and returns the best of several tries, because a disturbed try says nothing about the machine.
+// What this machine can do at best: the floors that times are compared with.
+//
+// One long burst falls into one noisy moment. So every rate takes some 30 bursts of about a millisecond, the rates in
+// turns; all threads start a burst together. Of what a core has to itself each thread's best burst counts, added up; of
+// the memory, which they share, the best burst of all threads together.
 namespace lt2 {
 
-/// fp32 multiply-adds that never leave the registers, in GFLOP/s (a multiply-add counts as two). About 0.2 s.
-double measure_fma_gflops();
+struct MachineRates {
+  double fma_gflops = 0;  // fp32 multiply-adds that never leave the registers; a multiply-add counts as two
+  // bf16 products of the processor's unit for them (ops/simd/tile_unit.h), on numbers that come from the first-level
+  // cache: what a product can reach. 0: there is no unit.
+  double bf16_gflops = 0;
+  double bf16_register_gflops = 0;  // likewise, on zeros or few numbers that never leave the registers
+  double byte_gflops = 0;           // int8 or int4 weights times bf16 on the unit for bytes (ops/simd/byte_unit.h)
+  double byte_register_gflops = 0;
+  double read_gbps = 0;        // reading memory that no cache holds, in 10^9 bytes a second
+  double read_write_gbps = 0;  // reading it and writing it back in place, both directions counted
+};
 
-/// bf16 products that never leave the registers of the processor's bf16 unit (ops/simd/tile_unit.h), in GFLOP/s; 0
-/// where it has none. About 0.2 s.
-double measure_bf16_gflops();
+/// The rates to measure; the others stay 0.
+struct WantedRates {
+  bool fma = false, bf16 = false, bytes = false, read = false, read_write = false;
+};
 
-/// Products of int8 or int4 weights with bf16 on the processor's unit for bytes (ops/simd/byte_unit.h), likewise.
-double measure_byte_gflops();
-
-/// Reading 512 MiB, far more than the caches hold, once from front to back, in GB/s (10^9 bytes). About 0.5 s.
-double measure_read_gbps();
-
-/// Reading and writing back 512 MiB in place, both directions counted, in GB/s. About 0.5 s.
-double measure_read_write_gbps();
+/// On as many threads as base/threads.h says. About 0.04 s for each rate of the processor; of the memory 0.1 s, and 0.3
+/// s to fill the 512 MiB that are read.
+MachineRates measure_rates(const WantedRates& wanted);
 
 }  // namespace lt2

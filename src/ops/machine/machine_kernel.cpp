@@ -12,10 +12,15 @@
 
 // clang-format off: the order above is Highway's
 #include <algorithm>
+#include <barrier>
 #include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <thread>
+#include <vector>
 
 #include "base/threads.h"
 #include "ops/linear/buffer.h"
@@ -86,97 +91,167 @@ HWY_EXPORT(read_write_all);
 
 namespace {
 
-constexpr int kTries = 7;
-constexpr int64_t kFloats = int64_t{128} << 20;
-constexpr int64_t kChunk = int64_t{1} << 20;
-
-// Shortest of kTries runs, in seconds.
-template <typename Run>
-double best_seconds(const Run& run) {
-  double best = 1e30;
-  for (int i = 0; i < kTries; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
-    run();
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-  }
-  return best;
-}
-
-// Touched by the threads that will read it, so that on a machine with several memories each thread finds some of it
-// near.
-AlignedBytes filled() {
-  AlignedBytes bytes = aligned_bytes(kFloats * sizeof(float));
-  float* data = reinterpret_cast<float*>(bytes.get());
-  parallel_for(kFloats, kChunk, [&](int64_t begin, int64_t end) { std::fill(data + begin, data + end, 1.f); });
-  return bytes;
-}
+constexpr int kBursts = 30;
+constexpr double kBurst_s = 1e-3;
+constexpr int64_t kFloats = int64_t{128} << 20;  // 512 MiB
+constexpr int64_t kTouch = int64_t{1} << 20;
 
 volatile float g_sink;  // keeps the measured loops from being removed
 
-// Of chains(), which returns the operations it did, on every thread.
-template <class Chains>
-double chains_gflops(const Chains& chains) {
-  const int threads = num_threads();
-  std::unique_ptr<double[]> done(new double[static_cast<size_t>(threads)]());
-  double flops = 0;
-  const double seconds = best_seconds([&] {
-    parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) done[static_cast<size_t>(i)] = chains();
-    });
-    flops = 0;
-    for (int i = 0; i < threads; ++i) flops += done[static_cast<size_t>(i)];
-  });
-  return flops / seconds * 1e-9;
+double fma_burst(int64_t count) {
+  float sink = 0;
+  const double flops = HWY_DYNAMIC_DISPATCH(fma_chains)(count, &sink);
+  g_sink = sink;
+  return flops;
 }
 
-// Of a TileUnit or ByteUnit, null: none.
+// Of a TileUnit or ByteUnit.
 template <class Unit>
-double unit_gflops(const Unit* unit) {
-  if (unit == nullptr) return 0;
-  return chains_gflops([&] {
-    unit->begin();
-    const double flops = unit->chains(1 << 19);
-    unit->end();
-    return flops;
-  });
+double unit_burst(const Unit& unit, double (*chains)(int64_t), int64_t count) {
+  unit.begin();
+  const double flops = chains(count);
+  unit.end();
+  return flops;
 }
+
+/// One rate: `work(thread, count)` does a burst and returns its operations or bytes.
+struct Kind {
+  double* rate;  // where it goes, in 10^9 a second
+  bool shared;   // by all threads: memory
+  std::function<double(int, int64_t)> work;
+  int64_t count = 1;  // makes a burst of about kBurst_s
+};
+
+double seconds_of(const Kind& kind, int thread, int64_t count) {
+  const auto begin = std::chrono::steady_clock::now();
+  kind.work(thread, count);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+// Doubles the count until a burst is long enough to tell, then takes it from there. A disturbed try would make bursts
+// short, so the shortest of three decides.
+int64_t count_for_a_burst(const Kind& kind) {
+  if (kind.work(0, 1) == 0) return 1;  // an emulated unit does nothing here
+  for (int64_t count = 1;; count *= 2) {
+    const double seconds =
+        std::min({seconds_of(kind, 0, count), seconds_of(kind, 0, count), seconds_of(kind, 0, count)});
+    if (seconds < kBurst_s / 8) continue;
+    return std::max<int64_t>(1, std::llround(static_cast<double>(count) * kBurst_s / seconds));
+  }
+}
+
+void measure(std::vector<Kind>& kinds) {
+  using Clock = std::chrono::steady_clock;
+  struct Burst {
+    double done = 0;
+    Clock::time_point begin, end;
+    double rate() const { return done / std::chrono::duration<double>(end - begin).count(); }
+  };
+  for (auto& kind : kinds) kind.count = count_for_a_burst(kind);
+  const int threads = num_threads();
+  // [kind][thread][burst]
+  std::vector<std::vector<std::vector<Burst>>> bursts(
+      kinds.size(), std::vector<std::vector<Burst>>(static_cast<size_t>(threads), std::vector<Burst>(kBursts)));
+  // Threads of its own: exactly one burst each at a time, whoever shares out work among the others.
+  std::barrier together(threads);
+  const auto run = [&](int thread) {
+    for (int b = 0; b < kBursts; ++b) {
+      for (size_t k = 0; k < kinds.size(); ++k) {
+        Burst& burst = bursts[k][static_cast<size_t>(thread)][static_cast<size_t>(b)];
+        together.arrive_and_wait();
+        burst.begin = Clock::now();
+        burst.done = kinds[k].work(thread, kinds[k].count);
+        burst.end = Clock::now();
+      }
+    }
+  };
+  std::vector<std::thread> team;
+  for (int t = 0; t < threads; ++t) team.emplace_back(run, t);
+  for (auto& thread : team) thread.join();
+  for (size_t k = 0; k < kinds.size(); ++k) {
+    double rate = 0;
+    if (kinds[k].shared) {
+      for (size_t b = 0; b < kBursts; ++b) {
+        Burst all = bursts[k][0][b];
+        for (size_t t = 1; t < bursts[k].size(); ++t) {
+          const Burst& one = bursts[k][t][b];
+          all = {all.done + one.done, std::min(all.begin, one.begin), std::max(all.end, one.end)};
+        }
+        rate = std::max(rate, all.rate());
+      }
+    } else {
+      for (const auto& of_thread : bursts[k]) {
+        double best = 0;
+        for (const auto& burst : of_thread) best = std::max(best, burst.rate());
+        rate += best;
+      }
+    }
+    *kinds[k].rate = rate * 1e-9;
+  }
+}
+
+/// Memory that no cache holds, walked through again and again, each thread in a part of its own.
+class Walk {
+ public:
+  explicit Walk(int threads)
+      : part_(kFloats / threads / kPiece * kPiece), bytes_(aligned_bytes(kFloats * sizeof(float))) {
+    // Touched by several threads, so that on a machine with several memories they find some of it near.
+    parallel_for(kFloats, kTouch, [&](int64_t begin, int64_t end) { std::fill(data() + begin, data() + end, 1.F); });
+    at_.resize(static_cast<size_t>(threads) * kApart);
+  }
+  /// body(data, floats) on the next `count` pieces; returns the bytes.
+  template <class Body>
+  double next(int thread, int64_t count, const Body& body) {
+    int64_t& at = at_[static_cast<size_t>(thread) * kApart];
+    for (int64_t i = 0; i < count; ++i) {
+      body(data() + thread * part_ + at, kPiece);
+      at = (at + kPiece) % part_;
+    }
+    return static_cast<double>(count * kPiece) * sizeof(float);
+  }
+
+ private:
+  static constexpr int64_t kPiece = int64_t{1} << 16;  // 256 KiB
+  static constexpr size_t kApart = 16;                 // places of two threads are not in one cache line
+  float* data() { return reinterpret_cast<float*>(bytes_.get()); }
+  int64_t part_;
+  AlignedBytes bytes_;
+  std::vector<int64_t> at_;
+};
 
 }  // namespace
 
-double measure_fma_gflops() {
-  return chains_gflops([] {
-    float sink = 0;
-    const double flops = HWY_DYNAMIC_DISPATCH(fma_chains)(4 << 20, &sink);
-    g_sink = sink;
-    return flops;
-  });
-}
-
-double measure_bf16_gflops() { return unit_gflops(tile_unit()); }
-double measure_byte_gflops() { return unit_gflops(byte_unit(kManyByteRows)); }
-
-double measure_read_gbps() {
-  const AlignedBytes bytes = filled();
-  const float* data = reinterpret_cast<const float*>(bytes.get());
-  const double seconds = best_seconds([&] {
-    parallel_for(kFloats, kChunk, [&](int64_t begin, int64_t end) {
-      float sink = 0;
-      HWY_DYNAMIC_DISPATCH(read_all)(data + begin, end - begin, &sink);
-      g_sink = sink;
-    });
-  });
-  return static_cast<double>(kFloats) * sizeof(float) / seconds * 1e-9;
-}
-
-double measure_read_write_gbps() {
-  const AlignedBytes bytes = filled();
-  float* data = reinterpret_cast<float*>(bytes.get());
-  const double seconds = best_seconds([&] {
-    parallel_for(kFloats, kChunk, [&](int64_t begin, int64_t end) {
-      HWY_DYNAMIC_DISPATCH(read_write_all)(data + begin, end - begin);
-    });
-  });
-  return 2.0 * static_cast<double>(kFloats) * sizeof(float) / seconds * 1e-9;
+MachineRates measure_rates(const WantedRates& wanted) {
+  MachineRates rates;
+  std::vector<Kind> kinds;
+  if (wanted.fma) kinds.push_back({&rates.fma_gflops, false, [](int, int64_t count) { return fma_burst(count); }});
+  const auto add_unit = [&](const auto* unit, double* loaded, double* in_registers) {
+    if (unit == nullptr) return;
+    kinds.push_back({loaded, false, [=](int, int64_t count) { return unit_burst(*unit, unit->loaded_chains, count); }});
+    kinds.push_back({in_registers, false, [=](int, int64_t count) { return unit_burst(*unit, unit->chains, count); }});
+  };
+  if (wanted.bf16) add_unit(tile_unit(), &rates.bf16_gflops, &rates.bf16_register_gflops);
+  if (wanted.bytes) add_unit(byte_unit(kManyByteRows), &rates.byte_gflops, &rates.byte_register_gflops);
+  std::unique_ptr<Walk> walk;
+  if (wanted.read || wanted.read_write) walk = std::make_unique<Walk>(num_threads());
+  if (wanted.read) {
+    kinds.push_back({&rates.read_gbps, true, [&](int thread, int64_t count) {
+                       return walk->next(thread, count, [](const float* data, int64_t floats) {
+                         float sink = 0;
+                         HWY_DYNAMIC_DISPATCH(read_all)(data, floats, &sink);
+                         g_sink = sink;
+                       });
+                     }});
+  }
+  if (wanted.read_write) {
+    kinds.push_back({&rates.read_write_gbps, true, [&](int thread, int64_t count) {
+                       return 2 * walk->next(thread, count, [](float* data, int64_t floats) {
+                         HWY_DYNAMIC_DISPATCH(read_write_all)(data, floats);
+                       });
+                     }});
+  }
+  measure(kinds);
+  return rates;
 }
 
 }  // namespace lt2

@@ -48,6 +48,8 @@ struct ByteUnit {
   /// `count` rounds of products that never leave the registers, between begin and end; returns the operations done,
   /// two for each pair of numbers multiplied (a number of x is two bytes).
   double (*chains)(int64_t count);
+  /// The same on numbers other than zero that come from the first-level cache, as a product's do.
+  double (*loaded_chains)(int64_t count);
 };
 
 /// The unit in use for `rows` rows of x: the best that the processor has, the system permits and a product at the first

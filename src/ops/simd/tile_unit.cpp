@@ -45,6 +45,24 @@ double no_chains(int64_t) { return 0; }
 
 #if defined(__x86_64__)
 
+// Steps of operands for loaded_chains: with 32 rows 32 KiB, which every first-level cache of such processors holds.
+constexpr int64_t kLoadedSteps = 8;
+
+/// Random bf16 numbers between 1 and 2 and their negatives: A of at most 32 rows, then B, of kLoadedSteps steps.
+const uint16_t* loaded_numbers() {
+  const auto draw = [] {
+    std::vector<uint16_t> out(2 * kLoadedSteps * kTileStepB);
+    uint32_t state = 1;
+    for (auto& v : out) {
+      state = state * 1664525u + 1013904223u;
+      v = static_cast<uint16_t>(0x3f80 | (state >> 16 & 0x807f));
+    }
+    return out;
+  };
+  thread_local const auto numbers = draw();
+  return numbers.data();
+}
+
 // The compiler's tile intrinsics do not say that they read memory: what they read is written elsewhere, in functions
 // that are not inlined here.
 #define LT2_AMX __attribute__((target("amx-tile,amx-bf16")))
@@ -112,6 +130,30 @@ LT2_AMX double amx_chains(int64_t count) {
     _tile_dpbf16ps(3, 4, 6);
   }
   return 4.0 * 2 * kTileSide * kTileSide * kTileDepth * static_cast<double>(count);
+}
+
+// The loop of amx_multiply over operands that stay in the cache, without storing the sums.
+LT2_AMX double amx_loaded_chains(int64_t count) {
+  constexpr int64_t kTile = kTileSide * kTileDepth, kRowBytes = 2 * kTileDepth;
+  const uint16_t* const numbers = loaded_numbers();
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (int64_t i = 0; i < count; ++i) {
+    const uint16_t *a = numbers, *b = a + kLoadedSteps * kTileStepB;
+    for (int64_t s = 0; s < kLoadedSteps; ++s, a += 2 * kTile, b += kTileStepB) {
+      _tile_loadd(4, a, kRowBytes);
+      _tile_loadd(6, b, kRowBytes);
+      _tile_loadd(7, b + kTile, kRowBytes);
+      _tile_loadd(5, a + kTile, kRowBytes);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  return 4.0 * 2 * kTileSide * kTileSide * kTileDepth * static_cast<double>(count * kLoadedSteps);
 }
 
 #undef LT2_AMX
@@ -188,9 +230,37 @@ LT2_AVX512_BF16 double avx512_bf16_chains(int64_t count) {
 
 #undef LT2_AVX512_BF16
 
-constexpr TileUnit kAmx{"AMX tiles", 2 * kTileSide, kTileSide, amx_begin, amx_multiply, amx_end, amx_chains};
-constexpr TileUnit kAvx512Bf16{"AVX-512-BF16", kBf16Rows,         1, nothing, avx512_bf16_multiply,
-                               nothing,        avx512_bf16_chains};
+// Vectors hold their sums over a whole block: its stores do not count.
+double avx512_bf16_loaded_chains(int64_t count) {
+  const uint16_t* const numbers = loaded_numbers();
+  float c[kBf16Rows * kTilePanel];
+  const TileBlock block{.steps = kLoadedSteps,
+                        .rows = kBf16Rows,
+                        .a = numbers,
+                        .b = numbers + kLoadedSteps * kTileStepB,
+                        .c = c,
+                        .ldc = kTilePanel,
+                        .fresh = true};
+  for (int64_t i = 0; i < count; ++i) avx512_bf16_multiply(block);
+  return 2.0 * kBf16Rows * kTilePanel * kTileDepth * static_cast<double>(count * kLoadedSteps);
+}
+
+constexpr TileUnit kAmx{.name = "AMX tiles",
+                        .rows = 2 * kTileSide,
+                        .row_step = kTileSide,
+                        .begin = amx_begin,
+                        .multiply = amx_multiply,
+                        .end = amx_end,
+                        .chains = amx_chains,
+                        .loaded_chains = amx_loaded_chains};
+constexpr TileUnit kAvx512Bf16{.name = "AVX-512-BF16",
+                               .rows = kBf16Rows,
+                               .row_step = 1,
+                               .begin = nothing,
+                               .multiply = avx512_bf16_multiply,
+                               .end = nothing,
+                               .chains = avx512_bf16_chains,
+                               .loaded_chains = avx512_bf16_loaded_chains};
 
 #endif
 
@@ -213,8 +283,9 @@ std::atomic<const TileUnit*> g_forced_unit{nullptr};
 }  // namespace
 
 constexpr TileUnit kEmulatedAmx{"emulated AMX tiles", 2 * kTileSide, kTileSide, nothing,
-                                emulated_multiply,    nothing,       no_chains};
-constexpr TileUnit kEmulatedAvx512Bf16{"emulated AVX-512-BF16", 12, 1, nothing, emulated_multiply, nothing, no_chains};
+                                emulated_multiply,    nothing,       no_chains, no_chains};
+constexpr TileUnit kEmulatedAvx512Bf16{"emulated AVX-512-BF16", 12,      1,         nothing,
+                                       emulated_multiply,       nothing, no_chains, no_chains};
 
 #if defined(__x86_64__)
 const TileUnit* amx_unit() { return &kAmx; }

@@ -37,6 +37,8 @@ struct TileUnit {
   void (*end)();
   /// `count` rounds of multiply-adds that never leave the registers, between begin and end; returns their flops.
   double (*chains)(int64_t count);
+  /// The same on numbers other than zero that come from the first-level cache, as a product's do.
+  double (*loaded_chains)(int64_t count);
 };
 
 /// The unit that bf16 products use: the best that the processor has, the system permits and a product at the first

@@ -1,0 +1,30 @@
+#pragma once
+// Models of one's own, timed in turns: what is compared on a page was measured side by side.
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "measure/speed.h"
+
+namespace lt2 {
+
+/// A model and what of its configuration the rows need.
+struct OwnModel {
+  TimedModel timed;
+  std::vector<std::string> recompute = {"none"};  // levels to train with
+  int64_t seq_len = 0, batch_size = 1;            // of training; of prompts the length
+};
+
+struct OwnOptions {
+  std::vector<std::string> modes;
+  std::vector<int64_t> contexts;  // of decode, and prompts; empty: 1k to 32k, and seq_len
+  std::optional<int64_t> batch;   // else batch_size in training, 1 otherwise
+  double seconds = 2;             // a row, at most (see Effort)
+};
+
+/// Times every model, those after the first beside the first: for each mode and context all models take turns, in
+/// decoding also with themselves at the first context.
+void time_models(const std::vector<OwnModel>& models, const OwnOptions& options, const MachineLimits& limits,
+                 const std::function<void(const SpeedRow&)>& done);
+
+}  // namespace lt2
