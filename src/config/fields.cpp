@@ -67,10 +67,6 @@ class Reader {
     target->clear();
     for (const auto& [name, weight] : value_.entries) {
       const auto number = as_float(weight);
-      if (!number && weight.is_map() && !weight.entries.empty()) {
-        fail("{}{}.{} must be a number; found a map. If the name is {}.{}, quote it: {}.\"{}.{}\"=...", at(weight),
-             field_.key, name, name, weight.entries[0].first, field_.key, name, weight.entries[0].first);
-      }
       LT2_CHECK(number, "{}{}.{} must be a number; found {}", at(weight), field_.key, name, display(weight));
       in_range(*number, field_.key + "." + name, weight);
       finite(*number, field_.key + "." + name, weight);

@@ -57,10 +57,45 @@ void set_origin(ConfigTree& tree, const std::string& origin) {
   for (auto& [key, entry] : tree.entries) set_origin(entry, origin);
 }
 
-}  // namespace
+// A map of names that the user chooses, as data.sources: every key below it is content.
+bool is_free_map(const Field& field) {
+  if (std::holds_alternative<Weights*>(field.target)) return true;
+  return std::holds_alternative<ConfigTree*>(field.target) && field.check.words.empty();
+}
 
-ConfigTree parse_override(const std::string& argument, const std::string& origin) {
-  const auto key = parse_key(argument, origin);
+bool lies_at_or_below(const std::string& path, const std::string& key) {
+  return path.starts_with(key) && (path.size() == key.size() || path[key.size()] == '.');
+}
+
+// Names of weights may have dots: what stands behind the field's own key is one name.
+void join_name(Key& key, const std::vector<Field>& fields) {
+  const auto path = fmt::format("{}", fmt::join(key.parts, "."));
+  for (const auto& field : fields) {
+    if (!std::holds_alternative<Weights*>(field.target) || !path.starts_with(field.key + ".")) continue;
+    key.parts.resize(static_cast<size_t>(std::count(field.key.begin(), field.key.end(), '.')) + 1);
+    key.parts.push_back(path.substr(field.key.size() + 1));
+  }
+}
+
+// `over` onto `base`, both at `path`; the argument's key names the next `named` levels. Groups of fields merge. A free
+// map that the key names, or that lies in its value, is given whole: it replaces. What the key goes through is added
+// to.
+void put(ConfigTree& base, const ConfigTree& over, const std::string& path, size_t named,
+         const std::vector<Field>& fields) {
+  const bool whole = named == 0 && std::any_of(fields.begin(), fields.end(), [&](const Field& field) {
+                       return is_free_map(field) && lies_at_or_below(path, field.key);
+                     });
+  if (whole || !base.is_map() || !over.is_map()) {
+    base = over;
+    return;
+  }
+  base.origin = over.origin;
+  for (const auto& [key, value] : over.entries)
+    put(base.at(key), value, path.empty() ? key : path + "." + key, named > 0 ? named - 1 : 0, fields);
+}
+
+// The tree of one argument.
+ConfigTree nested(const Key& key, const std::string& argument, const std::string& origin) {
   ConfigTree tree;
   if (key.end < argument.size()) tree = parse_yaml(argument.substr(key.end + 1), origin, /*line_numbers=*/false);
   for (auto part = key.parts.rbegin(); part != key.parts.rend(); ++part) {
@@ -72,6 +107,12 @@ ConfigTree parse_override(const std::string& argument, const std::string& origin
   return tree;
 }
 
+}  // namespace
+
+ConfigTree parse_override(const std::string& argument, const std::string& origin) {
+  return nested(parse_key(argument, origin), argument, origin);
+}
+
 void merge_overrides(ConfigTree& tree, const std::vector<std::string>& arguments, const std::string& where,
                      const std::vector<Field>& fields) {
   for (const auto& argument : arguments) {
@@ -81,7 +122,9 @@ void merge_overrides(ConfigTree& tree, const std::vector<std::string>& arguments
       return candidate.check.verbatim && argument.compare(0, equals, candidate.key) == 0;
     });
     if (field == fields.end() || equals == std::string::npos) {
-      merge(tree, parse_override(argument, origin));
+      auto key = parse_key(argument, origin);
+      join_name(key, fields);
+      put(tree, nested(key, argument, origin), "", key.parts.size(), fields);
       continue;
     }
     auto over = parse_override(field->key, origin);

@@ -162,6 +162,7 @@ struct DataConfig {
   int64_t batch_size = 2, seq_len = 2048, n_views = 2, seed = 42;
   bool add_bos = true, add_eos = true, load_async = true;
   int64_t prefetch_size = 64;
+  bool allow_unread_chunks = false;
   TokenizerConfig tokenizer;
 
   bool operator==(const DataConfig&) const = default;
@@ -179,6 +180,8 @@ struct DataConfig {
     visit("add_eos", add_eos, any(), "end every document with EOS");
     visit("load_async", load_async, any(), "load in the background; the data is the same");
     visit("prefetch_size", prefetch_size, at_least(1), "batches in the shuffle buffer");
+    visit("allow_unread_chunks", allow_unread_chunks, any(),
+          "ours: a folder may have more chunk files than there are ranks; those left over are never read");
     visit("tokenizer", tokenizer, any(), "");
   }
 };

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "data/shuffle_buffer.h"
+#include "data/sources.h"
 
 namespace lt2 {
 namespace {
@@ -78,12 +79,16 @@ struct Loader::Impl {
   Impl(const LoaderConfig& config, int64_t rank, int64_t world)
       : buffer(config, rank, world),
         position(buffer.start(config.seed)),
+        sources(config.sources),
+        root_dir(config.root_dir),
         seed(config.seed),
         load_async(config.load_async),
         speaks(rank == 0) {}
 
   ShuffleBuffer buffer;
   ShuffleBuffer::Position position;  // behind the batch handed out last
+  std::vector<std::pair<std::string, double>> sources;
+  std::optional<std::string> root_dir;
   int64_t seed;
   bool load_async;
   bool speaks;                   // one of the processes does
@@ -122,6 +127,16 @@ void Loader::restart(int64_t step, const std::string& reason) {
   log_warning(
       "the position in the data cannot be kept: {}. The data starts from the beginning, in another order (seed {}).",
       reason, impl_->seed + step);
+}
+
+std::vector<std::string> Loader::source_lines() const {
+  double total = 0;
+  for (const auto& [name, weight] : impl_->sources) total += weight;
+  std::vector<std::string> lines;
+  for (const auto& [name, weight] : impl_->sources)
+    lines.push_back(
+        fmt::format("{:.4g} % of the documents from {}", 100 * weight / total, source_text({impl_->root_dir, name})));
+  return lines;
 }
 
 }  // namespace lt2

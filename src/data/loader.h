@@ -26,7 +26,8 @@ struct LoaderConfig {
   std::string tokenizer_name = "bytes";
   std::optional<std::string> tokenizer_path;
   std::string tokenizer_specials = "lingua";
-  double held_back = 0;  // share at the end of every single-file source that is left to ValidationSet
+  bool allow_unread_chunks = false;  // a folder may have more chunk files than there are processes
+  double held_back = 0;              // share at the end of every single-file source that is left to ValidationSet
 };
 
 /// Endless. The buffer holds prefetch_size * batch_size sequences as int32; of a source file a block, of a .txt
@@ -53,6 +54,9 @@ class Loader {
   /// files) says so and starts the data from the beginning, with seed + `step` so that the order is another; returns
   /// false then. Throws lt2::Error if `json` is no state.
   bool restore(const std::string& json, int64_t step);
+
+  /// A line for each source: its share of the documents and where it lies.
+  std::vector<std::string> source_lines() const;
 
   /// Begins anew, with seed + `step`, and says that it is because of `reason`.
   void restart(int64_t step, const std::string& reason);

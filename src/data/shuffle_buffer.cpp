@@ -57,7 +57,9 @@ ShuffleBuffer::ShuffleBuffer(const LoaderConfig& config, int64_t rank, int64_t w
       rng_(generator(config.seed + 1, rank, world)) {
   std::vector<Mixture::Source> sources;
   for (const auto& [name, weight] : config.sources)
-    sources.push_back({name, weight, training_part({config.root_dir, name}, config.held_back, rank, world)});
+    sources.push_back(
+        {name, weight,
+         training_part({config.root_dir, name}, config.held_back, rank, world, config.allow_unread_chunks)});
   mixture_ = std::make_unique<Mixture>(sources, Encoding{tokenizer_.get(), config.add_bos, config.add_eos},
                                        generator(seed_, rank, world));
 }

@@ -118,11 +118,18 @@ FilePart part_of_single_file(const fs::path& path, double held_back, int64_t ran
   return {.path = path.string(), .end = end, .block_size = world, .offset = rank, .is_file = true};
 }
 
-FilePart part_of_folder(const fs::path& folder, int64_t rank, int64_t world) {
-  const auto files =
-      files_in(folder, "*.chunk.*.jsonl", is_chunk_name, "`lt2 data prepare` makes chunk files of other formats.");
+std::vector<fs::path> chunks_in(const fs::path& folder) {
+  return files_in(folder, "*.chunk.*.jsonl", is_chunk_name, "`lt2 data prepare` makes chunk files of other formats.");
+}
+
+FilePart part_of_folder(const fs::path& folder, int64_t rank, int64_t world, bool allow_unread) {
+  const auto files = chunks_in(folder);
   const auto count = static_cast<int64_t>(files.size());
   if (count > world) {
+    LT2_CHECK(allow_unread,
+              "{}: {} chunk files for {} process{}, which read one each: {} would never be read. Prepare the data with "
+              "nchunks={}, train with {} processes, or set data.allow_unread_chunks=true",
+              folder.string(), count, world, world == 1 ? "" : "es", count - world, world, count);
     if (rank == 0)
       log_warning("{}: only {} of {} chunk files are used, one for each process", folder.string(), world, count);
     return whole_file(files[static_cast<size_t>(rank)]);
@@ -139,9 +146,17 @@ FilePart part_of_folder(const fs::path& folder, int64_t rank, int64_t world) {
 
 }  // namespace
 
-FilePart training_part(const SourcePlace& place, double held_back, int64_t rank, int64_t world) {
+FilePart training_part(const SourcePlace& place, double held_back, int64_t rank, int64_t world, bool allow_unread) {
   const fs::path path = located(place);
-  return fs::is_directory(path) ? part_of_folder(path, rank, world) : part_of_single_file(path, held_back, rank, world);
+  return fs::is_directory(path) ? part_of_folder(path, rank, world, allow_unread)
+                                : part_of_single_file(path, held_back, rank, world);
+}
+
+std::string source_text(const SourcePlace& place) {
+  const fs::path path = located(place);
+  if (!fs::is_directory(path)) return path.string();
+  const size_t files = chunks_in(path).size();
+  return fmt::format("{} ({} chunk file{})", path.string(), files, files == 1 ? "" : "s");
 }
 
 std::vector<FilePart> validation_parts(const SourcePlace& place, double share) {

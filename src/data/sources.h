@@ -16,18 +16,21 @@ struct SourcePlace {
 };
 
 /// What process `rank` of `world` trains on.
-///   folder   its *.chunk.*.jsonl files by name. More files than processes: one each, the rest is unused (rank 0
-///   warns). Fewer: `world` must be
-///            a multiple of their number, and world / number processes share a file line by line.
+///   folder   its *.chunk.*.jsonl files by name. More files than processes: an error, or with `allow_unread` one each.
+///            Fewer: `world` must be a multiple of their number, and world / number processes share a file line by
+///            line.
 ///   .jsonl   as a folder with this one file.
 ///   .txt     one document; several processes take equal shares of it, cut between characters.
 /// Of a single file the last `held_back` of its bytes is left out: whole lines, or cut between characters. A folder has
 /// its own validation files. Throws lt2::Error for what is missing, empty or cannot be shared.
-FilePart training_part(const SourcePlace& place, double held_back, int64_t rank, int64_t world);
+FilePart training_part(const SourcePlace& place, double held_back, int64_t rank, int64_t world,
+                       bool allow_unread = false);
+
+/// "data/corpus (4 chunk files)", "data/text.txt".
+std::string source_text(const SourcePlace& place);
 
 /// What a validation reads, one part a file: of a single file its last `share` (what training_part leaves out; 1: all
-/// of it), of a folder its
-/// *.val.jsonl files by name.
+/// of it), of a folder its *.val.jsonl files by name.
 std::vector<FilePart> validation_parts(const SourcePlace& place, double share);
 
 }  // namespace lt2

@@ -61,7 +61,7 @@ void repeat_rows(const torch::Tensor& weight, int64_t made) {
 }  // namespace
 
 std::vector<BenchModel> recipe_models() {
-  auto models = loops_of("1.3B", 2048, 2048, 15, 13, 21);
+  auto models = loops_of("1.3B", 2048, 2048, 25, 21, 21);
   for (auto& model : loops_of("0.6B", 1024, 256, 25, 25, 25)) models.push_back(std::move(model));
   models.push_back({"plain", "once", plain_transformer()});
   for (auto& model : models) validate_model(model.config);

@@ -39,6 +39,7 @@ LoaderConfig loader_config(const TrainConfig& config) {
           .tokenizer_name = data.tokenizer.name,
           .tokenizer_path = data.tokenizer.path,
           .tokenizer_specials = data.tokenizer.specials,
+          .allow_unread_chunks = data.allow_unread_chunks,
           .held_back = config.val.every > 0 && !config.val.source ? config.val.fraction : 0};
 }
 
@@ -84,6 +85,9 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
     remove_leftovers(checkpoints_);
   }
   loader_ = std::make_unique<Loader>(loader_config(config_), group_->rank(), group_->world());
+  if (writes()) {
+    for (const auto& line : loader_->source_lines()) log_info("{}", line);
+  }
   if (config_.val.every > 0)
     validation_ = std::make_unique<ValidationSet>(loader_config(config_), config_.val.source, config_.val.steps);
   torch::manual_seed(static_cast<uint64_t>(config_.seed));

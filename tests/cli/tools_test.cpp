@@ -27,8 +27,17 @@ TEST_F(Program, PreparedDataTrains) {
   const auto trained =
       run("launch --nproc 2 -- train config=tiny.yaml data.root_dir=. 'data.sources.chunks=1' steps=2 val.every=2 "
           "val.source=chunks distributed.fsdp_type=zero1");
-  // The file's own source stays: sources merge.
+  // The file's own source stays: a dotted key adds.
   EXPECT_EQ(trained.status, 0) << trained.err;
+  EXPECT_NE(trained.err.find("50 % of the documents from ./chunks (2 chunk files)\n"), std::string::npos)
+      << trained.err;
+  // One rank would leave a file unread; a map given whole is all there is.
+  expect_error("train config=tiny.yaml dump_dir=one data.root_dir=. 'data.sources={chunks: 1}'",
+               {"2 chunk files for 1 process", "nchunks=1", "data.allow_unread_chunks"});
+  const auto alone = run(
+      "train config=tiny.yaml dump_dir=one data.root_dir=. 'data.sources={chunks: 1}' data.allow_unread_chunks=true");
+  EXPECT_EQ(alone.status, 0) << alone.err;
+  EXPECT_NE(alone.err.find("100 % of the documents from ./chunks (2 chunk files)\n"), std::string::npos) << alone.err;
   EXPECT_NE(trained.err.find("2 ranks, zero1"), std::string::npos) << trained.err;
   expect_error("data prepare in=docs.jsonl out=chunks name=other", {"chunks"});
   expect_error("data prepare in=missing.jsonl out=c name=n", {"missing.jsonl"});

@@ -82,12 +82,37 @@ TEST(TrainConfig, TypeErrorsNameFieldAndPlace) {
             "command line: distributed.fsdp_type=fullshard: distributed.fsdp_type must be one of no_shard, full_shard, "
             "zero1, zero2; found "
             "\"fullshard\"; did you mean full_shard?");
-  EXPECT_EQ(error_of("", {"data.sources.dclm_baseline_1.0=2"}),
-            "command line: data.sources.dclm_baseline_1.0=2: data.sources.dclm_baseline_1 must be a number; found a "
-            "map. If the name is "
-            "dclm_baseline_1.0, quote it: data.sources.\"dclm_baseline_1.0\"=...");
+  EXPECT_EQ(error_of("", {"data.sources.dclm_baseline_1.0=big"}),
+            "command line: data.sources.dclm_baseline_1.0=big: data.sources.dclm_baseline_1.0 must be a number; found "
+            "\"big\"");
+  EXPECT_EQ(error_of("data: {sources: {a: {b: 1}}}\n"),
+            "configs/gdn.yaml:1: data.sources.a must be a number; found a map");
   EXPECT_EQ(error_of("steps: 1\nsteps: 2\n"),
             "configs/gdn.yaml:2: key steps appears twice; first at configs/gdn.yaml:1");
+}
+
+// A map of the user's own names that is given whole is what was meant, whole; with a dotted key it grows. Groups merge.
+TEST(TrainConfig, AMapGivenWholeReplaces) {
+  const std::string yaml =
+      "data:\n  sources: {shakespeare.txt: 1, b: 2}\n  seq_len: 7\neval: {harness: {tasks: [x]}, other: 1}\n"
+      "logging: {wandb: {project: p}}\n";
+  const auto sources = [&](const std::vector<std::string>& arguments) { return parse(yaml, arguments).data.sources; };
+  EXPECT_EQ(sources({"data.sources={mine.txt: 1.0}"}), (Weights{{"mine.txt", 1}}));
+  EXPECT_EQ(sources({"data={sources: {mine.txt: 1.0}}"}), (Weights{{"mine.txt", 1}}));
+  EXPECT_EQ(sources({"data[sources]={mine.txt: 1.0}"}), (Weights{{"mine.txt", 1}}));
+  EXPECT_EQ(sources({"data.sources.mine.txt=1.0"}), (Weights{{"shakespeare.txt", 1}, {"b", 2}, {"mine.txt", 1}}));
+  EXPECT_EQ(sources({"data.sources.\"mine.txt\"=1.0"}), sources({"data.sources.mine.txt=1.0"}));
+  EXPECT_EQ(sources({"data.sources.b=5"}), (Weights{{"shakespeare.txt", 1}, {"b", 5}}));
+  EXPECT_EQ(sources({"data.sources={a: 1}", "data.sources.x/y.z.jsonl=3"}), (Weights{{"a", 1}, {"x/y.z.jsonl", 3}}));
+  EXPECT_EQ(sources({"data.sources.a=1", "data.sources={c: 1}"}), (Weights{{"c", 1}}));
+  EXPECT_TRUE(sources({"data.sources={}"}).empty());
+  // The rest of a group stays.
+  EXPECT_EQ(parse(yaml, {"data={sources: {mine.txt: 1.0}}"}).data.seq_len, 7);
+  const auto eval = [&](const std::string& argument) { return write_yaml(parse(yaml, {argument}).eval); };
+  EXPECT_EQ(eval("eval={more: 2}"), "more: 2\n");
+  EXPECT_EQ(eval("eval.harness={limit: 2}"), "harness:\n  limit: 2\nother: 1\n");
+  EXPECT_EQ(eval("eval.harness.limit=2"), "harness:\n  tasks:\n    - x\n  limit: 2\nother: 1\n");
+  EXPECT_EQ(write_yaml(parse(yaml, {"logging.wandb={name: n}"}).logging.wandb), "project: p\nname: n\n");
 }
 
 // A plain YAML reader takes 4:1 for 241; a text field must not.

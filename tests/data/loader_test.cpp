@@ -238,6 +238,7 @@ TEST_F(WorkedExample, ResumesInTheFileThatTheStateNames) {
   fs::rename(root_ / "a/a.chunk.00.jsonl", root_ / "a/a.chunk.02.jsonl");
   std::string state = kState2;
   state.replace(state.find("a.chunk.00"), 10, "a.chunk.02");
+  example_.allow_unread_chunks = true;
   Loader loader(example_, 0, 1);
   ASSERT_TRUE(loader.restore(state, 3));
   EXPECT_EQ(view(loader.next(), 0, 0), kRows[6]);
@@ -352,11 +353,28 @@ TEST_F(Counting, ProcessesShareAFileLineByLine) {
   }
 }
 
-TEST_F(Counting, MoreFilesThanProcessesLeavesTheRestUnused) {
+TEST_F(Counting, MoreFilesThanProcessesIsAnErrorUnlessAllowed) {
   for (int i = 0; i < 4; ++i) write(fmt::format("a/a.chunk.0{}.jsonl", i), fmt::format("{{\"text\": \"{}\"}}\n", i));
-  EXPECT_EQ(text_of(view(Loader(config({{"a", 1}}), 1, 2).next(), 0, 0)).find_first_not_of("<1>"), std::string::npos);
+  EXPECT_NE(
+      message_of([&] {
+        Loader(config({{"a", 1}}), 1, 2);
+      })
+          .find("4 chunk files for 2 processes, which read one each: 2 would never be read. Prepare the data with "
+                "nchunks=2, train with 4 processes, or set data.allow_unread_chunks=true"),
+      std::string::npos);
+  auto allowed = config({{"a", 1}});
+  allowed.allow_unread_chunks = true;
+  EXPECT_EQ(text_of(view(Loader(allowed, 1, 2).next(), 0, 0)).find_first_not_of("<1>"), std::string::npos);
   const std::string message = message_of([&] { Loader(config({{"a", 1}}), 0, 6); });
   EXPECT_NE(message.find("6 processes cannot share 4 chunk files evenly"), std::string::npos) << message;
+}
+
+TEST_F(Counting, SourcesAreShownWithTheirShares) {
+  for (int i = 0; i < 2; ++i) write(fmt::format("a/a.chunk.0{}.jsonl", i), "{\"text\": \"x\"}\n");
+  write("t.txt", "text");
+  EXPECT_EQ(Loader(config({{"a", 3}, {"t.txt", 1}}), 0, 2).source_lines(),
+            (std::vector<std::string>{"75 % of the documents from " + (root_ / "a").string() + " (2 chunk files)",
+                                      "25 % of the documents from " + (root_ / "t.txt").string()}));
 }
 
 TEST_F(Counting, AProcessWithoutALineIsAnError) {

@@ -513,6 +513,16 @@ TEST_F(PrepareTest, AFullDiskIsSaidAndTheWorkContinues) {
   EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
+// What a newcomer types is what one rank reads whole.
+TEST_F(PrepareTest, UnlessAskedForThereIsOneChunk) {
+  write("a.jsonl", numbered(0, 64));
+  PrepareConfig plain = config();
+  plain.nchunks = PrepareConfig().nchunks;
+  const auto files = made(plain, limits());
+  EXPECT_EQ(files.count("n.chunk.00.jsonl"), 1u);
+  EXPECT_EQ(files.size(), files.count("n.val.jsonl") + 1);
+}
+
 TEST_F(PrepareTest, TheLoaderReadsEveryDocumentOnce) {
   write("a.jsonl", numbered(0, 64));
   prepare_data(config(2, 1), limits());
