@@ -14,7 +14,7 @@ clang=${CLANG:-$(command -v clang++ || command -v clang++-14)} ||
   { echo "fuzz: needs clang++ with libFuzzer (Debian: clang libclang-rt-14-dev)" >&2; exit 1; }
 torch=/usr/include/torch/csrc/api/include
 base="src/base/files.cpp src/base/units.cpp"
-text="$base src/base/log.cpp src/base/progress.cpp $(ls src/tokenizer/*.cpp | grep -v vectors.cpp)"
+text="$base $(ls src/base/regex/*.cpp) src/base/log.cpp src/base/progress.cpp $(ls src/tokenizer/*.cpp | grep -v vectors.cpp)"
 
 sources() {
   case "$1" in

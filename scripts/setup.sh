@@ -16,7 +16,7 @@ packages=(
   libgloo-dev             # headers that the collectives of libtorch need
   libopenblas-openmp-dev  # torch's BLAS; the OpenMP build shares one thread pool with us
   libfmt-dev libyaml-cpp-dev nlohmann-json3-dev zlib1g-dev libzstd-dev
-  libonig-dev libutf8proc-dev  # tokenizers: regular expressions of tokenizer.json files, Unicode tables
+  libonig-dev libutf8proc-dev  # regular expressions (of tokenizer.json files, optim.decay_exempt), Unicode tables
   libhwy-dev              # portable SIMD with run-time dispatch
   libgtest-dev
   clang-format-14         # the format check

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <regex>
 
 #include "base/error.h"
+#include "base/regex/regex.h"
 #include "config/patterns.h"
 
 namespace lt2::check {
@@ -13,8 +13,14 @@ namespace {
 
 // Layers of one kind share a line: layers.3.attention.wq.weight -> layers.*.attention.wq.weight.
 std::string collapse(const std::string& name) {
-  static const std::regex layer("layers\\.[0-9]+\\.");
-  return std::regex_replace(name, layer, "layers.*.");
+  static const Regex layer("layers\\.[0-9]+\\.", "layer");
+  std::string out;
+  size_t at = 0;
+  layer.each_match(name, [&](size_t begin, size_t end) {
+    out += name.substr(at, begin - at) + "layers.*.";
+    at = end;
+  });
+  return out + name.substr(at);
 }
 
 double largest_difference(const torch::Tensor& a, const torch::Tensor& b) {

@@ -46,8 +46,6 @@ void requeue(const std::string& job) {
 }
 
 int run(const Arguments& arguments) {
-  // Before anything slow: a signal while the run is being built must save and say how to resume, too.
-  if (!arguments.dry_run) catch_stop_signals();
   std::string file;
   std::vector<std::string> overrides;
   for (const auto& word : arguments.words) {
@@ -63,6 +61,9 @@ int run(const Arguments& arguments) {
   const ProcessLayout layout = process_layout();
   validate(config, &notes,
            {.world_size = layout.world, .cuda = torch::cuda::is_available(), .dry_run = arguments.dry_run});
+  // Up to here nothing can be lost and a signal simply ends the program; one while the run is being built must save and
+  // say how to resume.
+  if (!arguments.dry_run) catch_stop_signals();
   set_log_rank(layout.rank);
   for (const auto& line : notes.ignored) log_info("{}", line);
   for (const auto& line : notes.warnings) {

@@ -216,7 +216,8 @@ struct OptimConfig {
     visit("decay_fraction", decay_fraction, at_least(0), "wsd: share of the cycle spent decaying");
     visit("exp_factor", exp_factor, any(), "inv_sqrt: exponent");
     visit("nan_policy", nan_policy, one_of({"stop", "skip"}), "ours: what a step with a non-finite gradient does");
-    visit("decay_exempt", decay_exempt, any(), "ours: parameters without decay, as name patterns");
+    visit("decay_exempt", decay_exempt, any(),
+          "ours: parameters without decay, as regular expressions (Ruby's) found in their names");
   }
 };
 

@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <regex>
 
 #include "base/error.h"
+#include "base/regex/regex.h"
 #include "config/patterns.h"
 #include "config/train_config.h"
 
@@ -255,14 +255,8 @@ void check_schedule(const TrainConfig& c, Notes* notes, const Where& where) {
 }
 
 void check_decay_exempt(const OptimConfig& optim, const Where& where) {
-  for (const auto& pattern : optim.decay_exempt) {
-    try {
-      std::regex{pattern};
-    } catch (const std::regex_error& error) {
-      fail("{}optim.decay_exempt must hold regular expressions; found \"{}\" ({})",
-           where.prefix({"optim.decay_exempt"}), pattern, error.what());
-    }
-  }
+  for (const auto& pattern : optim.decay_exempt)
+    Regex(pattern, fmt::format("{}optim.decay_exempt: \"{}\"", where.prefix({"optim.decay_exempt"}), pattern));
 }
 
 // ---- Machine ----

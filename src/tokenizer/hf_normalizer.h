@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/json_field.h"
-#include "tokenizer/regex.h"
+#include "base/regex/regex.h"
 
 namespace lt2 {
 

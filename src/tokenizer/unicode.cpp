@@ -30,7 +30,7 @@ uint8_t class_of(uint32_t code) {
   if (code == '\r' || code == '\n') bits |= kLineEnd;
   if (letter || mark || category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_PC) bits |= kWord;
   if ((category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO) || ascii_symbol) bits |= kPunctuation;
-  if (category == UTF8PROC_CATEGORY_MN) bits |= kNonspacing;
+  if (mark) bits |= kMark;
   return static_cast<uint8_t>(bits);
 }
 
@@ -115,7 +115,7 @@ std::string strip_accents(std::string_view text) {
   out.reserve(text.size());
   for (size_t at = 0; at < text.size();) {
     const Character c = character_at(text, at);
-    if (!(char_classes()[c.code] & kNonspacing)) out.append(text, at, c.bytes);
+    if (!(char_classes()[c.code] & kMark)) out.append(text, at, c.bytes);
     at += c.bytes;
   }
   return out;

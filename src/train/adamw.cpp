@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/regex/regex.h"
 #include "base/threads.h"
 #include "ops/pointer.h"
 #include "train/adamw_kernel.h"
@@ -51,11 +52,11 @@ double sum_of_squares(const std::vector<torch::Tensor>& tensors) {
 }
 
 AdamW::AdamW(NamedTensors parameters, const OptimConfig& config) : config_(config) {
-  std::vector<std::regex> exempt;
-  for (const auto& pattern : config.decay_exempt) exempt.emplace_back(pattern);
+  std::vector<Regex> exempt;
+  for (const auto& pattern : config.decay_exempt) exempt.emplace_back(pattern, "optim.decay_exempt");
   for (auto& [name, parameter] : parameters) {
     Slot slot{.name = name, .parameter = parameter, .exp_avg = {}, .exp_avg_sq = {}};
-    for (const auto& pattern : exempt) slot.decayed = slot.decayed && !std::regex_search(name, pattern);
+    for (const auto& pattern : exempt) slot.decayed = slot.decayed && !pattern.found_in(name);
     slots_.push_back(std::move(slot));
   }
 }

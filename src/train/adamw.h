@@ -7,7 +7,6 @@
 //
 // A parameter without a gradient is skipped: no decay, no moments, no count. Source: arXiv 1711.05101, in
 // the order of torch.optim.AdamW.
-#include <regex>
 #include <string>
 #include <vector>
 

@@ -374,10 +374,35 @@ TEST(HostileTokenizerJson, DeepNestingEnds) {
   }
 }
 
+// Published patterns other than GPT-2's and Llama-3's; the two that have their own scanners are in tiktoken_test.cpp.
+TEST(HfPreTokenizer, AMillionCharactersWithoutABreak) {
+  const char* const stages[] = {
+      // Qwen 2, o200k, DeepSeek-V3, DeepSeek-Coder, BLOOM
+      R"({"type":"Split","behavior":"Isolated","pattern":{"Regex":"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}})",
+      R"({"type":"Split","behavior":"Isolated","pattern":{"Regex":"[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}})",
+      R"({"type":"Sequence","pretokenizers":[{"type":"Split","behavior":"Isolated","pattern":{"Regex":"\\p{N}{1,3}"}},{"type":"Split","behavior":"Isolated","pattern":{"Regex":"[一-龥぀-ゟ゠-ヿ]+"}},{"type":"Split","behavior":"Isolated","pattern":{"Regex":"[!-/:-@\\[-`{-~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}}]})",
+      R"({"type":"Sequence","pretokenizers":[{"type":"Split","behavior":"Isolated","pattern":{"Regex":"\\s?\\p{L}+"}},{"type":"Split","behavior":"Isolated","pattern":{"Regex":"\\s?\\p{P}+"}},{"type":"Split","behavior":"Isolated","pattern":{"Regex":"\\s+$"}}]})",
+      R"({"type":"Split","behavior":"Isolated","pattern":{"Regex":" ?[^(\\s|[.,!?…。，、।۔،])]+"}})"};
+  for (const char* stage : stages) {
+    for (const char* character : {"a", "A", " ", "\n", "1", "!", "一", "\xcc\x81"}) {
+      std::string text;
+      for (int i = 0; i < 1'100'000; ++i) text += character;
+      text += "x";
+      std::string again;
+      for (const auto& piece : split(stage, text)) again += piece;
+      ASSERT_TRUE(again == text) << stage << " " << character;
+    }
+  }
+}
+
 TEST(HostileTokenizerJson, BacktrackingEnds) {
   auto j = letters();
-  j["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", "(a|a|b?a)+$"}}}, {"behavior", "Isolated"}};
-  EXPECT_NE(test::error_of([&] { encoded(j, std::string(60, 'a') + "c"); }).find("pre_tokenizer.pattern.Regex: "),
+  const auto with = [&](const char* pattern) {
+    j["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}};
+    return test::error_of([&] { encoded(j, std::string(60, 'a') + "c"); });
+  };
+  EXPECT_EQ(with("(a|a|b?a)+$"), "");
+  EXPECT_NE(with("(a|a|b?a)+\\1$").find("pre_tokenizer.pattern.Regex: searching a text of 61 bytes: "),
             std::string::npos);
 }
 

@@ -8,8 +8,8 @@
 #include <thread>
 
 #include "base/files.h"
+#include "base/regex/regex.h"
 #include "tests/tokenizer/support.h"
-#include "tokenizer/regex.h"
 #include "tokenizer/words.h"
 
 namespace lt2 {

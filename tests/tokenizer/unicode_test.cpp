@@ -49,12 +49,17 @@ TEST(Unicode, AMegabyteOfMarksIsNothingSpecial) {
 TEST(Unicode, CaseAndAccents) {
   EXPECT_EQ(lowercase("A\xc3\x89\xc4\xb0\xce\xa3"), "a\xc3\xa9i\xcc\x87\xcf\x83");
   EXPECT_EQ(strip_accents("e\xcc\x81\xc3\xa9"), "e\xc3\xa9");
+  // Mn, Mc and Me: a Devanagari vowel sign has width, a keycap encloses.
+  EXPECT_EQ(strip_accents("\xe0\xa4\x95\xe0\xa4\xbe\xe0\xa5\x8d"
+                          "1\xe2\x83\xa3"),
+            "\xe0\xa4\x95"
+            "1");
 }
 
 TEST(Unicode, ClassesOfOddCharacters) {
   const uint8_t* classes = char_classes();
   EXPECT_EQ(classes[0x2167] & (kNumber | kWord | kLetter), kNumber);  // a Roman numeral is a number and no digit
-  EXPECT_EQ(classes[0x301], kWord | kNonspacing);
+  EXPECT_EQ(classes[0x301], kWord | kMark);
   EXPECT_EQ(classes['_'], kWord | kPunctuation);
   EXPECT_EQ(classes['$'], kPunctuation);
   EXPECT_EQ(classes[0x20ac], 0);  // a currency sign outside ASCII is no punctuation

@@ -1,0 +1,315 @@
+#include <algorithm>
+#include <string_view>
+
+#include "base/characters.h"
+#include "base/regex/node.h"
+
+namespace lt2 {
+namespace {
+
+using Kind = RegexNode::Kind;
+using Op = RegexInstruction::Op;
+
+struct NoTree {};
+
+struct Options {
+  bool ignore_case = false, dot_all = false;
+};
+
+bool is_ascii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_hex(char c) { return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'f'); }
+
+// Pattern text is checked by Oniguruma before it comes here: only what is well-formed is told apart.
+class Parser {
+ public:
+  explicit Parser(std::string_view pattern) : pattern_(pattern) {}
+
+  RegexNode parse() {
+    RegexNode whole = alternatives({}, 0);
+    if (at_ != pattern_.size()) throw NoTree();
+    return whole;
+  }
+
+ private:
+  static constexpr int kDeepest = 50;
+  static constexpr uint32_t kMostRepeats = 1000;
+
+  bool at_end() const { return at_ == pattern_.size(); }
+  bool looking_at(std::string_view text) const { return pattern_.substr(at_).starts_with(text); }
+  bool take(std::string_view text) {
+    if (!looking_at(text)) return false;
+    at_ += text.size();
+    return true;
+  }
+
+  RegexNode alternatives(Options options, int depth) {
+    if (depth > kDeepest) throw NoTree();
+    RegexNode all{.kind = Kind::kAlternatives, .parts = {}};
+    do all.parts.push_back(sequence(options, depth));
+    while (take("|"));
+    return all.parts.size() == 1 ? std::move(all.parts.front()) : std::move(all);
+  }
+
+  RegexNode sequence(Options options, int depth) {
+    RegexNode all{.kind = Kind::kSequence, .parts = {}};
+    char before = '\0';  // the literal character before, when case is ignored
+    while (!at_end() && pattern_[at_] != '|' && pattern_[at_] != ')') {
+      // (?i) binds the rest of its group, alternatives and all.
+      if (const auto inside = isolated_options(options)) {
+        all.parts.push_back(alternatives(*inside, depth + 1));
+        break;
+      }
+      const size_t begin = at_;
+      RegexNode node = atom(options, depth);
+      if (options.ignore_case && node.kind == Kind::kSet) before = no_joint_fold(before, begin);
+      all.parts.push_back(repeated(std::move(node)));
+    }
+    return all.parts.size() == 1 ? std::move(all.parts.front()) : std::move(all);
+  }
+
+  // Case folding makes "ss" match one character, so such neighbours have no tree.
+  char no_joint_fold(char before, size_t begin) const {
+    const char now = at_ - begin == 1 ? lower(pattern_[begin]) : '\0';
+    for (const std::string_view pair : {"ss", "ff", "fi", "fl", "st"})
+      if (pair[0] == before && pair[1] == now) throw NoTree();
+    return now;
+  }
+
+  // "(?im-x)" alone; the cursor moves only if it is one.
+  std::optional<Options> isolated_options(Options options) {
+    const size_t begin = at_;
+    if (!take("(?")) return std::nullopt;
+    if (letters(options) && take(")")) return options;
+    at_ = begin;
+    return std::nullopt;
+  }
+
+  // "im-i" behind "(?"; false if there is another letter, or none.
+  bool letters(Options& options) {
+    const size_t begin = at_;
+    bool on = true;
+    for (; !at_end(); ++at_) {
+      const char c = pattern_[at_];
+      if (c == '-')
+        on = false;
+      else if (c == 'i')
+        options.ignore_case = on;
+      else if (c == 'm')
+        options.dot_all = on;
+      else
+        break;
+    }
+    return at_ > begin;
+  }
+
+  RegexNode atom(Options options, int depth) {
+    const char c = pattern_[at_];
+    if (c == '(') return group(options, depth);
+    if (c == '[') return set(brackets(), options);
+    if (c == '\\') return escape(options);
+    if (c == '^') return ++at_, anchor(Op::kLineBegin);
+    if (c == '$') return ++at_, anchor(Op::kLineEnd);
+    if (std::string_view("*+?{").find(c) != std::string_view::npos) throw NoTree();
+    const size_t begin = at_;
+    at_ += character_at(pattern_, at_).bytes;
+    return set(pattern_.substr(begin, at_ - begin), options);
+  }
+
+  RegexNode group(Options options, int depth) {
+    ++at_;
+    RegexNode node;
+    if (!looking_at("?")) {
+      node = alternatives(options, depth + 1);
+    } else if (take("?:")) {
+      node = alternatives(options, depth + 1);
+    } else if (take("?>")) {
+      node = {.kind = Kind::kAtomic, .parts = {alternatives(options, depth + 1)}};
+    } else if (looking_at("?=") || looking_at("?!")) {
+      const bool negative = pattern_[at_ + 1] == '!';
+      at_ += 2;
+      node = {.kind = Kind::kAhead, .parts = {alternatives(options, depth + 1)}};
+      node.negative = negative;
+    } else if (looking_at("?<=") || looking_at("?<!")) {
+      const bool negative = pattern_[at_ + 2] == '!';
+      at_ += 3;
+      const RegexNode body = alternatives(options, depth + 1);
+      if (body.kind != Kind::kSet) throw NoTree();
+      node = {.kind = Kind::kBehind, .atom = body.atom, .parts = {}};
+      node.negative = negative;
+    } else {
+      ++at_;
+      if (!letters(options) || !take(":")) throw NoTree();
+      node = alternatives(options, depth + 1);
+    }
+    if (!take(")")) throw NoTree();
+    return node;
+  }
+
+  // "[...]" with sets and [:names:] inside.
+  std::string_view brackets() {
+    const size_t begin = at_;
+    int depth = 0;
+    do {
+      if (at_end()) throw NoTree();
+      if (looking_at("[:")) {
+        const size_t close = pattern_.find(":]", at_ + 2);
+        const size_t other = pattern_.find_first_of("[]", at_ + 2);
+        if (close == std::string_view::npos || other != close + 1) throw NoTree();
+        at_ = close + 2;
+      } else if (take("[")) {
+        ++depth;
+        take("^");
+        if (looking_at("]")) throw NoTree();  // a literal or an error, by the reader
+      } else if (take("]")) {
+        --depth;
+      } else {
+        if (pattern_[at_] == '\\')
+          skip_escape();
+        else
+          ++at_;
+      }
+    } while (depth > 0);
+    return pattern_.substr(begin, at_ - begin);
+  }
+
+  // An escape that stands for one character or a class of them.
+  void skip_escape() {
+    ++at_;
+    if (at_end()) throw NoTree();
+    const char c = pattern_[at_++];
+    if (c == 'p' || c == 'P' || (c == 'x' && looking_at("{"))) {
+      if (!take("{")) throw NoTree();
+      const size_t close = pattern_.find('}', at_);
+      if (close == std::string_view::npos) throw NoTree();
+      // \x{41 42} is two.
+      if (c == 'x' && !std::all_of(pattern_.begin() + static_cast<ptrdiff_t>(at_),
+                                   pattern_.begin() + static_cast<ptrdiff_t>(close), is_hex))
+        throw NoTree();
+      at_ = close + 1;
+    } else if (c == 'x' || c == 'u') {
+      const size_t digits = c == 'x' ? 2 : 4;
+      if (at_ + digits > pattern_.size()) throw NoTree();
+      for (size_t i = 0; i < digits; ++i)
+        if (!is_hex(pattern_[at_ + i])) throw NoTree();
+      if (c == 'x' && pattern_[at_] >= '8') throw NoTree();  // a byte of a character
+      at_ += digits;
+    } else if (std::string_view("sSdDwWhHnrtfvae").find(c) == std::string_view::npos) {
+      const bool mark = static_cast<unsigned char>(c) < 0x80 && !is_digit(c) && !(lower(c) >= 'a' && lower(c) <= 'z');
+      if (!mark) throw NoTree();
+    }
+  }
+
+  RegexNode escape(Options options) {
+    const size_t begin = at_;
+    if (take("\\A")) return anchor(Op::kTextBegin);
+    if (take("\\z")) return anchor(Op::kTextEnd);
+    if (take("\\Z")) return anchor(Op::kLastLineEnd);
+    if (take("\\b")) return anchor(Op::kWordBoundary);
+    if (take("\\B")) {
+      RegexNode node = anchor(Op::kWordBoundary);
+      node.negative = true;
+      return node;
+    }
+    skip_escape();
+    return set(pattern_.substr(begin, at_ - begin), options);
+  }
+
+  static RegexNode anchor(Op op) {
+    RegexNode node{.kind = Kind::kAnchor, .parts = {}};
+    node.anchor = op;
+    return node;
+  }
+
+  static RegexNode set(std::string_view atom, Options options) {
+    std::string text(atom);
+    if (options.ignore_case) {
+      // Classes that hold a character whose fold is two would match these two.
+      const bool plain = is_ascii(atom) && !atom.starts_with("[^") && atom.find("[:") == std::string_view::npos;
+      for (size_t i = 0; plain && i + 1 < atom.size(); ++i)
+        if (atom[i] == '\\' &&
+            (is_digit(atom[i + 1]) || std::string_view("pPSDwWhHxu").find(atom[i + 1]) != std::string_view::npos))
+          throw NoTree();
+      if (!plain) throw NoTree();
+      text = "(?i:" + text + ")";
+    }
+    if (options.dot_all && atom == ".") text = "(?m:.)";
+    return {.kind = Kind::kSet, .atom = text, .parts = {}};
+  }
+
+  RegexNode repeated(RegexNode node) {
+    RegexNode repeat{.kind = Kind::kRepeat, .parts = {}};
+    bool interval = false;
+    if (take("*"))
+      repeat.most = RegexProgram::kEndless;
+    else if (take("+"))
+      repeat.least = 1, repeat.most = RegexProgram::kEndless;
+    else if (take("?"))
+      repeat.most = 1;
+    else if (looking_at("{"))
+      take_interval(repeat), interval = true;
+    else
+      return node;
+    const bool thing = node.kind != Kind::kAnchor && node.kind != Kind::kAhead && node.kind != Kind::kBehind;
+    const bool marked = looking_at("?") || looking_at("+");
+    // Behind an interval these marks mean other things in Ruby than elsewhere.
+    if (!thing || (interval && marked)) throw NoTree();
+    if (take("?"))
+      repeat.mode = RegexNode::Mode::kLazy;
+    else if (take("+"))
+      repeat.mode = RegexNode::Mode::kPossessive;
+    if (!at_end() && std::string_view("*+?{").find(pattern_[at_]) != std::string_view::npos) throw NoTree();
+    // Oniguruma ends a repetition of nothing in its own way.
+    if (repeat.most > 1 && node.can_be_empty()) throw NoTree();
+    repeat.parts.push_back(std::move(node));
+    return repeat;
+  }
+
+  void take_interval(RegexNode& repeat) {
+    ++at_;
+    const auto least = number();
+    const auto most = take(",") ? number() : least;
+    const bool open = pattern_[at_ - 1] == ',';
+    if (!take("}") || (!least && !most)) throw NoTree();
+    repeat.least = least.value_or(0);
+    repeat.most = open ? RegexProgram::kEndless : *most;
+    if (repeat.least > repeat.most || repeat.most == 0) throw NoTree();
+  }
+
+  std::optional<uint32_t> number() {
+    uint32_t value = 0;
+    const size_t begin = at_;
+    for (; !at_end() && is_digit(pattern_[at_]); ++at_) {
+      value = value * 10 + static_cast<uint32_t>(pattern_[at_] - '0');
+      if (value > kMostRepeats) throw NoTree();
+    }
+    return at_ > begin ? std::optional(value) : std::nullopt;
+  }
+
+  std::string_view pattern_;
+  size_t at_ = 0;
+};
+
+}  // namespace
+
+bool RegexNode::can_be_empty() const {
+  const auto empty = [](const RegexNode& part) { return part.can_be_empty(); };
+  if (kind == Kind::kSet) return false;
+  if (kind == Kind::kSequence) return std::all_of(parts.begin(), parts.end(), empty);
+  if (kind == Kind::kAlternatives) return std::any_of(parts.begin(), parts.end(), empty);
+  if (kind == Kind::kRepeat) return least == 0 || parts.front().can_be_empty();
+  return kind != Kind::kAtomic || parts.front().can_be_empty();
+}
+
+std::optional<RegexNode> parse_regex(const std::string& pattern) {
+  try {
+    return Parser(pattern).parse();
+  } catch (const NoTree&) {
+    return std::nullopt;
+  }
+}
+
+}  // namespace lt2

@@ -1,0 +1,67 @@
+#pragma once
+// The regular expressions of the program, of tokenizer.json files and of configurations: Oniguruma's, in Ruby's syntax,
+// which is what tokenizer.json files mean.
+//
+// Patterns made of what published ones are made of (program.h) take time in proportion to the text, however long it is
+// and whatever the pattern. Others, with references to groups for example, are searched by Oniguruma itself, which ends
+// with an error where that would go on beyond all measure.
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/regex/matcher.h"
+#include "base/regex/onig.h"
+
+namespace lt2 {
+
+class Regex {
+ public:
+  /// `where` stands in errors. Throws lt2::Error if the pattern is malformed.
+  Regex(const std::string& pattern, std::string where);
+  /// The same, every search left to Oniguruma: what tests compare with.
+  static Regex by_oniguruma(const std::string& pattern, std::string where);
+
+  /// Calls found(begin, end) for all matches, left to right, none inside another; an empty one directly behind a match
+  /// does not count. `text` is well-formed UTF-8. Throws lt2::Error if a search goes on beyond all measure.
+  template <class Found>
+  void each_match(std::string_view text, Found&& found) const {
+    Search search(*this, text);
+    size_t from = 0, begin = 0, end = 0, last = std::string_view::npos;
+    while (from <= text.size() && search.next(from, begin, end)) {
+      if (begin == end && end == last) {
+        ++from;
+        continue;
+      }
+      found(begin, end);
+      from = last = end;
+    }
+  }
+
+  /// Whether it matches anywhere in the text.
+  bool found_in(std::string_view text) const {
+    size_t begin = 0, end = 0;
+    return Search(*this, text).next(0, begin, end);
+  }
+
+  /// Whether every search takes time in proportion to the text.
+  bool is_linear() const { return program_ != nullptr; }
+
+ private:
+  class Search {
+   public:
+    Search(const Regex& regex, std::string_view text);
+    /// The first match at or behind `from`, or behind the character that `from` lies in.
+    bool next(size_t from, size_t& begin, size_t& end);
+
+   private:
+    std::optional<RegexMatcher> linear_;
+    std::optional<OnigSearch> onig_;
+  };
+
+  std::string where_;
+  OnigPattern onig_;
+  std::shared_ptr<const RegexProgram> program_;
+};
+
+}  // namespace lt2
