@@ -15,7 +15,8 @@ namespace lt2 {
 /// While it lives, what torch computes in this thread stays in this thread.
 class OneTorchThread {
  public:
-  OneTorchThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  // torch's first question in a thread sets the number; so it is asked before.
+  OneTorchThread() : before_(at::get_num_threads()) { omp_set_num_threads(1); }
   ~OneTorchThread() { omp_set_num_threads(before_); }
   OneTorchThread(const OneTorchThread&) = delete;
   OneTorchThread& operator=(const OneTorchThread&) = delete;

@@ -41,6 +41,7 @@ std::vector<Sample> samples() {
 
 class Threads : public ::testing::TestWithParam<Sample> {
  protected:
+  void SetUp() override { at::get_num_threads(); }  // torch's first question in a thread sets the number
   void TearDown() override { set_num_threads(allowed_cores()); }
 };
 
