@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/output.h"
 #include "base/signals.h"
+#include "base/thread_count.h"
 #include "base/torch.h"
 #include "base/units.h"
 #include "cli/command.h"
@@ -34,7 +35,8 @@ std::string overview() {
   for (const auto& command : commands()) text += fmt::format("  {:<10} {}\n", command.name, command.summary);
   text +=
       "\nexample: lt2 train config=configs/tiny/hybrid.yaml steps=100\n"
-      "environment: LT2_ISA=avx2|scalar lowers the kernels' instruction set, OMP_NUM_THREADS the threads\n";
+      "environment: LT2_ISA=avx2|scalar lowers the kernels' instruction set, OMP_NUM_THREADS the threads, up to the "
+      "cores allowed\n";
   return text;
 }
 
@@ -88,7 +90,8 @@ int run(int argc, char** argv) {
     auto arguments = parse(command, argc, argv);
     if (first == "stool") arguments.slurm = true;
     const char* threads = std::getenv("OMP_NUM_THREADS");
-    init_runtime(threads ? std::atoi(threads) : 0);
+    const bool set = threads != nullptr && *threads != 0;
+    init_runtime(set ? thread_count_from_text(threads, "environment: OMP_NUM_THREADS") : 0);
     return command.run(arguments);
   }
   fail("lt2: unknown command {}; `lt2 --help` lists them", first);

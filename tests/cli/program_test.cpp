@@ -101,6 +101,24 @@ TEST_F(Program, BadInputIsOneClearLine) {
   expect_error("generate ckpt=x prompt=x chat=true", {"chat"});
 }
 
+TEST_F(Program, ThreadCountsAreReadWithCare) {
+  for (const char* threads : {"abc", "-3", "0", "1e9"}) {
+    ::setenv("OMP_NUM_THREADS", threads, 1);
+    expect_error("inspect config=tiny.yaml", {"OMP_NUM_THREADS", threads});
+  }
+  for (const char* threads : {"100000", "100000,2"}) {
+    ::setenv("OMP_NUM_THREADS", threads, 1);
+    const auto result = run("inspect");
+    EXPECT_NE(result.err.find(fmt::format("OMP_NUM_THREADS: {} threads", threads)), std::string::npos) << result.err;
+  }
+  ::setenv("OMP_NUM_THREADS", "", 1);
+  EXPECT_EQ(run("inspect config=tiny.yaml").status, 0);
+  ::unsetenv("OMP_NUM_THREADS");
+  const auto result = run("train config=tiny.yaml steps=1 env.OMP_NUM_THREADS=100000");
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.err.find("env.OMP_NUM_THREADS: 100000 threads"), std::string::npos) << result.err;
+}
+
 TEST_F(Program, TooMuchMemoryIsOneClearLine) {
   expect_error("inspect config=tiny.yaml model.dim=10000000", {"out of memory"});
 }
