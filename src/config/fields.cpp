@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace lt2 {
 namespace {
@@ -68,6 +69,7 @@ class Reader {
     for (const auto& [name, weight] : value_.entries) {
       const auto number = as_float(weight);
       LT2_CHECK(number, "{}{}.{} must be a number; found {}", at(weight), field_.key, name, display(weight));
+      without_control(name, weight);
       in_range(*number, field_.key + "." + name, weight);
       finite(*number, field_.key + "." + name, weight);
       target->emplace_back(name, *number);
@@ -126,7 +128,13 @@ class Reader {
     finite(number, field_.key, value_);
     return number;
   }
+  // Texts name files, go into job files, logs and headings: a line break there begins a line of another's making.
+  void without_control(const std::string& text, const ConfigTree& value) const {
+    LT2_CHECK(field_.check.prose || printable(text) == text, "{}{} must not hold control characters; found \"{}\"",
+              at(value), field_.key, printable(text));
+  }
   std::string checked(const std::string& text) const {
+    without_control(text, value_);
     const auto& words = field_.check.words;
     if (!words.empty() && std::find(words.begin(), words.end(), text) == words.end()) {
       const auto near = nearest_key(text, words);

@@ -26,6 +26,7 @@ struct Check {
   std::vector<std::string> words = {};  // text: the allowed values; an untyped map: the allowed keys
   std::string ignored = {};             // why a value other than the default has no effect; empty: it has one
   bool verbatim = false;                // the command line's text is the value (null: none): prompts are not YAML
+  bool prose = false;                   // text that people read: it may hold line breaks and other control characters
   // Whether trained weights mean another function under another value; unset: as the group says, which says no if
   // unset. What acts on the weights' shapes alone is none: other shapes are refused where weights are read.
   std::optional<bool> defines_model = {};
@@ -40,6 +41,8 @@ inline Check from_below(double min, double max) { return Check{.min = min, .max 
 inline Check one_of(std::vector<std::string> words) { return Check{.words = std::move(words)}; }
 inline Check keys_of(std::vector<std::string> words) { return Check{.words = std::move(words)}; }
 inline Check verbatim() { return Check{.verbatim = true}; }
+inline Check prose() { return Check{.prose = true}; }
+inline Check verbatim_prose() { return Check{.verbatim = true, .prose = true}; }
 inline Check ignored(std::string why = "no effect here") { return Check{.ignored = std::move(why)}; }
 inline Check ignored(Check check, std::string why = "no effect here") {
   check.ignored = std::move(why);
@@ -123,7 +126,7 @@ inline constexpr const char* kCommandLine = "command line: ";
 ConfigTree to_tree(const std::vector<Field>& fields);
 
 /// Writes the tree's values into the fields: types, ranges, unknown keys (an error that suggests the nearest known key,
-/// unless `lenient`). `where`, if given, receives the origins.
+/// unless `lenient`), no control characters but in prose. `where`, if given, receives the origins.
 void read_tree(const ConfigTree& tree, const std::vector<Field>& fields, bool lenient = false, Where* where = nullptr);
 
 /// One line "ignored: KEY=VALUE (why)" per field that has no effect and differs from its default.

@@ -37,7 +37,7 @@ struct GenerateConfig {
   template <class Visit>
   void fields(Visit&& visit) {
     visit("ckpt", ckpt, verbatim(), "checkpoint folder");
-    visit("prompt", prompt, verbatim(), "text to continue; null: read from prompt_file or standard input");
+    visit("prompt", prompt, verbatim_prose(), "text to continue; null: read from prompt_file or standard input");
     visit("prompt_file", prompt_file, verbatim(), "file with the text to continue");
     visit("seed", seed, at_least(0), "seed of sampling");
     visit("parse_special", parse_special, any(), "names of special tokens in the prompt become those tokens");
@@ -65,7 +65,7 @@ struct GenerateConfig {
     visit("max_gen_len", max_gen_len, at_least(1), "new tokens per prompt");
     visit("max_tokens", max_tokens, ignored(at_least(1), "one prompt at a time"), "tokens of a batch of prompts");
     visit("max_prompt_len", max_prompt_len, at_least(1), "longest prompt; null: no limit");
-    visit("until", until, any(), "texts that end a generation");
+    visit("until", until, prose(), "texts that end a generation");
     visit("compile_prefilling", compile_prefilling, ignored(), "torch.compile");
     visit("reduce_generation_overhead", reduce_generation_overhead, ignored(), "CUDA graphs");
     visit("show_progress", show_progress, ignored("the text itself shows it"), "progress bar");

@@ -20,7 +20,7 @@ struct LaunchConfig {
   void fields(Visit&& visit) {
     visit("config", config, verbatim(), "training configuration; required");
     visit("dump_dir", dump_dir, verbatim(), "ours: folder of the run, in place of the configuration's");
-    visit("launcher", launcher, verbatim(), "program that gets the job file; bash inside an allocation");
+    visit("launcher", launcher, verbatim(), "program that gets the job file, its name only; bash inside an allocation");
     visit("script", script, ignored("lt2 train runs"), "official program");
     visit("copy_code", copy_code, ignored("a program has no sources to copy"), "copy the sources");
     visit("dirs_exists_ok", dirs_exists_ok, any(), "go on in a dump_dir that exists");

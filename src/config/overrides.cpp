@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace lt2 {
 namespace {
@@ -48,6 +49,8 @@ Key parse_key(const std::string& argument, const std::string& origin) {
     }
   }
   push();
+  for (const auto& component : key.parts)
+    LT2_CHECK(printable(component) == component, "{}: a key must not hold control characters", origin);
   return key;
 }
 
@@ -116,7 +119,7 @@ ConfigTree parse_override(const std::string& argument, const std::string& origin
 void merge_overrides(ConfigTree& tree, const std::vector<std::string>& arguments, const std::string& where,
                      const std::vector<Field>& fields) {
   for (const auto& argument : arguments) {
-    const std::string origin = where + argument;
+    const std::string origin = where + printable(argument);
     const auto equals = argument.find('=');
     const auto field = std::find_if(fields.begin(), fields.end(), [&](const Field& candidate) {
       return candidate.check.verbatim && argument.compare(0, equals, candidate.key) == 0;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/text.h"
 #include "config/overrides.h"
 #include "config/patterns.h"
 
@@ -189,6 +190,7 @@ TrainConfig parse_train_config(const std::string& text, const std::string& name,
 }
 
 TrainConfig load_train_config(const std::string& file, const std::vector<std::string>& overrides, Notes* notes) {
+  LT2_CHECK(printable(file) == file, "config=\"{}\": a file's name must not hold control characters", printable(file));
   return parse_train_config(read_stream(file), file, overrides, notes);
 }
 

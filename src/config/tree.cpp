@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace lt2 {
 namespace {
@@ -168,6 +169,8 @@ ConfigTree convert(const YAML::Node& node, const std::string& name, bool lines, 
       const std::string place = here(entry.first);
       LT2_CHECK(entry.first.IsScalar(), "{}: a key must be plain text", place);
       const std::string& key = entry.first.Scalar();
+      LT2_CHECK(printable(key) == key, "{}: a key must not hold control characters; found \"{}\"", place,
+                printable(key));
       auto value = convert(entry.second, name, lines, place, depth + 1, values);
       if (key == "<<" && entry.first.Tag() != "!") {
         if (value.is_map()) value.items = {value};
@@ -577,10 +580,10 @@ std::string display(const ConfigTree& value) {
     case ConfigTree::Kind::kMap:
       return "a map";
     case ConfigTree::Kind::kPlain:
-      if (!resolves_to_text(value.text)) return value.text;
+      if (!resolves_to_text(value.text)) return printable(value.text);
       [[fallthrough]];
     default:
-      return "\"" + value.text + "\"";
+      return "\"" + printable(value.text) + "\"";
   }
 }
 

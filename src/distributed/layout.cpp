@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace lt2 {
 namespace {
@@ -23,11 +24,14 @@ int number(const char* name, int least, int most) {
   int out = 0;
   const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), out);
   LT2_CHECK(error == std::errc() && end == value.data() + value.size() && out >= least && out <= most,
-            "environment: {} must be a whole number from {} to {}; found \"{}\"", name, least, most, value);
+            "environment: {} must be a whole number from {} to {}; found \"{}\"", name, least, most, printable(value));
   return out;
 }
 
 constexpr int kMost = 1 << 20;
+constexpr const char* kLoopback = "127.0.0.1";
+
+bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
 
 }  // namespace
 
@@ -51,15 +55,23 @@ ProcessLayout process_layout() {
     out.rank = number("RANK", 0, out.world - 1);
     out.local_rank = number("LOCAL_RANK", 0, kMost);
     out.master_addr = text("MASTER_ADDR");
-    out.master_port = number("MASTER_PORT", 1, 65535);
+    const bool path = out.master_addr.starts_with('/');
+    if (!path) out.master_port = number("MASTER_PORT", 1, 65535);
+    out.one_machine = path || is_loopback(out.master_addr) ||
+                      (is_set("LOCAL_WORLD_SIZE") && number("LOCAL_WORLD_SIZE", 1, kMost) == out.world);
+    if (out.one_machine && !path) out.master_addr = kLoopback;
   } else if (is_set("SLURM_JOB_ID") && is_set("SLURM_PROCID")) {
     out.job = text("SLURM_JOB_ID");
+    LT2_CHECK(out.job.find_first_not_of("0123456789") == std::string::npos,
+              "environment: SLURM_JOB_ID must be a whole number; found \"{}\"", printable(out.job));
     out.world = number("SLURM_NTASKS", 1, kMost);
     out.rank = number("SLURM_PROCID", 0, out.world - 1);
     out.local_rank = number("SLURM_LOCALID", 0, kMost);
     out.master_addr = first_host(text("SLURM_JOB_NODELIST"));
     // Every process of a job comes to the same port, and two jobs on a host rarely do.
     out.master_port = 20000 + static_cast<int>(std::strtoull(out.job.c_str(), nullptr, 10) % 40000);
+    out.one_machine = is_set("SLURM_JOB_NUM_NODES") && number("SLURM_JOB_NUM_NODES", 1, kMost) == 1;
+    if (out.one_machine) out.master_addr = kLoopback;
   }
   return out;
 }

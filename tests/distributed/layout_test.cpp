@@ -24,8 +24,9 @@ class Environment {
 
  private:
   static void clear() {
-    for (const char* name : {"LOCAL_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_ID",
-                             "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS", "SLURM_JOB_NODELIST"}) {
+    for (const char* name :
+         {"LOCAL_RANK", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_JOB_NUM_NODES", "MASTER_ADDR", "MASTER_PORT",
+          "SLURM_JOB_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS", "SLURM_JOB_NODELIST"}) {
       ::unsetenv(name);
     }
   }
@@ -72,12 +73,43 @@ TEST(ProcessLayout, Slurm) {
   EXPECT_EQ(layout.job, "123456");
 }
 
+TEST(ProcessLayout, OneMachineMeetsOnLoopback) {
+  std::map<std::string, std::string> values = {
+      {"LOCAL_RANK", "1"}, {"RANK", "1"}, {"WORLD_SIZE", "4"}, {"MASTER_ADDR", "h"}, {"MASTER_PORT", "29500"}};
+  const auto layout_of = [&] {
+    const Environment environment(values);
+    return process_layout();
+  };
+  EXPECT_FALSE(layout_of().one_machine);
+  values["LOCAL_WORLD_SIZE"] = "2";
+  EXPECT_FALSE(layout_of().one_machine);
+  values["LOCAL_WORLD_SIZE"] = "4";
+  EXPECT_TRUE(layout_of().one_machine);
+  EXPECT_EQ(layout_of().master_addr, "127.0.0.1");
+  values.erase("LOCAL_WORLD_SIZE");
+  for (const char* host : {"localhost", "127.0.1.1", "::1"}) {
+    values["MASTER_ADDR"] = host;
+    EXPECT_TRUE(layout_of().one_machine) << host;
+  }
+  values.erase("MASTER_PORT");
+  values["MASTER_ADDR"] = "/tmp/x/meeting";
+  EXPECT_TRUE(layout_of().one_machine);
+  EXPECT_EQ(layout_of().master_addr, "/tmp/x/meeting");
+  values = {{"SLURM_JOB_ID", "1"}, {"SLURM_PROCID", "0"},        {"SLURM_LOCALID", "0"},
+            {"SLURM_NTASKS", "2"}, {"SLURM_JOB_NODELIST", "n1"}, {"SLURM_JOB_NUM_NODES", "1"}};
+  EXPECT_TRUE(layout_of().one_machine);
+  EXPECT_EQ(layout_of().master_addr, "127.0.0.1");
+  values["SLURM_JOB_NUM_NODES"] = "2";
+  EXPECT_FALSE(layout_of().one_machine);
+}
+
 TEST(ProcessLayout, ErrorsNameTheVariable) {
   EXPECT_NE(error_of({{"LOCAL_RANK", "0"}}).find("WORLD_SIZE is not set"), std::string::npos);
   EXPECT_NE(error_of({{"LOCAL_RANK", "0"}, {"WORLD_SIZE", "2"}, {"RANK", "2"}})
                 .find("RANK must be a whole number from 0 to 1"),
             std::string::npos);
   EXPECT_NE(error_of({{"LOCAL_RANK", "0"}, {"WORLD_SIZE", "two"}}).find("\"two\""), std::string::npos);
+  EXPECT_NE(error_of({{"SLURM_JOB_ID", "7; rm x"}, {"SLURM_PROCID", "0"}}).find("SLURM_JOB_ID"), std::string::npos);
 }
 
 TEST(ProcessLayout, FirstHost) {
