@@ -35,6 +35,13 @@ void catch_stop_signals() {
 
 void ignore_size_limit_signal() { ::signal(SIGXFSZ, SIG_IGN); }
 
+void leave_signals_to_others() {
+  sigset_t left;
+  sigemptyset(&left);
+  for (const int number : {SIGINT, SIGTERM, SIGUSR2}) sigaddset(&left, number);
+  ::pthread_sigmask(SIG_BLOCK, &left, nullptr);
+}
+
 int stop_signal() { return caught.load(std::memory_order_relaxed); }
 
 void clear_stop_signal() {

@@ -5,6 +5,8 @@ namespace lt2 {
 /// From now on SIGINT, SIGTERM (and SIGUSR2, which SLURM sends before the end) set the flag; a second SIGINT ends the
 /// process at once.
 void catch_stop_signals();
+/// The calling thread takes none of these signals from now on: another one does.
+void leave_signals_to_others();
 /// The number of the signal caught so far, 0 if none.
 int stop_signal();
 /// Forget it (tests).

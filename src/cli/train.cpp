@@ -1,17 +1,21 @@
 // lt2 train config=FILE key.sub=value ...
 #include <fmt/format.h>
 
-#include <charconv>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/output.h"
+#include "base/process.h"
 #include "base/signals.h"
+#include "base/thread_count.h"
 #include "cli/command.h"
 #include "config/train_config.h"
+#include "distributed/group.h"
 #include "distributed/layout.h"
+#include "distributed/waiting.h"
 #include "measure/speed.h"
 #include "model/model_io.h"
 #include "ops/runtime.h"
@@ -30,19 +34,24 @@ std::string help() {
          describe_fields<TrainConfig>();
 }
 
-void limit_threads(const std::string& text) {
-  int threads = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), threads);
-  LT2_CHECK(error == std::errc() && end == text.data() + text.size() && threads >= 1,
-            "command line: env.OMP_NUM_THREADS must be a whole number >= 1; found \"{}\"", text);
-  init_runtime(threads);
+// SLURM's warning before the end of its time: the job goes on in another one.
+void requeue_if_due(const ProcessLayout& layout) {
+  if (stop_signal() != SIGUSR2 || layout.rank != 0 || layout.job.empty()) return;
+  const int status = run_program({"scontrol", "requeue", layout.job});
+  if (status == 0) log_info("job {} goes on later", layout.job);
+  if (status != 0) log_warning("scontrol could not requeue job {}; submit it again to go on", layout.job);
 }
 
-// SLURM's warning before the end of its time: the job goes on in another one.
-void requeue(const std::string& job) {
-  const int status = std::system(("scontrol requeue " + job).c_str());
-  if (status == 0) log_info("job {} goes on later", job);
-  if (status != 0) log_warning("scontrol could not requeue job {}; submit it again to go on", job);
+// The other ranks. A signal before all have come ends the process as it ends a run: with 0, nothing being lost.
+std::shared_ptr<Group> meet(const ProcessLayout& layout, double timeout_s) {
+  try {
+    return Group::start(layout, torch::kCPU, timeout_s);
+  } catch (const MeetingStopped& stop) {
+    log_warning("{}. Run the same command again to go on", stop.what());
+    requeue_if_due(layout);
+    std::fflush(nullptr);
+    std::_Exit(0);  // a thread may be left in a wait for a rank that does not come
+  }
 }
 
 int run(const Arguments& arguments) {
@@ -69,19 +78,21 @@ int run(const Arguments& arguments) {
   for (const auto& line : notes.warnings) {
     if (layout.rank == 0) log_warning("{}", line);
   }
-  if (notes.where.on_command_line("env.OMP_NUM_THREADS")) limit_threads(config.env.OMP_NUM_THREADS);
+  if (notes.where.on_command_line("env.OMP_NUM_THREADS")) {
+    init_runtime(thread_count_from_text(config.env.OMP_NUM_THREADS, "command line: env.OMP_NUM_THREADS"));
+  }
   if (arguments.dry_run) {
     if (layout.rank == 0) print_out("{}", training_plan(config, layout.world));
     return 0;
   }
-  Trainer trainer(config, Group::start(layout, torch::kCPU, config.distributed.timeout_s));
+  Trainer trainer(config, meet(layout, config.distributed.timeout_s));
   // Ranks that share the machine share its peak; one of them measuring alone would see less or more.
   if (layout.world == 1) {
     const auto dtype = parse_dtype(config.distributed.model_dtype, "distributed.model_dtype");
     trainer.set_peak_flops(measure_product_gflops(dtype) * 1e9);
   }
   trainer.run();
-  if (stop_signal() == SIGUSR2 && layout.rank == 0 && !layout.job.empty()) requeue(layout.job);
+  requeue_if_due(layout);
   return 0;
 }
 

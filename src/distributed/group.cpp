@@ -2,12 +2,12 @@
 
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
+#include <future>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -17,6 +17,10 @@
 #endif
 
 #include "base/error.h"
+#include "base/signals.h"
+#include "distributed/meeting_server.h"
+#include "distributed/meeting_store.h"
+#include "distributed/waiting.h"
 
 namespace lt2 {
 namespace {
@@ -28,20 +32,44 @@ constexpr auto kBeat = 300ms;
 
 milliseconds to_ms(double seconds) { return milliseconds(static_cast<int64_t>(seconds * 1000)); }
 
-c10::intrusive_ptr<c10d::ProcessGroup> make_group(const c10::intrusive_ptr<c10d::Store>& store, int rank, int world,
-                                                  torch::Device device, double timeout_s) {
+c10::intrusive_ptr<c10d::ProcessGroup> make_group(const c10::intrusive_ptr<c10d::Store>& store,
+                                                  const ProcessLayout& layout, torch::Device device, double timeout_s) {
 #ifdef USE_C10D_NCCL
   if (device.is_cuda()) {
     auto options = c10d::ProcessGroupNCCL::Options::create();
     options->timeout = to_ms(timeout_s);
-    return c10::make_intrusive<c10d::ProcessGroupNCCL>(store, rank, world, options);
+    return c10::make_intrusive<c10d::ProcessGroupNCCL>(store, layout.rank, layout.world, options);
   }
 #endif
   LT2_CHECK(device.is_cpu(), "this LibTorch has no NCCL: several ranks train on the CPU only");
   auto options = c10d::ProcessGroupGloo::Options::create(to_ms(timeout_s));
-  options->devices.push_back(c10d::ProcessGroupGloo::createDefaultDevice());
+  options->devices.push_back(layout.one_machine ? c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1")
+                                                : c10d::ProcessGroupGloo::createDefaultDevice());
   options->threads = 1;  // sums are short; the cores belong to the kernels
-  return c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, world, options);
+  return c10::make_intrusive<c10d::ProcessGroupGloo>(store, layout.rank, layout.world, options);
+}
+
+// c10d ends its own waits after the time-out; this one is for the case that it does not.
+Waiting waiting_for_c10d(const ProcessLayout& layout, double timeout_s) {
+  return {layout, 2 * timeout_s, /*all_are_there=*/true};
+}
+
+// No signal ends a wait inside c10d, so the group is made in a thread of its own. After a signal that thread is left
+// behind with all that it holds.
+c10::intrusive_ptr<c10d::ProcessGroup> make_group_until_signal(const c10::intrusive_ptr<c10d::Store>& store,
+                                                               const ProcessLayout& layout, torch::Device device,
+                                                               double timeout_s) {
+  using Made = c10::intrusive_ptr<c10d::ProcessGroup>;
+  auto task =
+      std::make_shared<std::packaged_task<Made()>>([=] { return make_group(store, layout, device, timeout_s); });
+  auto made = task->get_future();
+  std::thread([task] {
+    leave_signals_to_others();
+    (*task)();
+  }).detach();
+  auto waiting = waiting_for_c10d(layout, timeout_s);
+  while (made.wait_for(0s) != std::future_status::ready) waiting.for_more_of("connections to all other ranks");
+  return made.get();
 }
 
 struct Beat {
@@ -86,33 +114,54 @@ Group::Group() = default;
 
 std::shared_ptr<Group> Group::start(const ProcessLayout& layout, torch::Device device, double timeout_s) {
   if (layout.world == 1) return std::make_shared<Group>();
-  c10d::TCPStoreOptions options;
-  options.port = static_cast<uint16_t>(layout.master_port);
-  options.isServer = layout.rank == 0;
-  options.numWorkers = static_cast<size_t>(layout.world);
-  options.waitWorkers = false;
-  options.timeout = to_ms(timeout_s);
+  std::unique_ptr<MeetingServer> server;
+  if (layout.rank == 0) server = std::make_unique<MeetingServer>(layout);
+  auto meeting = c10::make_intrusive<MeetingStore>(layout, timeout_s);
   try {
-    return std::make_shared<Group>(c10::make_intrusive<c10d::TCPStore>(layout.master_addr, options), layout.rank,
-                                   layout.world, device, timeout_s);
-  } catch (const c10::Error& error) {
-    fail("rank {} of {}: the ranks did not all meet at {}:{} within {} s (distributed.timeout_s): {}", layout.rank,
-         layout.world, layout.master_addr, layout.master_port, timeout_s, error.what_without_backtrace());
+    meeting->meet();
+  } catch (const MeetingStopped&) {
+    if (server) std::this_thread::sleep_for(kBeat);  // the others shall hear of it
+    throw;
   }
+  auto group = std::make_shared<Group>(meeting, layout, device, timeout_s);
+  group->server_ = std::move(server);
+  group->meeting_ = std::move(meeting);
+  return group;
 }
 
-Group::Group(c10::intrusive_ptr<c10d::Store> store, int rank, int world, torch::Device device, double timeout_s)
-    : rank_(rank), world_(world), device_(device), timeout_s_(timeout_s), store_(std::move(store)) {
+Group::Group(c10::intrusive_ptr<c10d::Store> store, const ProcessLayout& layout, torch::Device device, double timeout_s)
+    : rank_(layout.rank), world_(layout.world), device_(device) {
   heart_ = std::make_unique<Heart>();
-  heart_->store = c10::make_intrusive<c10d::PrefixStore>("heart", store_);
-  group_ = make_group(c10::make_intrusive<c10d::PrefixStore>("group", store_), rank, world, device, timeout_s);
-  // A meeting of all: from here on a missing rank is a rank lost.
-  sum({0});
-  heart_->thread = std::thread([this] { beat(); });
+  heart_->store = c10::make_intrusive<c10d::PrefixStore>("heart", store);
+  group_ = make_group_until_signal(c10::make_intrusive<c10d::PrefixStore>("group", store), layout, device, timeout_s);
+  first_exchange(layout, timeout_s);
+  heart_->thread = std::thread([this] {
+    leave_signals_to_others();
+    beat();
+  });
+}
+
+// A meeting of all: from here on a missing rank is a rank lost.
+void Group::first_exchange(const ProcessLayout& layout, double timeout_s) {
+  std::vector<torch::Tensor> tensors{torch::zeros({1}, torch::device(device_))};
+  ++calls_;
+  try {
+    const auto work = group_->allreduce(tensors);
+    auto waiting = waiting_for_c10d(layout, timeout_s);
+    while (!work->isCompleted()) waiting.for_more_of("the first exchange with all other ranks");
+    work->wait();
+  } catch (const MeetingStopped&) {
+    // Its destructor would wait for the exchange.
+    static_cast<void>(group_.release());
+    throw;
+  } catch (const std::exception& error) {
+    broken(error.what());
+  }
 }
 
 Group::~Group() {
   if (!heart_) return;
+  if (meeting_) meeting_->close();  // whatever the heart asks there ends now
   {
     const std::lock_guard lock(heart_->mutex);
     heart_->stop = true;

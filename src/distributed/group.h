@@ -2,8 +2,8 @@
 // The processes of one run and what they tell each other: c10d collectives, Gloo on CPU tensors and NCCL on CUDA ones.
 //
 // Every rank makes the same calls in the same order. A rank that dies or hangs makes the others' calls throw: at once
-// when its connections break, else after the time-out; the message names it, from heartbeats that all ranks leave in
-// the store.
+// when its connections break, else after the time-out; the message names it, from heartbeats that all ranks leave at
+// the meeting point.
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -23,14 +23,20 @@ class Work;
 
 namespace lt2 {
 
+class MeetingServer;
+class MeetingStore;
+
 class Group {
  public:
   /// One process: every call returns at once.
   Group();
-  /// Meets the others at layout.master_addr. Throws lt2::Error if they do not all come within `timeout_s`.
+  /// Meets the others at layout.master_addr, saying after a while who is missing. Throws lt2::Error if they do not all
+  /// come within `timeout_s`; MeetingStopped (distributed/waiting.h) at a signal. After that one end the process
+  /// without destructors of statics: a thread may be left in a wait inside c10d.
   static std::shared_ptr<Group> start(const ProcessLayout& layout, torch::Device device, double timeout_s);
   /// Over a store that the caller made (tests: several ranks as threads of one process).
-  Group(c10::intrusive_ptr<c10d::Store> store, int rank, int world, torch::Device device, double timeout_s);
+  Group(c10::intrusive_ptr<c10d::Store> store, const ProcessLayout& layout, torch::Device device, double timeout_s);
+  /// Waits for no other rank.
   ~Group();
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
@@ -69,14 +75,15 @@ class Group {
   struct Heart;
   Pending run(const torch::Tensor& tensor,
               const std::function<c10::intrusive_ptr<c10d::Work>(std::vector<torch::Tensor>&)>& start);
+  void first_exchange(const ProcessLayout& layout, double timeout_s);
   [[noreturn]] void broken(const std::string& what);
   std::string diagnose();
   void beat();
 
   int rank_ = 0, world_ = 1;
   torch::Device device_ = torch::kCPU;
-  double timeout_s_ = 0;
-  c10::intrusive_ptr<c10d::Store> store_;  // of the collectives' meeting; the heartbeats have a client of their own
+  std::unique_ptr<MeetingServer> server_;     // rank 0's
+  c10::intrusive_ptr<MeetingStore> meeting_;  // this rank's connection to it
   std::unique_ptr<Heart> heart_;
   c10::intrusive_ptr<c10d::ProcessGroup> group_;
   std::atomic<int64_t> calls_{0}, step_{0};

@@ -1,20 +1,21 @@
 #include "distributed/local_launch.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <memory>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -26,22 +27,61 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr auto kGrace = std::chrono::seconds(10);
 
-std::atomic<int> forwarded{0};
+// Signals that the launcher got. A stop is final: nothing is started after it.
+std::atomic<int> first_signal{0}, to_pass_on{0};
+std::atomic<bool> interrupted{false}, impatient{false};
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGUSR2};
 
-// A port that nobody listens on now.
-int free_port() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  const bool bound = fd >= 0 && ::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
-                     ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0;
-  const int error = errno;
-  if (fd >= 0) ::close(fd);
-  LT2_CHECK(bound, "launch: no free port on 127.0.0.1: {}", std::strerror(error));
-  return ntohs(address.sin_port);
+void handle(int number) {
+  int none = 0;
+  first_signal.compare_exchange_strong(none, number);
+  if (number == SIGINT && interrupted.exchange(true)) impatient = true;
+  to_pass_on = number == SIGINT ? SIGTERM : number;
 }
+
+// Holds the signals back while a child is made: it must not take one for the launcher, and none may be lost before the
+// launcher knows of the child.
+class SignalsHeld {
+ public:
+  SignalsHeld() {
+    sigset_t held;
+    sigemptyset(&held);
+    for (const int number : kSignals) sigaddset(&held, number);
+    ::sigprocmask(SIG_BLOCK, &held, &before_);
+  }
+  ~SignalsHeld() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsHeld(const SignalsHeld&) = delete;
+  SignalsHeld& operator=(const SignalsHeld&) = delete;
+  // In the child: as if no handler had ever been set.
+  void let_go() const {
+    for (const int number : kSignals) ::signal(number, SIG_DFL);
+    ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+  }
+
+ private:
+  sigset_t before_;
+};
+
+// A folder that nobody else can enter, for the socket at which the ranks meet.
+class PrivateFolder {
+ public:
+  PrivateFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "lt2-launch-XXXXXX").string();
+    LT2_CHECK(::mkdtemp(name.data()) != nullptr, "launch: cannot make a folder like {} (TMPDIR): {}", name,
+              std::strerror(errno));
+    path_ = name;
+  }
+  ~PrivateFolder() {
+    std::error_code error;
+    std::filesystem::remove_all(path_, error);
+  }
+  PrivateFolder(const PrivateFolder&) = delete;
+  PrivateFolder& operator=(const PrivateFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
 
 // Rank `rank`'s share of the allowed cores; all of them if there are more ranks than cores.
 cpu_set_t cores_of(int rank, int processes) {
@@ -69,7 +109,7 @@ struct Child {
   bool running = false;
 };
 
-Child start(const LocalLaunch& launch, int rank, int port) {
+Child start(const LocalLaunch& launch, int rank, const std::string& meeting) {
   std::vector<std::string> environment;
   for (char** item = environ; *item != nullptr; ++item) {
     const std::string text = *item, name = text.substr(0, text.find('='));
@@ -80,10 +120,9 @@ Child start(const LocalLaunch& launch, int rank, int port) {
   for (const auto& [name, value] : {std::pair{"RANK", rank},
                                     {"LOCAL_RANK", rank},
                                     {"WORLD_SIZE", launch.processes},
-                                    {"LOCAL_WORLD_SIZE", launch.processes},
-                                    {"MASTER_PORT", port}})
+                                    {"LOCAL_WORLD_SIZE", launch.processes}})
     environment.push_back(fmt::format("{}={}", name, value));
-  environment.push_back("MASTER_ADDR=127.0.0.1");
+  environment.push_back("MASTER_ADDR=" + meeting);
   std::vector<char*> argv, envp;
   for (const auto& word : launch.command) argv.push_back(const_cast<char*>(word.c_str()));
   for (const auto& item : environment) envp.push_back(const_cast<char*>(item.c_str()));
@@ -95,6 +134,7 @@ Child start(const LocalLaunch& launch, int rank, int port) {
   const cpu_set_t cores = cores_of(rank, launch.processes);
   const pid_t parent = ::getpid();
   Child child;
+  const SignalsHeld held;
   child.pid = ::fork();
   LT2_CHECK(child.pid >= 0, "launch: cannot start rank {}: {}", rank, std::strerror(errno));
   if (child.pid == 0) {
@@ -109,6 +149,7 @@ Child start(const LocalLaunch& launch, int rank, int port) {
       const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
       if (null >= 0) ::dup2(null, STDIN_FILENO);
     }
+    held.let_go();
     ::execvpe(argv[0], argv.data(), envp.data());
     const char* reason = std::strerror(errno);
     ::dprintf(STDERR_FILENO, "error: cannot run %s: %s\n", argv[0], reason);
@@ -146,6 +187,7 @@ void pass_output(std::vector<Child>& children) {
     Child& child = children[ranks[i]];
     char buffer[4096];
     const ssize_t count = ::read(child.output, buffer, sizeof(buffer));
+    if (count < 0 && errno == EINTR) continue;
     if (count > 0) child.pending.append(buffer, static_cast<size_t>(count));
     print_lines(child, static_cast<int>(ranks[i]), count <= 0);
     if (count <= 0) {
@@ -161,9 +203,16 @@ std::string how_it_ended(int status) {
   return fmt::format("ended with status {}", WEXITSTATUS(status));
 }
 
-// One life of the job. The first rank that failed, or -1.
-int run_once(const LocalLaunch& launch, std::string& reason) {
-  const int port = free_port();
+struct Outcome {
+  int failed = -1;         // the first rank that failed
+  std::string reason;      // how it ended
+  bool cut_short = false;  // by a signal, before a rank could answer it
+};
+
+// One life of the job.
+Outcome run_once(const LocalLaunch& launch) {
+  Outcome out;
+  const PrivateFolder folder;
   std::vector<Child> children;
   const auto signal_all = [&](int number) {
     for (const auto& child : children) {
@@ -171,56 +220,63 @@ int run_once(const LocalLaunch& launch, std::string& reason) {
     }
   };
   try {
-    for (int r = 0; r < launch.processes; ++r) children.push_back(start(launch, r, port));
+    for (int r = 0; r < launch.processes && first_signal == 0; ++r)
+      children.push_back(start(launch, r, (folder.path() / "meeting").string()));
   } catch (...) {
     signal_all(SIGKILL);
     throw;
   }
-  int failed = -1;
+  out.cut_short = children.size() < static_cast<size_t>(launch.processes);
   Clock::time_point failure;
-  bool killed = false;
   const auto any_running = [&] {
-    for (const auto& child : children) {
-      if (child.running || child.output >= 0) return true;
-    }
-    return false;
+    return std::any_of(children.begin(), children.end(),
+                       [](const Child& child) { return child.running || child.output >= 0; });
   };
   while (any_running()) {
-    if (const int number = forwarded.exchange(0); number != 0) signal_all(number);
+    if (const int number = to_pass_on.exchange(0); number != 0) signal_all(number);
+    if (impatient) signal_all(SIGKILL);
     pass_output(children);
     for (size_t r = 0; r < children.size(); ++r) {
       Child& child = children[r];
       if (!child.running || ::waitpid(child.pid, &child.status, WNOHANG) != child.pid) continue;
       child.running = false;
-      if (child.status == 0 || failed >= 0) continue;
-      failed = static_cast<int>(r);
+      if (child.status == 0) continue;
+      const int signal = WIFSIGNALED(child.status) ? WTERMSIG(child.status) : 0;
+      if (first_signal != 0 && (signal == SIGTERM || signal == SIGUSR2 || (impatient && signal == SIGKILL))) {
+        out.cut_short = true;
+        log_info("rank {} {}, as asked", r, how_it_ended(child.status));
+        continue;
+      }
+      if (out.failed >= 0) continue;
+      out.failed = static_cast<int>(r);
+      out.reason = how_it_ended(child.status);
       failure = Clock::now();
-      reason = how_it_ended(child.status);
+      signal_all(SIGTERM);  // a rank that still waits for the others need not wait for the end of its patience
     }
-    if (failed >= 0 && !killed && Clock::now() - failure > kGrace) {
-      signal_all(SIGKILL);
-      killed = true;
-    }
+    if (out.failed >= 0 && Clock::now() - failure > kGrace) signal_all(SIGKILL);
   }
-  return failed;
+  return out;
 }
 
 }  // namespace
 
 int launch_local(const LocalLaunch& launch) {
   struct sigaction action {};
-  action.sa_handler = [](int number) { forwarded = number == SIGINT ? SIGTERM : number; };
+  action.sa_handler = handle;
+  action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
-  for (const int number : {SIGINT, SIGTERM, SIGUSR2}) ::sigaction(number, &action, nullptr);
+  for (const int number : kSignals) ::sigaction(number, &action, nullptr);
   for (int restart = 0;; ++restart) {
-    std::string reason;
-    const int failed = run_once(launch, reason);
-    if (failed < 0) return 0;
-    const bool again = restart < launch.max_restarts;
-    log_line(LogLevel::kError, fmt::format("rank {} {}; the others were stopped{}", failed, reason,
-                                           again ? fmt::format(". Starting again from the last checkpoint ({} of {})",
-                                                               restart + 1, launch.max_restarts)
-                                                 : ""));
+    const auto outcome = run_once(launch);
+    const int stop = first_signal;
+    if (outcome.failed < 0) return outcome.cut_short ? 128 + stop : 0;
+    const bool again = restart < launch.max_restarts && stop == 0;
+    std::string next;
+    if (again)
+      next = fmt::format(". Starting again from the last checkpoint ({} of {})", restart + 1, launch.max_restarts);
+    if (stop != 0) next = fmt::format(". Not started again after signal {} ({})", stop, ::strsignal(stop));
+    log_line(LogLevel::kError,
+             fmt::format("rank {} {}; the others were stopped{}", outcome.failed, outcome.reason, next));
     if (!again) return 1;
   }
 }

@@ -50,8 +50,10 @@ class Program : public ::testing::Test {
     const int status = std::system(line.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(root_ / "out"), read_file(root_ / "err")};
   }
-  // The program in the background, its output in root_/out and root_/err; the caller signals it and waits for it.
-  pid_t start(std::vector<std::string> arguments) {
+  // The program in the background, its output in root_/out and root_/err with `suffix` behind; the caller signals it
+  // and waits for it. `variables` ("NAME=value") join its environment.
+  pid_t start(std::vector<std::string> arguments, const std::string& suffix = "",
+              std::vector<std::string> variables = {}) {
     std::vector<char*> argv{const_cast<char*>("lt2")};
     for (auto& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);
@@ -59,7 +61,10 @@ class Program : public ::testing::Test {
     const pid_t child = ::fork();
     if (child != 0) return child;
     ::setenv("TERM", "dumb", 1);
-    if (::chdir(root_.c_str()) != 0 || !std::freopen("err", "w", stderr) || !std::freopen("out", "w", stdout))
+    for (auto& variable : variables) ::putenv(variable.data());
+    const std::string err = "err" + suffix, out = "out" + suffix;
+    if (::chdir(root_.c_str()) != 0 || !std::freopen(err.c_str(), "w", stderr) ||
+        !std::freopen(out.c_str(), "w", stdout))
       ::_exit(9);
     ::execv(LT2_PROGRAM, argv.data());
     ::_exit(9);

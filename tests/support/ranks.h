@@ -23,7 +23,8 @@ inline void on_ranks(int world, const std::function<void(std::shared_ptr<Group>)
     threads.emplace_back([&, rank] {
       try {
         omp_set_num_threads(1);  // of this thread; torch's own loops
-        act(std::make_shared<Group>(store, rank, world, torch::kCPU, timeout_s));
+        const ProcessLayout layout{.rank = rank, .world = world, .job = {}};
+        act(std::make_shared<Group>(store, layout, torch::kCPU, timeout_s));
       } catch (...) {
         errors[static_cast<size_t>(rank)] = std::current_exception();
       }
