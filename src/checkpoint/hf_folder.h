@@ -21,7 +21,8 @@ class HfFolder {
   static bool is_one(const std::filesystem::path& folder);
 
   /// Throws lt2::Error, one line with file, tensor, expected and found: a shard is missing or damaged, index and shards
-  /// disagree about a tensor, a tensor is in two shards, the total is wrong.
+  /// disagree about a tensor, a tensor is in two shards. An index whose total_size is not that of its tensors is
+  /// reported: programs that change a folder leave it, and nothing depends on it.
   explicit HfFolder(const std::filesystem::path& folder);
 
   const std::filesystem::path& path() const { return folder_; }

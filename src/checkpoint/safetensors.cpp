@@ -119,7 +119,10 @@ class SafetensorsFile::HeaderReader : public nlohmann::json_sax<json> {
   bool number_integer(int64_t value) override { return unexpected(fmt::format("{}", value)); }
   bool number_float(double, const std::string& text) override { return unexpected(in_quotes(text)); }
   bool boolean(bool) override { return unexpected("a boolean"); }
-  bool null() override { return unexpected("null"); }
+  bool null() override {
+    if (place_ == Place::kTop && key_ == kMetadata) return true;  // none, as some programs write it
+    return unexpected("null");
+  }
   bool binary(json::binary_t&) override { return unexpected("binary data"); }
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) override {
     // The library's text may quote raw bytes of the file; what it says before them is enough.

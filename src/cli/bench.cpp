@@ -104,11 +104,14 @@ std::vector<int64_t> parse_memories(const std::string& text, const std::string& 
 }
 
 /// "a.yaml,b.yaml"; a name that is there with its comma is one.
-std::vector<std::string> split_paths(const std::string& text) {
+std::vector<std::string> split_paths(const std::string& text, const std::string& key) {
   std::error_code none;
-  if (text.empty() || std::filesystem::exists(text, none))
-    return text.empty() ? std::vector<std::string>{} : std::vector{text};
-  return split(text);
+  if (text.empty()) return {};
+  const auto whole = expand_home(text, key);
+  if (std::filesystem::exists(whole, none)) return {whole};
+  auto paths = split(text);
+  for (auto& path : paths) path = expand_home(path, key);
+  return paths;
 }
 
 double parse_positive(const std::string& text, const char* key) {
@@ -164,12 +167,12 @@ std::vector<std::string> labels_of(const Request& request, const std::string& te
 Request take_request(std::vector<std::string>& words) {
   const auto take = [&](const char* key) { return take_word(words, key); };
   Request request;
-  request.ckpts = split_paths(take("ckpt"));
-  request.configs = split_paths(take("config"));
+  request.ckpts = split_paths(take("ckpt"), "ckpt");
+  request.configs = split_paths(take("config"), "config");
   request.dtype = take("dtype");
   if (const auto text = take("weights"); !text.empty()) request.weights = parse_weight_format(text, "weights");
-  request.output = take("output");
-  request.figure = take("figure");
+  request.output = take_path(words, "output");
+  request.figure = take_path(words, "figure");
   if (const auto text = take("frontier"); !text.empty()) request.frontier = parse_memories(text, "frontier");
   const auto grid = take("grid");
   LT2_CHECK(grid.empty() || grid == "default", "grid must be default; found \"{}\"", grid);

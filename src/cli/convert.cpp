@@ -45,7 +45,7 @@ uint64_t parse_bytes(const std::string& text, const std::string& key) {
 
 int run(const Arguments& arguments) {
   auto words = arguments.words;
-  const auto in = take_word(words, "in"), out = take_word(words, "out"), to = take_word(words, "to"),
+  const auto in = take_path(words, "in"), out = take_path(words, "out"), to = take_word(words, "to"),
              dtype = take_word(words, "dtype"), shard_size = take_word(words, "shard_size");
   LT2_CHECK(words.empty(), "lt2 convert: unexpected argument {}; usage: lt2 convert in=PATH out=DIR to=lt2|official|hf",
             words.empty() ? "" : words[0]);

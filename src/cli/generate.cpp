@@ -13,6 +13,7 @@
 #include "cli/inference.h"
 #include "config/overrides.h"
 #include "infer/text_stream.h"
+#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {
@@ -32,7 +33,7 @@ std::string help() {
 std::string read_prompt(const GenerateConfig& config) {
   LT2_CHECK(!(config.prompt && config.prompt_file), "generate: give prompt or prompt_file, not both");
   if (config.prompt) return *config.prompt;
-  if (config.prompt_file) return read_stream(*config.prompt_file);
+  if (config.prompt_file) return std::string(without_byte_order_mark(read_stream(*config.prompt_file)));
   if (isatty(STDIN_FILENO)) log_info("reading the prompt from standard input; end it with Ctrl-D");
   return InputStream("-").rest();
 }

@@ -31,7 +31,7 @@ std::string help() {
 }
 
 int inspect_machine(std::vector<std::string> words) {
-  const auto output = take_word(words, "output");
+  const auto output = take_path(words, "output");
   LT2_CHECK(words.empty(), "lt2 inspect machine: unexpected argument {}", words.empty() ? "" : words[0]);
   const auto& cpu = cpu_info();
   const auto yes = [](bool has) { return has ? "yes" : "no"; };
@@ -145,7 +145,7 @@ int run(const Arguments& arguments) {
   auto words = arguments.words;
   LT2_CHECK(!words.empty(), "lt2 inspect: give ckpt=DIR, config=FILE or machine");
   if (words[0] == "machine") return inspect_machine({words.begin() + 1, words.end()});
-  const auto ckpt = take_word(words, "ckpt"), config = take_word(words, "config");
+  const auto ckpt = take_path(words, "ckpt"), config = take_path(words, "config");
   return inspect_model(open_model(ckpt, config, words, std::nullopt));
 }
 

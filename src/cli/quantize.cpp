@@ -14,6 +14,7 @@
 #include "model/frozen_model.h"
 #include "model/model_io.h"
 #include "tokenizer/tokenizer.h"
+#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {
@@ -37,7 +38,7 @@ void measure(const QuantizeConfig& config, const ModelFolder& folder, LoopedTran
   LT2_CHECK(folder.tokenizer, "{}: there is no tokenizer.json, so no text can be measured; leave out text",
             folder.where.string());
   const auto tokenizer = make_tokenizer(folder.tokenizer->name, folder.tokenizer->path, folder.tokenizer->specials);
-  auto tokens = tokenizer->encode(read_stream(*config.text), folder.add_bos, false);
+  auto tokens = tokenizer->encode(without_byte_order_mark(read_stream(*config.text)), folder.add_bos, false);
   LT2_CHECK(tokens.size() >= 2, "{}: holds no text", *config.text);
   tokens.resize(std::min(tokens.size(), static_cast<size_t>(config.tokens)));
   const auto reference = load_frozen(folder, WeightFormat::kBf16, model.compute_type);

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/output.h"
 #include "cli/command.h"
+#include "config/fields.h"
 #include "report/live.h"
 
 namespace lt2 {
@@ -36,7 +37,7 @@ int run(const Arguments& arguments) {
   std::string dir, output, port;
   for (const auto& word : arguments.words) {
     if (word.rfind("output=", 0) == 0) {
-      output = word.substr(7);
+      output = expand_home(word.substr(7), "output");
     } else if (word.rfind("port=", 0) == 0) {
       port = word.substr(5);
     } else {

@@ -83,6 +83,10 @@ std::string take_word(std::vector<std::string>& words, const std::string& key) {
   return value;
 }
 
+std::string take_path(std::vector<std::string>& words, const std::string& key) {
+  return expand_home(take_word(words, key), key);
+}
+
 std::vector<int64_t> parse_counts(const std::string& text, const std::string& key) {
   std::vector<int64_t> counts;
   for (size_t begin = 0; begin <= text.size();) {

@@ -28,11 +28,11 @@ struct TokenizeConfig {
   template <class Visit>
   void fields(Visit&& visit) {
     visit("tokenizer", tokenizer, one_of(tokenizer_names()), "kind of tokenizer");
-    visit("path", path, verbatim(), "its vocabulary file");
+    visit("path", path, verbatim_path(), "its vocabulary file");
     visit("specials", specials, one_of({"lingua", "llama3", "cl100k", "gpt2"}),
           "whose special tokens a rank file has; gpt2: also GPT-2's split");
-    visit("in", in, verbatim(), "file to read; -: standard input");
-    visit("out", out, verbatim(), "file to write; -: standard output");
+    visit("in", in, verbatim_path(), "file to read; -: standard input");
+    visit("out", out, verbatim_path(), "file to write; -: standard output");
     visit("mode", mode, one_of({"encode", "decode"}), "text to ids, or ids to text");
     visit("per", per, one_of({"line", "file"}),
           "line: each line by itself, without its line end; file: all of it as one text");

@@ -59,7 +59,7 @@ int run(const Arguments& arguments) {
   std::vector<std::string> overrides;
   for (const auto& word : arguments.words) {
     if (word.rfind("config=", 0) == 0) {
-      file = word.substr(7);
+      file = expand_home(word.substr(7), "config");
     } else {
       overrides.push_back(word);
     }

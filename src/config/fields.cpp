@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <set>
 
 #include "base/error.h"
@@ -72,7 +73,7 @@ class Reader {
       without_control(name, weight);
       in_range(*number, field_.key + "." + name, weight);
       finite(*number, field_.key + "." + name, weight);
-      target->emplace_back(name, *number);
+      target->emplace_back(expanded(name), *number);
     }
   }
   void operator()(ConfigTree* target) const {
@@ -141,7 +142,10 @@ class Reader {
       fail("{}{} must be one of {}; found \"{}\"{}", at(value_), field_.key, joined(words), text,
            near.empty() ? "" : fmt::format("; did you mean {}?", near));
     }
-    return text;
+    return expanded(text);
+  }
+  std::string expanded(const std::string& text) const {
+    return field_.check.path ? expand_home(text, at(value_) + field_.key) : text;
   }
 
   const Field& field_;
@@ -203,6 +207,13 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 std::string leaf(const std::string& key) { return key.substr(key.rfind('.') + 1); }
 
 }  // namespace
+
+std::string expand_home(const std::string& path, const std::string& where) {
+  if (path != "~" && !path.starts_with("~/")) return path;
+  const char* home = std::getenv("HOME");
+  LT2_CHECK(home && *home, "{}: {} begins with ~, but HOME is not set; write the whole path", where, path);
+  return home + path.substr(1);
+}
 
 std::string Where::prefix(const std::vector<std::string>& keys) const {
   for (const auto& key : keys) {

@@ -25,8 +25,9 @@ struct Check {
   bool min_open = false, max_open = false;
   std::vector<std::string> words = {};  // text: the allowed values; an untyped map: the allowed keys
   std::string ignored = {};             // why a value other than the default has no effect; empty: it has one
-  bool verbatim = false;                // the command line's text is the value (null: none): prompts are not YAML
-  bool prose = false;                   // text that people read: it may hold line breaks and other control characters
+  bool verbatim = false;                // the command line's text is the value (null: none): names are not YAML
+  bool prose = false;  // text that people read: may hold line breaks and other control characters; verbatim: null too
+  bool path = false;   // text, a map's keys: ~ at its start is $HOME (expand_home)
   // Whether trained weights mean another function under another value; unset: as the group says, which says no if
   // unset. What acts on the weights' shapes alone is none: other shapes are refused where weights are read.
   std::optional<bool> defines_model = {};
@@ -42,7 +43,11 @@ inline Check one_of(std::vector<std::string> words) { return Check{.words = std:
 inline Check keys_of(std::vector<std::string> words) { return Check{.words = std::move(words)}; }
 inline Check verbatim() { return Check{.verbatim = true}; }
 inline Check prose() { return Check{.prose = true}; }
+/// As a person would type it: on the command line all of it is meant, the word null too.
 inline Check verbatim_prose() { return Check{.verbatim = true, .prose = true}; }
+/// Names of files and folders.
+inline Check any_path() { return Check{.path = true}; }
+inline Check verbatim_path() { return Check{.verbatim = true, .path = true}; }
 inline Check ignored(std::string why = "no effect here") { return Check{.ignored = std::move(why)}; }
 inline Check ignored(Check check, std::string why = "no effect here") {
   check.ignored = std::move(why);
@@ -104,6 +109,10 @@ std::vector<Field> collect_fields(T& config) {
   config.fields(fields_detail::Collector{"", fields, false});
   return fields;
 }
+
+/// A path as a shell reads it: ~ and ~/x begin with $HOME, which shells leave alone behind `key=`. Everything else as
+/// it is. Throws lt2::Error that begins with `where` if HOME is not set.
+std::string expand_home(const std::string& path, const std::string& where);
 
 /// Where every value was written, so that later checks can still name the line.
 class Where {

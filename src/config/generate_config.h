@@ -36,9 +36,9 @@ struct GenerateConfig {
 
   template <class Visit>
   void fields(Visit&& visit) {
-    visit("ckpt", ckpt, verbatim(), "checkpoint folder");
+    visit("ckpt", ckpt, verbatim_path(), "checkpoint folder");
     visit("prompt", prompt, verbatim_prose(), "text to continue; null: read from prompt_file or standard input");
-    visit("prompt_file", prompt_file, verbatim(), "file with the text to continue");
+    visit("prompt_file", prompt_file, verbatim_path(), "file with the text to continue");
     visit("seed", seed, at_least(0), "seed of sampling");
     visit("parse_special", parse_special, any(), "names of special tokens in the prompt become those tokens");
     visit("chat", chat, any(), "a conversation in the terminal");
@@ -53,7 +53,8 @@ struct GenerateConfig {
     visit("logprobs", logprobs, within(0, 100),
           "write JSON lines with each token's log probability and those of this many likeliest tokens");
     visit("speculate", speculate, verbatim(), "loops:1,k:4 drafts 4 tokens with the first loop, verifies with all");
-    visit("state", state, verbatim(), "file that keeps the session: continued from if it exists, written at the end");
+    visit("state", state, verbatim_path(),
+          "file that keeps the session: continued from if it exists, written at the end");
     visit("total_ut_steps", total_ut_steps, within(1, 1000), "loops to run; null: the model's");
     visit("early_exit_step", early_exit_step, at_least(0), "read the logits of this loop, from 0");
     visit("early_exit_threshold", early_exit_threshold, above_up_to(0, 1),

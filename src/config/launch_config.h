@@ -18,8 +18,8 @@ struct LaunchConfig {
 
   template <class Visit>
   void fields(Visit&& visit) {
-    visit("config", config, verbatim(), "training configuration; required");
-    visit("dump_dir", dump_dir, verbatim(), "ours: folder of the run, in place of the configuration's");
+    visit("config", config, verbatim_path(), "training configuration; required");
+    visit("dump_dir", dump_dir, verbatim_path(), "ours: folder of the run, in place of the configuration's");
     visit("launcher", launcher, verbatim(), "program that gets the job file, its name only; bash inside an allocation");
     visit("script", script, ignored("lt2 train runs"), "official program");
     visit("copy_code", copy_code, ignored("a program has no sources to copy"), "copy the sources");

@@ -135,7 +135,8 @@ void merge_overrides(ConfigTree& tree, const std::vector<std::string>& arguments
     while (value->is_map()) value = &value->entries[0].second;
     const auto text = argument.substr(equals + 1);
     const bool optional = std::holds_alternative<std::optional<std::string>*>(field->target);
-    *value = optional && text == "null" ? ConfigTree() : escape_references(ConfigTree::quoted(text));
+    *value =
+        optional && !field->check.prose && text == "null" ? ConfigTree() : escape_references(ConfigTree::quoted(text));
     value->origin = origin;
     merge(tree, over);
   }

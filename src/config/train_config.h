@@ -150,7 +150,7 @@ struct TokenizerConfig {
   template <class Visit>
   void fields(Visit&& visit) {
     visit("name", name, defines_model(one_of({"bytes", "mock", "sp", "tiktoken", "hf"})), "kind of tokenizer");
-    visit("path", path, any(), "its vocabulary file");
+    visit("path", path, any_path(), "its vocabulary file");
     visit("specials", specials, defines_model(one_of({"lingua", "llama3", "cl100k", "gpt2"})),
           "ours: names of tiktoken's special tokens");
   }
@@ -169,8 +169,8 @@ struct DataConfig {
 
   template <class Visit>
   void fields(Visit&& visit) {
-    visit("root_dir", root_dir, any(), "folder of the sources");
-    visit("sources", sources, at_least(0),
+    visit("root_dir", root_dir, any_path(), "folder of the sources");
+    visit("sources", sources, Check{.min = 0, .path = true},
           "source: weight; a folder of *.chunk.*.jsonl files or (ours) one .txt or .jsonl file");
     visit("batch_size", batch_size, at_least(1), "sequences per rank and micro-step");
     visit("seq_len", seq_len, at_least(1), "tokens per sequence");
@@ -309,8 +309,8 @@ struct CheckpointConfig {
   void fields(Visit&& visit) {
     visit("dump", dump, any(), "");
     visit("eval", eval, any(), "");
-    visit("path", path, any(), "folder of the checkpoints; null: dump_dir/checkpoints");
-    visit("init_ckpt_path", init_ckpt_path, any(), "weights to start from");
+    visit("path", path, any_path(), "folder of the checkpoints; null: dump_dir/checkpoints");
+    visit("init_ckpt_path", init_ckpt_path, any_path(), "weights to start from");
     visit("continue_training_from_init", continue_training_from_init, ignored(), "never read");
     visit("allow_model_change", allow_model_change, any(),
           "ours: this start may use weights that were trained as another model of the same shapes");
@@ -327,7 +327,7 @@ struct ProfilingConfig {
   template <class Visit>
   void fields(Visit&& visit) {
     visit("run", run, any(), "write a Chrome trace of some steps");
-    visit("trace_folder", trace_folder, any(), "where to, under dump_dir");
+    visit("trace_folder", trace_folder, any_path(), "where to, under dump_dir");
     visit("mem_warmup", mem_warmup, ignored("the trace holds memory, too"), "first step of the memory trace");
     visit("mem_steps", mem_steps, ignored("the trace holds memory, too"), "its steps");
     visit("profile_warmup", profile_warmup, at_least(0), "first step of the trace, from 0");
@@ -388,7 +388,7 @@ struct ValConfig {
   void fields(Visit&& visit) {
     visit("every", every, at_least(0), "ours: measure the validation loss every n steps; 0: never");
     visit("steps", steps, at_least(1), "ours: batches per measurement");
-    visit("source", source, any(), "ours: a source as in data.sources; null: what val.fraction holds back");
+    visit("source", source, any_path(), "ours: a source as in data.sources; null: what val.fraction holds back");
     visit("prompt", prompt, verbatim_prose(),
           "ours: continue this text before and after training, into samples.json; null: no samples");
     visit("sample_len", sample_len, at_least(1), "ours: tokens of a sample");
@@ -418,7 +418,7 @@ struct TrainConfig {
   template <class Visit>
   void fields(Visit&& visit) {
     visit("name", name, any(), "name of the run");
-    visit("dump_dir", dump_dir, any(), "folder of the run; required");
+    visit("dump_dir", dump_dir, any_path(), "folder of the run; required");
     visit("seed", seed, at_least(0), "seed of the training process");
     visit("grad_acc_steps", grad_acc_steps, at_least(1), "micro-steps per optimizer step");
     visit("gc_collect_freq", gc_collect_freq, ignored(), "Python garbage collection");
@@ -449,7 +449,8 @@ struct Notes {
 
 /// Defaults, then the YAML (or JSON) file, then the key=value arguments. Types, ranges and key names are checked here,
 /// how fields fit together in validate(). README spellings (mixer, gated_attn) and lingua's sliding_window become
-/// canonical fields. Throws lt2::Error "FILE:LINE: model.dim must be an integer; found "abc"" or "command line:
+/// canonical fields. The file's data.tokenizer.path is looked up beside it first (located()). Throws lt2::Error
+/// "FILE:LINE: model.dim must be an integer; found "abc"" or "command line:
 /// model.dim=abc: ...".
 TrainConfig load_train_config(const std::string& file, const std::vector<std::string>& overrides,
                               Notes* notes = nullptr);

@@ -35,7 +35,7 @@ class JsonLines : public DocumentReader {
       at += static_cast<int64_t>(line.size());
       if (skip-- > 0) continue;
       skip = part_.block_size - 1;
-      if (begin == 0 && line.starts_with("\xef\xbb\xbf")) line.remove_prefix(3);
+      if (begin == 0) line = without_byte_order_mark(line);
       if (is_blank(line)) continue;
       state_.position = at;
       return parse(line, begin);
@@ -70,7 +70,12 @@ class WholeText : public DocumentReader {
   Tokens read() override {
     if (state_.position >= part_.end || part_.begin == part_.end) return nullptr;
     // Every pass reads the same document: tokenize it once.
-    if (!tokens_) tokens_ = encode(file_.copy(part_.begin, part_.end), 0);
+    if (!tokens_) {
+      const std::string copy = file_.copy(part_.begin, part_.end);
+      const auto text = part_.begin == 0 ? without_byte_order_mark(copy) : std::string_view(copy);
+      if (text.empty()) return nullptr;
+      tokens_ = encode(text, 0);
+    }
     state_.position = part_.end;
     return tokens_;
   }

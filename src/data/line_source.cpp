@@ -9,13 +9,12 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "data/external_shuffle.h"
+#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 enum class Format { kText, kLines, kGzip, kZstd, kParquet, kOther };
 
@@ -96,9 +95,8 @@ class WholeText : public LineSource {
 
   bool next(std::string_view& line) override {
     if (std::exchange(done_, true)) return false;
-    std::string text = content();
-    std::string_view body = text;
-    if (body.starts_with(kByteOrderMark)) body.remove_prefix(kByteOrderMark.size());
+    const std::string text = content();
+    const std::string_view body = without_byte_order_mark(text);
     // Nothing but space is no document: an empty line, as in the other formats.
     if (body.find_first_not_of(" \t\r\n") == std::string_view::npos) {
       line_.clear();
@@ -209,8 +207,7 @@ std::string_view LineReader::take(size_t end, size_t behind) {
   begin_ = behind;
   ++lines_;
   if (line.size() > longest_) fail_too_long(fmt::format("{}:{}", name_, lines_), longest_);
-  if (!std::exchange(started_, true) && line.starts_with(kByteOrderMark)) line.remove_prefix(kByteOrderMark.size());
-  return line;
+  return std::exchange(started_, true) ? line : without_byte_order_mark(line);
 }
 
 bool LineReader::next(std::string_view& line) {

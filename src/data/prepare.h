@@ -19,7 +19,7 @@ struct PrepareConfig {
   void fields(Visit&& visit) {
     visit("in", in, verbatim(),
           "files and folders, with commas between: .txt, .jsonl, .jsonl.gz, .jsonl.zst, .parquet");
-    visit("out", out, verbatim(), "the folder to make");
+    visit("out", out, verbatim_path(), "the folder to make");
     visit("name", name, verbatim(), "what the files in it begin with");
     visit("nchunks", nchunks, within(1, 10000),
           "chunk files; the number of ranks that will train on them, or a divisor of it");

@@ -75,7 +75,7 @@ std::vector<PrepareInput> find_inputs(const std::string& list, const std::vector
     const std::string name = list.substr(begin, end - begin);
     begin = end + 1;
     LT2_CHECK(!name.empty(), "in={}: an empty path; give paths with one comma between them", list);
-    const fs::path path = fs::absolute(name).lexically_normal();
+    const fs::path path = fs::absolute(expand_home(name, "in")).lexically_normal();
     LT2_CHECK(fs::exists(path), "in={}: no such file or folder: {}", list, path.string());
     if (fs::is_directory(path)) {
       add_folder(path, own, inputs);

@@ -38,6 +38,21 @@ WeightFormat format_of(WeightFormat wanted, const std::string& name, const torch
   return output && wanted == WeightFormat::kInt4 ? WeightFormat::kInt8 : wanted;
 }
 
+// fp16 as fp32, which holds all its numbers; other types as they lie.
+torch::Tensor widened(const torch::Tensor& weight) {
+  return weight.scalar_type() == torch::kFloat16 ? weight.to(torch::kFloat32) : weight;
+}
+
+// What becomes of weights in fp16: products know fp32 and bf16.
+void report_fp16(const ModelFolder& folder, WeightFormat wanted) {
+  const auto half = [](const auto& parameter) { return parameter.second.scalar_type() == torch::kFloat16; };
+  if (std::none_of(folder.parameters.begin(), folder.parameters.end(), half)) return;
+  log_info("{}: weights in fp16 are {}", folder.where.string(),
+           wanted == WeightFormat::kF32    ? "widened to fp32, which changes none"
+           : wanted == WeightFormat::kBf16 ? "rounded to bf16 (8 bits of their 11); weights=fp32 keeps them exactly"
+                                           : "widened to fp32, which changes none, and packed from there");
+}
+
 // Gives every parameter its numbers: `weight(name)` for those that stay tensors, `freeze(name, map)` for maps.
 void fill(LoopedTransformer& model, const std::function<torch::Tensor(const std::string&)>& weight,
           const std::function<void(const std::string&, LinearImpl&)>& freeze) {
@@ -50,9 +65,7 @@ void fill(LoopedTransformer& model, const std::function<torch::Tensor(const std:
     } else if (map != maps.end()) {
       map->second.map->set_weight(weight(name).to(torch::kFloat32).clone());
     } else if (name == "tok_embeddings.weight") {
-      // Rows are looked up where they lie, in fp32 or bf16.
-      const auto table = weight(name);
-      parameter.set_data(table.scalar_type() == torch::kFloat16 ? table.to(torch::kFloat32) : table);
+      parameter.set_data(weight(name));  // rows are looked up where they lie, in fp32 or bf16
     } else {
       parameter.set_data(weight(name).to(torch::kFloat32).clone());
     }
@@ -72,11 +85,12 @@ std::shared_ptr<LoopedTransformer> load_frozen(const ModelFolder& folder, std::o
     return std::make_shared<LoopedTransformer>(folder.config);
   }();
   model->compute_type = compute_type;
-  const auto weight = [&](const std::string& name) { return folder.weight(name); };
+  const auto weight = [&](const std::string& name) { return widened(folder.weight(name)); };
   if (!folder.frozen) {
     const auto wanted = format.value_or(compute_type == torch::kBFloat16 ? WeightFormat::kBf16 : WeightFormat::kF32);
+    report_fp16(folder, wanted);
     fill(*model, weight, [&](const std::string& name, LinearImpl& map) {
-      map.freeze(folder.weight(name), format_of(wanted, name, map.weight));
+      map.freeze(weight(name), format_of(wanted, name, map.weight));
     });
     return model;
   }

@@ -218,16 +218,16 @@ void HfTokenizer::read_companion(const std::string& content, const std::string& 
   if (content.empty()) return;
   const auto document = parse_json(content, where);
   const JsonField root(document, where);
-  const auto read = [&](const char* key, int32_t& id) {
+  const auto read = [&](const char* key, int32_t& id, bool needed) {
     if (id >= 0 || !root.has(key)) return;
     const auto field = root.at(key);
     const auto token = field.value().is_object() ? field.at("content") : field;
     id = id_of(token.text());
-    if (id < 0) token.refuse(fmt::format("\"{}\" is not in {}", token.text(), where_));
+    if (id < 0 && needed) token.refuse(fmt::format("\"{}\" is not in {}", token.text(), where_));
   };
-  read("bos_token", bos_);
-  read("eos_token", eos_);
-  read("pad_token", pad_);
+  read("bos_token", bos_, true);
+  read("eos_token", eos_, true);
+  read("pad_token", pad_, false);  // texts are never padded here
 }
 
 int32_t HfTokenizer::id_of(std::string_view token) const {

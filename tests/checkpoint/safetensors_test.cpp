@@ -148,6 +148,12 @@ TEST_F(Safetensors, WriterRefuses) {
   EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
+// Some programs write null where they have nothing to say.
+TEST_F(Safetensors, NoMetadataMayBeNull) {
+  EXPECT_EQ(error_of(with_length("{\"__metadata__\":null}", "")), "");
+  EXPECT_TRUE(SafetensorsFile(path_).metadata().empty());
+}
+
 TEST_F(Safetensors, UnknownNameIsAnError) {
   write_safetensors(path_, {{"w", torch::ones({1})}});
   const SafetensorsFile file(path_);

@@ -1,6 +1,7 @@
 #include "config/overrides.h"
 
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
 #include <sstream>
 
@@ -8,6 +9,7 @@
 
 #include "base/error.h"
 #include "config/generate_config.h"
+#include "config/train_config.h"
 
 namespace lt2 {
 namespace {
@@ -68,21 +70,57 @@ TEST(Override, FillsAnyStruct) {
 }
 
 TEST(Override, PromptsAreNotYaml) {
-  for (const std::string prompt :
-       {"First Citizen: speak", "{x", "# title", "Null", "5", "a=b", "", "\"quoted\"", "two\nlines", "${x} \\${y}"}) {
+  for (const std::string prompt : {"First Citizen: speak", "{x", "# title", "Null", "null", "~", "5", "a=b", "",
+                                   "\"quoted\"", "two\nlines", "${x} \\${y}"}) {
     GenerateConfig config;
     apply_overrides(config, {"prompt=" + prompt}, "lt2 generate");
     EXPECT_EQ(config.prompt, prompt);
   }
 }
 
-TEST(Override, NullIsNoPrompt) {
+TEST(Override, NullIsAWordOfAPromptAndNoFile) {
   GenerateConfig config;
   apply_overrides(config, {"prompt=x", "prompt_file=f"}, "lt2 generate");
   apply_overrides(config, {"prompt=null", "prompt_file=null", "ckpt=null"}, "lt2 generate");
-  EXPECT_EQ(config.prompt, std::nullopt);
+  EXPECT_EQ(config.prompt, "null");
   EXPECT_EQ(config.prompt_file, std::nullopt);
   EXPECT_EQ(config.ckpt, "null");  // it cannot be null, so this is a folder's name
+  apply_overrides(config, {"prompt"}, "lt2 generate");
+  EXPECT_EQ(config.prompt, std::nullopt);  // the key alone: none
+  const auto run = parse_train_config("val: {prompt: text}\n", "file", {"val.prompt=null"});
+  EXPECT_EQ(run.val.prompt, "null");
+  // The resolved configuration keeps the two apart.
+  EXPECT_EQ(parse_train_config(to_yaml(run), "file", {}).val.prompt, "null");
+  EXPECT_EQ(parse_train_config(to_json(run), "file", {}).val.prompt, "null");
+  EXPECT_EQ(parse_train_config("val: {prompt: text}\n", "file", {"val.prompt"}).val.prompt, std::nullopt);
+}
+
+// Shells leave the tilde behind `key=` alone, and YAML files know none.
+TEST(Override, ATildeInAPathIsTheHomeFolder) {
+  const std::string before = std::getenv("HOME") ? std::getenv("HOME") : "";
+  ::setenv("HOME", "/home/x y", 1);
+  GenerateConfig config;
+  apply_overrides(config, {"ckpt=~/runs/demo", "prompt_file=~", "state=/a/~/b", "prompt=~/x"}, "lt2 generate");
+  EXPECT_EQ(config.ckpt, "/home/x y/runs/demo");
+  EXPECT_EQ(config.prompt_file, "/home/x y");
+  EXPECT_EQ(config.state, "/a/~/b");
+  EXPECT_EQ(config.prompt, "~/x");  // no path
+  const auto run = parse_train_config(
+      "dump_dir: ~/run\ndata: {root_dir: ~, sources: {~/a.txt: 1, b~: 1}, tokenizer: {path: ~/t.json}}\n", "file",
+      {"checkpoint.path=~/c", "checkpoint.init_ckpt_path=~root/i", "val.source=~/v.txt", "profiling.trace_folder=~/p"});
+  EXPECT_EQ(run.dump_dir, "/home/x y/run");
+  EXPECT_EQ(run.data.root_dir, std::nullopt);  // YAML's null
+  EXPECT_EQ(run.data.sources, (Weights{{"/home/x y/a.txt", 1}, {"b~", 1}}));
+  EXPECT_EQ(run.data.tokenizer.path, "/home/x y/t.json");
+  EXPECT_EQ(run.checkpoint.path, "/home/x y/c");
+  EXPECT_EQ(run.checkpoint.init_ckpt_path, "~root/i");  // a name; whose home that is, only a shell knows
+  EXPECT_EQ(run.val.source, "/home/x y/v.txt");
+  EXPECT_EQ(run.profiling.trace_folder, "/home/x y/p");
+  EXPECT_EQ(parse_train_config(to_yaml(run), "file", {}), run);
+  ::unsetenv("HOME");
+  EXPECT_EQ(error_of("ckpt=~/x"),
+            "lt2 generate: ckpt=~/x: ckpt: ~/x begins with ~, but HOME is not set; write the whole path");
+  ::setenv("HOME", before.c_str(), 1);
 }
 
 TEST(Override, WhatGenerateIgnoresIsSaid) {

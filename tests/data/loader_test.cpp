@@ -560,6 +560,19 @@ TEST_F(Hostile, WhatPythonReadsIsRead) {
             "<A\n/><\xf0\x9f\x98\x80\xef\xbf\xbdx\xef\xbf\xbd><\xff><A\n/><\xf0\x9f\x98\x80");
 }
 
+// A mark in front is no text: not in the one document of a .txt file, on no rank, and alone it is nothing.
+TEST_F(Hostile, AByteOrderMarkIsNoText) {
+  const std::string mark = "\xef\xbb\xbf";
+  write("x.txt", mark + "a" + mark + "b");
+  auto one = config({{"x.txt", 1}});
+  one.seq_len = 8;
+  EXPECT_EQ(text_of(view(Loader(one, 0, 1).next(), 0, 0)), "<a" + mark + "b><");
+  EXPECT_EQ(text_of(view(Loader(one, 0, 2).next(), 0, 0)).substr(0, 3), "<a>");
+  EXPECT_EQ(text_of(view(Loader(one, 1, 2).next(), 0, 0)).substr(0, 6), "<" + mark + "b>");
+  write("x.txt", mark);
+  EXPECT_NE(message_of([&] { Loader(one, 0, 1).next(); }).find("x.txt: no document in it"), std::string::npos);
+}
+
 TEST_F(Hostile, FilesWithoutText) {
   EXPECT_EQ(jsonl_error(""), ": the file is empty");
   EXPECT_EQ(jsonl_error("\n \n\r\n"), ": no document in it");

@@ -249,6 +249,9 @@ TEST(HfTokenizerFile, MarksComeFromTheFilesBeside) {
   std::ofstream(folder / "tokenizer_config.json") << R"({"bos_token": "missing"})";
   EXPECT_EQ(test::error_of([&] { make_tokenizer("hf", file); }),
             (folder / "tokenizer_config.json").string() + ": bos_token: \"missing\" is not in " + file);
+  // Padding is never written here, so a mark that is not there is no obstacle.
+  std::ofstream(folder / "tokenizer_config.json") << R"({"bos_token": "a", "pad_token": "missing"})";
+  EXPECT_EQ(make_tokenizer("hf", file)->pad_id(), -1);
   fs::remove_all(folder);
   const auto llama3 = make_tokenizer("hf", test::vocabulary("llama3_style/tokenizer.json"));
   EXPECT_EQ(llama3->bos_id(), 16006);  // its template's
