@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "config/overrides.h"
 #include "config/patterns.h"
+#include "config/tokenizer_path.h"
 
 namespace lt2 {
 namespace {
@@ -191,7 +192,12 @@ TrainConfig parse_train_config(const std::string& text, const std::string& name,
 
 TrainConfig load_train_config(const std::string& file, const std::vector<std::string>& overrides, Notes* notes) {
   LT2_CHECK(printable(file) == file, "config=\"{}\": a file's name must not hold control characters", printable(file));
-  return parse_train_config(read_stream(file), file, overrides, notes);
+  Notes own;
+  if (!notes) notes = &own;
+  auto config = parse_train_config(read_stream(file), file, overrides, notes);
+  if (!notes->where.on_command_line("data.tokenizer.path"))
+    config.data.tokenizer = located(config.data.tokenizer, std::filesystem::path(file).parent_path());
+  return config;
 }
 
 ModelConfig model_config_from_json(const std::string& json_text, const std::string& where) {
@@ -224,6 +230,14 @@ int64_t ffn_hidden_dim(const ModelConfig& config) {
   if (config.ffn_dim_multiplier)
     hidden = static_cast<int64_t>(*config.ffn_dim_multiplier * static_cast<double>(hidden));
   return (hidden + config.multiple_of - 1) / config.multiple_of * config.multiple_of;
+}
+
+TokenizerConfig located(TokenizerConfig tokenizer, const std::filesystem::path& folder) {
+  const std::filesystem::path path = tokenizer.path.value_or("");
+  std::error_code none;  // what cannot be looked at is not there
+  if (!path.empty() && path.is_relative() && !folder.empty() && std::filesystem::exists(folder / path, none))
+    tokenizer.path = (folder / path).string();
+  return tokenizer;
 }
 
 std::filesystem::path resolve_source(const DataConfig& config, const std::string& source) {

@@ -13,6 +13,7 @@
 #include "checkpoint/checksums.h"
 #include "checkpoint/hf_folder.h"
 #include "checkpoint/torch_file.h"
+#include "model/companions.h"
 #include "model/model_folder.h"
 #include "model/model_io.h"
 #include "model/ouro_folder.h"
@@ -26,14 +27,9 @@ using Kind = PickleValue::Kind;
 
 constexpr const char *kParams = "params.json", *kTrainState = "train_state.json", *kOptimizer = "optimizer.safetensors",
                      *kWeights = "model.safetensors", *kConsolidated = "consolidated.pth", *kConfig = "config.json",
-                     *kTokenizer = "tokenizer.json", *kGeneration = "generation_config.json";
+                     *kGeneration = "generation_config.json";
 // Names under which a tied output may be saved once more.
 const std::set<std::string> kTiedAliases = {"output.tied_module.weight", "output.weight"};
-// What published folders have beside the weights; it travels along under the same names.
-constexpr const char* kCompanions[] = {
-    kTokenizer,  "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "chat_template.jinja",
-    kGeneration,
-};
 const std::vector<std::string> kMoments = {"exp_avg", "exp_avg_sq"};
 
 TensorSource source_of(const std::shared_ptr<TorchArchive>& file, const PickleValue& model) {
@@ -71,6 +67,7 @@ void take_config(AnyCheckpoint& out, const fs::path& params) {
   validate_model(out.config.model, params.string());
   LT2_CHECK(out.config.model.vocab_size > 0, "{}: model.vocab_size must be given", params.string());
   if (out.params_json.empty()) out.params_json = to_json(out.config);
+  out.tokenizer = find_tokenizer(out.folder, out.config);
 }
 
 std::string hf_config(const ModelConfig& config, torch::ScalarType dtype) {
@@ -208,7 +205,9 @@ std::optional<std::string> read_train_state(const fs::path& folder) {
 
 AnyCheckpoint open_lt2(const fs::path& folder) {
   AnyCheckpoint out{.form = CheckpointForm::kLt2, .folder = folder};
-  verify_files(folder, {kParams, kWeights, kOptimizer, kTrainState});
+  auto files = companion_names();
+  files.insert(files.end(), {kParams, kWeights, kOptimizer, kTrainState});
+  verify_files(folder, files);
   take_config(out, folder / kParams);
   out.parameters =
       take_parameters(tensor_source(std::make_shared<SafetensorsFile>(folder / kWeights)), out.config.model);
@@ -265,6 +264,7 @@ AnyCheckpoint open_hf(const fs::path& path) {
     out.config.distributed.model_dtype = folder.dtype == torch::kBFloat16 ? "bf16" : "fp32";
     if (folder.tokenizer) out.config.data.tokenizer = *folder.tokenizer;
   }
+  out.tokenizer = folder.tokenizer;
   out.parameters = folder.parameters;
   return out;
 }
@@ -289,20 +289,33 @@ bool has_shards_of_torch(const fs::path& folder) {
   return false;
 }
 
-void write_companions(const AnyCheckpoint& checkpoint, const fs::path& folder, bool hf) {
-  for (const char* name : kCompanions) {
-    const fs::path from = checkpoint.folder / name;
-    if (fs::is_regular_file(from)) write_file_atomically(folder / name, read_file(from));
-  }
-  const auto& tokenizer = checkpoint.config.data.tokenizer;
-  if (hf && !fs::exists(folder / kTokenizer) && tokenizer.name == "hf" && tokenizer.path &&
-      fs::is_regular_file(*tokenizer.path))
-    write_file_atomically(folder / kTokenizer, read_file(*tokenizer.path));
-  if (fs::exists(folder / kGeneration)) return;
-  // Only the source's config.json knows where texts end, and it is written anew.
+// ---------------------------------------------------------------------------------------------- marks
+
+using Settings = nlohmann::ordered_json;
+
+/// The marks that `settings` does not name yet, for whoever runs the folder.
+void add_marks(Settings& settings, const AnyCheckpoint& checkpoint, const Companions& companions) {
+  const auto add = [&](const char* key, const std::vector<int32_t>& ids) {
+    const bool known = !ids.empty() && ids[0] >= 0 && ids[0] < checkpoint.config.model.vocab_size;
+    if (!known || (settings.contains(key) && !settings[key].is_null())) return;
+    settings[key] = ids.size() == 1 ? Settings(ids[0]) : Settings(ids);
+  };
   const auto stop_ids = read_stop_ids(checkpoint.folder, checkpoint.config.model.vocab_size);
-  if (stop_ids.empty()) return;
-  write_file_atomically(folder / kGeneration, nlohmann::json{{"eos_token_id", stop_ids}}.dump(2) + "\n");
+  add("bos_token_id", {companions.bos_id});
+  add("eos_token_id", stop_ids.empty() ? std::vector{companions.eos_id} : stop_ids);
+  add("pad_token_id", {companions.pad_id});
+}
+
+/// The companions; generation_config.json says where texts end, also if only the source's config.json knew it, which is
+/// written anew. A run's texts end with its vocabulary's EOS, which only the hf form must name.
+void write_companions(const AnyCheckpoint& checkpoint, const Companions& companions, const fs::path& folder, bool hf) {
+  companions.write(folder);
+  const bool said = !read_stop_ids(checkpoint.folder, checkpoint.config.model.vocab_size).empty();
+  const auto* given = companions.find(kGeneration);
+  auto settings = given ? Settings::parse(*given) : Settings::object();
+  if ((!said && !hf) || (settings.contains("eos_token_id") && !settings["eos_token_id"].is_null())) return;
+  add_marks(settings, checkpoint, companions);
+  if (!settings.empty()) write_file_atomically(folder / kGeneration, settings.dump(2) + "\n");
 }
 
 }  // namespace
@@ -350,22 +363,22 @@ void write_checkpoint(const AnyCheckpoint& checkpoint, const fs::path& folder, c
   }
   const ModelConfig& model_config = checkpoint.config.model;
   const bool ouro = model_config.model_type == "ouro", hf = options.to == CheckpointForm::kHf;
+  const auto companions = companions_of(checkpoint.folder, checkpoint.tokenizer);
+  const auto config = companions.beside(checkpoint.config);
   write_folder_atomically(out, [&](const fs::path& aside) {
-    write_companions(checkpoint, aside, hf);
+    write_companions(checkpoint, companions, aside, hf);
     // A published folder describes itself; of a run's, params.json knows more.
-    if (!checkpoint.params_json.empty()) {
+    if (!checkpoint.params_json.empty() && config == checkpoint.config) {
       write_file_atomically(aside / kParams, checkpoint.params_json);
-    } else if (!hf || !ouro) {
-      TrainConfig config = checkpoint.config;
-      if (fs::exists(aside / kTokenizer)) config.data.tokenizer.path = (fs::absolute(out) / kTokenizer).string();
+    } else if (!checkpoint.params_json.empty() || !hf || !ouro) {
       write_file_atomically(aside / kParams, to_json(config));
     }
-    if (hf && ouro) {
-      write_ouro_folder(aside, model_config, parameters, options.dtype, options.shard_bytes);
-      return;
-    }
     if (hf) {
-      write_hf_folder(aside, hf_config(model_config, options.dtype), parameters, options.dtype, options.shard_bytes);
+      auto settings = Settings::parse(ouro ? ouro_config_json(model_config, options.dtype, aside.string())
+                                           : hf_config(model_config, options.dtype));
+      add_marks(settings, checkpoint, companions);
+      write_hf_folder(aside, settings.dump(2) + "\n", ouro ? ouro_parameters(parameters) : parameters, options.dtype,
+                      options.shard_bytes);
       return;
     }
     if (checkpoint.train_state) write_file_atomically(aside / kTrainState, *checkpoint.train_state);

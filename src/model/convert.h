@@ -6,8 +6,9 @@
 //   hf        a model folder: config.json and (sharded) safetensors; weights only. Models of type ouro get the names
 //             and keys of the published ones (model/ouro_folder.h)
 //
-// Parameters have the official names in all others. What only one program knows (params.json, train_state.json, a
-// tokenizer and its settings) travels along as it is, so that going there and back loses nothing.
+// Parameters have the official names in all others. What only one program knows (params.json, train_state.json) and the
+// companions (model/companions.h) travel along, so that going there and back loses nothing and every folder opens
+// alone. The hf form says in config.json and generation_config.json which ids begin and end a text.
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -29,10 +30,11 @@ struct AnyCheckpoint {
   CheckpointForm form = CheckpointForm::kLt2;
   std::filesystem::path folder;  // or the .pth file
   TrainConfig config;
-  std::string params_json;                 // the run's configuration; empty if the source has none
-  NamedTensors parameters;                 // official names, in the model's order, F32, BF16 or F16
-  NamedTensors optimizer;                  // as optimizer.safetensors has it; empty if the source has none
-  std::optional<std::string> train_state;  // train_state.json
+  std::string params_json;                   // the run's configuration; empty if the source has none
+  std::optional<TokenizerConfig> tokenizer;  // see find_tokenizer (model/companions.h)
+  NamedTensors parameters;                   // official names, in the model's order, F32, BF16 or F16
+  NamedTensors optimizer;                    // as optimizer.safetensors has it; empty if the source has none
+  std::optional<std::string> train_state;    // train_state.json
 };
 
 /// Opens what `path` is: a folder of one of the three forms, a run's dump directory (its latest complete checkpoint) or

@@ -6,7 +6,9 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/log.h"
 #include "model/accounting.h"
+#include "model/companions.h"
 
 namespace lt2 {
 namespace {
@@ -146,13 +148,17 @@ void write_frozen_folder(const fs::path& out, const LoopedTransformer& model, We
     }
   }
   if (model.tied_output) add("tok_embeddings.weight", *model.tied_output);
+  const auto companions = companions_of(from.where, from.tokenizer);
   write_folder_atomically(out, [&](const fs::path& aside) {
     write_safetensors(aside / kFrozenFile, tensors,
                       {{"format", kFrozenFormat}, {"weights", weight_format_name(format)}});
-    for (const char* name :
-         {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "params.json"}) {
-      if (fs::exists(from.where / name)) fs::copy_file(from.where / name, aside / name);
+    companions.write(aside);
+    for (const char* name : {"config.json", "params.json"}) {
+      if (fs::exists(from.where / name)) write_file_atomically(aside / name, read_file(from.where / name));
     }
+    // Only where the vocabulary now has another place: the text of other programs stays as they wrote it.
+    if (from.run && companions.beside(*from.run) != *from.run)
+      write_file_atomically(aside / "params.json", to_json(companions.beside(*from.run)));
   });
 }
 

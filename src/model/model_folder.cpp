@@ -11,6 +11,7 @@
 #include "checkpoint/checksums.h"
 #include "checkpoint/hf_folder.h"
 #include "model/accounting.h"
+#include "model/companions.h"
 #include "model/model_io.h"
 #include "model/ouro_folder.h"
 #include "model/tensor_source.h"
@@ -21,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr const char *kConfig = "config.json", *kGeneration = "generation_config.json", *kTokenizer = "tokenizer.json",
+constexpr const char *kConfig = "config.json", *kGeneration = "generation_config.json",
                      *kTokenizerConfig = "tokenizer_config.json", *kParams = "params.json";
 constexpr int kMaxDepth = 64;
 std::string shown(const json& value) {
@@ -99,14 +100,8 @@ void apply(const ModelFolderOptions& options, ModelConfig& config, const std::st
   validate_model(config, where);
 }
 
-// The tokenizer beside the weights, or else the run's.
 void take_tokenizer(ModelFolder& out) {
-  const fs::path beside = out.where / kTokenizer;
-  if (fs::exists(beside)) {
-    out.tokenizer = TokenizerConfig{.name = "hf", .path = beside.string(), .specials = "lingua"};
-  } else if (out.run) {
-    out.tokenizer = out.run->data.tokenizer;
-  }
+  out.tokenizer = find_tokenizer(out.where, out.run);
   if (out.run) {
     out.add_bos = out.run->data.add_bos;
     return;
@@ -148,7 +143,8 @@ void take_frozen(ModelFolder& out) {
 
 // What is read of a folder: everything in it but a run's optimizer and state.
 std::vector<std::string> files_read(const fs::path& folder) {
-  std::vector<std::string> names{kConfig, kGeneration, kTokenizer, kTokenizerConfig, kParams};
+  auto names = companion_names();
+  names.insert(names.end(), {kConfig, kParams});
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder, ignored)) {
     const auto name = entry.path().filename().string();

@@ -33,13 +33,12 @@ struct ModelFolderOptions {
 };
 
 struct ModelFolder {
-  std::filesystem::path where;     // the folder with the weights
-  ModelConfig config;              // validated
-  std::optional<TrainConfig> run;  // params.json, where there is one
-  std::optional<TokenizerConfig>
-      tokenizer;                  // tokenizer.json beside the weights, or the run's; none: the folder has none
-  bool add_bos = false;           // before a prompt
-  std::vector<int32_t> stop_ids;  // eos_token_id; empty: the tokenizer's EOS
+  std::filesystem::path where;               // the folder with the weights
+  ModelConfig config;                        // validated
+  std::optional<TrainConfig> run;            // params.json, where there is one
+  std::optional<TokenizerConfig> tokenizer;  // see find_tokenizer (model/companions.h); none: the folder has none
+  bool add_bos = false;                      // before a prompt
+  std::vector<int32_t> stop_ids;             // eos_token_id; empty: the tokenizer's EOS
   GenerationDefaults generation;
   torch::ScalarType dtype = torch::kFloat32;  // of the products, as trained: fp32 or bf16
   NamedTensors parameters;                    // official names, the model's order: views, F32, BF16 or F16

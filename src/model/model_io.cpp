@@ -7,6 +7,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "checkpoint/checksums.h"
+#include "config/tokenizer_path.h"
 #include "config/train_config.h"
 
 namespace lt2 {
@@ -91,6 +92,7 @@ LoadedModel load_model(const fs::path& path, std::optional<torch::ScalarType> co
   LT2_CHECK(fs::exists(params), "{} does not exist; a checkpoint folder holds the run's configuration there",
             params.string());
   out.config = parse_train_config(read_file(params), params.string(), {});
+  out.config.data.tokenizer = located(out.config.data.tokenizer, out.folder);
   validate_model(out.config.model, params.string());
   out.model = std::make_shared<LoopedTransformer>(out.config.model);
   const auto weights = out.folder / "model.safetensors";

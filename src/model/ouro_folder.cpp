@@ -307,11 +307,10 @@ std::string ouro_config_json(const ModelConfig& config, torch::ScalarType dtype,
   return out.dump(2) + "\n";
 }
 
-void write_ouro_folder(const std::filesystem::path& folder, const ModelConfig& config, const NamedTensors& parameters,
-                       torch::ScalarType dtype, uint64_t shard_bytes) {
+NamedTensors ouro_parameters(const NamedTensors& parameters) {
   NamedTensors published;
   for (const auto& [name, tensor] : parameters) published.emplace_back(ouro_tensor_name(name), tensor);
-  write_hf_folder(folder, ouro_config_json(config, dtype, folder.string()), published, dtype, shard_bytes);
+  return published;
 }
 
 }  // namespace lt2

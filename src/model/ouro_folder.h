@@ -3,7 +3,6 @@
 // have the same form; their linear layers keep the mixer's own names under self_attn.
 //
 // Source: arXiv 2510.25741 and the folders published with it.
-#include <filesystem>
 #include <string>
 
 #include "checkpoint/safetensors.h"
@@ -23,8 +22,7 @@ ModelConfig ouro_model_config(const std::string& config_json, const std::string&
 /// attention gate, carried states.
 std::string ouro_config_json(const ModelConfig& config, torch::ScalarType dtype, const std::string& where);
 
-/// Writes config.json and the weights (official names) into an existing folder, as write_hf_folder does.
-void write_ouro_folder(const std::filesystem::path& folder, const ModelConfig& config, const NamedTensors& parameters,
-                       torch::ScalarType dtype, uint64_t shard_bytes);
+/// The parameters (official names) under their published names.
+NamedTensors ouro_parameters(const NamedTensors& parameters);
 
 }  // namespace lt2

@@ -20,12 +20,13 @@ fs::path checkpoint_folder(const fs::path& checkpoints, int64_t step) {
 }
 
 void save_checkpoint(const fs::path& folder, const NamedTensors& parameters, const NamedTensors& moments,
-                     const std::string& params_json, const TrainState& state) {
+                     const std::string& params_json, const TrainState& state, const Companions& companions) {
   make_folders(folder.parent_path(), "checkpoint.path");
   const auto fill = [&](const fs::path& aside) {
     write_safetensors(aside / "model.safetensors", parameters, {{"format", "pt"}});
     write_safetensors(aside / "optimizer.safetensors", moments, {{"format", "pt"}});
     write_file_atomically(aside / "params.json", params_json);
+    companions.write(aside);
     // A loader's state holds 128-bit integers, which JSON libraries cut: it travels as text.
     nlohmann::ordered_json json{{"step", state.step},
                                 {"acc_step", 0},

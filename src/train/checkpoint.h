@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "mixers/mixer.h"
+#include "model/companions.h"
 
 namespace lt2 {
 
@@ -22,10 +23,12 @@ struct TrainState {
 std::filesystem::path checkpoint_folder(const std::filesystem::path& checkpoints, int64_t step);
 
 /// Writes the folder aside and renames it: it is either whole or not there. `parameters` and `moments` are whole
-/// tensors, whatever the number of ranks (Replica); `params_json` is the resolved configuration. Replaces a folder of
-/// the same step once the new one is whole. Throws lt2::Error (disk full, ...) and leaves earlier checkpoints alone.
+/// tensors, whatever the number of ranks (Replica); `params_json` is the resolved configuration, `companions` the
+/// vocabulary that it names. Replaces a folder of the same step once the new one is whole. Throws lt2::Error (disk
+/// full,
+/// ...) and leaves earlier checkpoints alone.
 void save_checkpoint(const std::filesystem::path& folder, const NamedTensors& parameters, const NamedTensors& moments,
-                     const std::string& params_json, const TrainState& state);
+                     const std::string& params_json, const TrainState& state, const Companions& companions = {});
 
 /// Of a folder whose checksums were verified (checkpoint/checksums.h). Throws lt2::Error naming what does not fit.
 TrainState load_train_state(const std::filesystem::path& folder);

@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "config/tokenizer_path.h"
+#include "model/companions.h"
 #include "train/schedule.h"
 
 namespace lt2 {
@@ -46,6 +48,15 @@ std::vector<std::string> causes_of(TrainConfig before, const TrainConfig& now, i
   return causes.empty() ? all : causes;
 }
 
+// A checkpoint has a copy of its vocabulary: where that lies is no change.
+bool same_vocabulary(const TrainConfig& before, const TrainConfig& now) {
+  try {
+    return companions_of_run(before.data.tokenizer).files == companions_of_run(now.data.tokenizer).files;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 std::optional<SavedConfig> saved_config(const fs::path& folder) {
@@ -60,6 +71,7 @@ std::optional<SavedConfig> saved_config(const fs::path& folder) {
     out.config.model = model_config_from_json(text, path.string());
     out.whole = false;
   }
+  out.config.data.tokenizer = located(out.config.data.tokenizer, folder);
   validate_model(out.config.model, path.string());
   return out;
 }
@@ -81,7 +93,8 @@ std::string check_same_model(const fs::path& folder, const SavedConfig& before, 
 std::string changes_line(const TrainConfig& before, const TrainConfig& now, int64_t step) {
   std::vector<std::string> fields;
   for (const auto& change : changes_of(before, now))
-    if (!change.defines_model) fields.push_back(text_of(change));
+    if (!change.defines_model && !(change.key == "data.tokenizer.path" && same_vocabulary(before, now)))
+      fields.push_back(text_of(change));
   return fields.empty() ? "" : fmt::format("changed since step {}: {}", step, fmt::join(fields, ", "));
 }
 

@@ -135,6 +135,7 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
   }
   position_ = loader_->state();
   if (!writes()) return;
+  companions_ = companions_of_run(config_.data.tokenizer);
   metrics_ = std::make_unique<MetricsLog>(dump_dir_ / "metrics.jsonl", state_.step);
   events_ = std::make_unique<EventFile>(dump_dir_ / "tensorboard", state_.step);
   drop_lines_after(dump_dir_ / "metrics.validation.jsonl", state_.step);
@@ -373,7 +374,8 @@ void Trainer::save() {
   const auto parameters = replica_->parameters(), moments = replica_->optimizer_state();
   saved_step_ = state_.step;
   if (!writes()) return;
-  save_checkpoint(checkpoint_folder(checkpoints_, state_.step), parameters, moments, to_json(config_), state_);
+  save_checkpoint(checkpoint_folder(checkpoints_, state_.step), parameters, moments,
+                  to_json(companions_.beside(config_)), state_, companions_);
   prune_checkpoints(checkpoints_, state_.step, config_.checkpoint);
 }
 

@@ -380,6 +380,47 @@ TEST_F(Convert, OldConfigurationsGiveTheModel) {
   EXPECT_TRUE(load_model(root_ / "back").config.model == model->config());
 }
 
+// The vocabulary of a run: where older runs looked for it, and what a hostile configuration may name.
+TEST_F(Convert, OnlyAVocabularyIsCarriedAlong) {
+  const auto model = test::make_model({.name = "full"});
+  write_run(root_ / "run", *model);
+  fs::remove(root_ / "run" / "checksums.json");
+  const auto name_it = [&](const std::string& kind, const std::string& path) {
+    TrainConfig config;
+    config.model = model->config();
+    config.data.tokenizer = {.name = kind, .path = path, .specials = "lingua"};
+    write_file_atomically(root_ / "run" / "params.json", to_json(config));
+  };
+  const auto given = fs::path(LT2_TEST_DATA) / "tokenizer" / "sp_bpe" / "tokenizer.model";
+  // Relative to the working directory: carried, and from then on named beside the weights.
+  const auto before = fs::current_path();
+  fs::copy_file(given, root_ / "mine.model");
+  fs::current_path(root_);
+  name_it("sp", "mine.model");
+  write_checkpoint(open_checkpoint("run"), "out", {});
+  fs::current_path(before);
+  EXPECT_EQ(read_file(root_ / "out" / "tokenizer.model"), read_file(given));
+  EXPECT_EQ(nlohmann::json::parse(read_file(root_ / "out" / "params.json"))["data"]["tokenizer"]["path"],
+            "tokenizer.model");
+  EXPECT_EQ(open_checkpoint(root_ / "out").tokenizer->path, (root_ / "out" / "tokenizer.model").string());
+  EXPECT_EQ(load_model(root_ / "out").config.data.tokenizer.path, (root_ / "out" / "tokenizer.model").string());
+
+  // A file that is no vocabulary does not travel, and neither does its absence hinder.
+  write_file_atomically(root_ / "secret", "a private text");
+  int number = 0;
+  for (const auto& path : {root_ / "secret", root_ / "missing", root_}) {
+    for (const char* kind : {"sp", "tiktoken", "hf"}) {
+      name_it(kind, path.string());
+      const auto out = root_ / std::to_string(number++);
+      write_checkpoint(open_checkpoint(root_ / "run"), out, {.to = CheckpointForm::kHf});
+      for (const auto& entry : fs::directory_iterator(out))
+        EXPECT_EQ(read_file(entry.path()).find("a private text"), std::string::npos) << entry.path();
+      EXPECT_FALSE(fs::exists(out / "tokenizer.json") || fs::exists(out / "tokenizer.model"));
+      EXPECT_EQ(open_checkpoint(out).tokenizer->path, path.string());
+    }
+  }
+}
+
 TEST_F(Convert, NothingIsOverwritten) {
   const auto model = test::make_model({.name = "full"});
   write_run(root_ / "run", *model);

@@ -614,7 +614,8 @@ TEST_F(Ouro, HybridsHaveFoldersToo) {
     const auto model = random_ouro({"hybrid", "interleaved:2:1:gdn:full", attention, 0});
     const auto path = root_ / ("hybrid" + std::to_string(attention.size()));
     fs::create_directories(path);
-    write_ouro_folder(path, model->config(), model->official_parameters(), torch::kFloat32, 40'000);
+    write_hf_folder(path, ouro_config_json(model->config(), torch::kFloat32, path.string()),
+                    ouro_parameters(model->official_parameters()), torch::kFloat32, 40'000);
     const HfFolder names(path);
     for (const char* name : {"q_proj.weight", "g_proj.weight", "a_proj.weight", "b_proj.weight", "q_conv1d.weight",
                              "o_norm.weight", "A_log", "dt_bias"})
