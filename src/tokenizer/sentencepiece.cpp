@@ -15,7 +15,7 @@
 namespace lt2 {
 namespace {
 
-constexpr std::string_view kMark = "\xe2\x96\x81", kReplacement = "\xef\xbf\xbd";
+constexpr std::string_view kSpaceMark = "\xe2\x96\x81", kReplacement = "\xef\xbf\xbd";
 
 // SentencePiece replaces byte by byte, not by maximal subparts.
 std::string replaced(std::string_view bytes) {
@@ -35,9 +35,9 @@ std::string replaced(std::string_view bytes) {
 std::string with_spaces(std::string_view piece) {
   std::string text;
   while (!piece.empty()) {
-    if (piece.starts_with(kMark)) {
+    if (piece.starts_with(kSpaceMark)) {
       text += ' ';
-      piece.remove_prefix(kMark.size());
+      piece.remove_prefix(kSpaceMark.size());
     } else {
       text += piece.front();
       piece.remove_prefix(1);
@@ -84,8 +84,9 @@ class SentencePieceStream : public DecodeStream {
     if (of_.type_of(id) == Type::kUnknown) return of_.settings_.unk_surface;
     std::string_view piece = of_.pieces_[static_cast<size_t>(id)].text;
     const auto& settings = of_.settings_;
-    if (at_start_ && piece.starts_with(kMark) && (settings.add_dummy_prefix || settings.remove_extra_whitespaces)) {
-      piece.remove_prefix(kMark.size());
+    if (at_start_ && piece.starts_with(kSpaceMark) &&
+        (settings.add_dummy_prefix || settings.remove_extra_whitespaces)) {
+      piece.remove_prefix(kSpaceMark.size());
       // Where runs of spaces are squeezed, all that stand at the start go, not the first alone.
       dropped_space_ = !settings.remove_extra_whitespaces;
     }
@@ -151,8 +152,8 @@ void SentencePieceTokenizer::prepare_bpe() {
   for (const Piece& piece : pieces_) {
     const auto place = std::lower_bound(scores.begin(), scores.end(), piece.score, std::greater<>());
     ranks_.push_back(static_cast<uint32_t>(place - scores.begin()));
-    for (size_t at = piece.text.find(kMark); at != std::string::npos; at = piece.text.find(kMark, at + 1))
-      words_apart_ = words_apart_ && (at == 0 || std::string_view(piece.text).substr(0, at).ends_with(kMark));
+    for (size_t at = piece.text.find(kSpaceMark); at != std::string::npos; at = piece.text.find(kSpaceMark, at + 1))
+      words_apart_ = words_apart_ && (at == 0 || std::string_view(piece.text).substr(0, at).ends_with(kSpaceMark));
   }
 }
 
@@ -207,7 +208,7 @@ std::string SentencePieceTokenizer::normalize(std::string_view text, bool contin
     return symbol > 0 ? Charsmap::Match{symbol, text.substr(at, symbol)} : charsmap_.match(text, at);
   };
   const bool squeezes = settings_.remove_extra_whitespaces;
-  const std::string_view space = settings_.escape_whitespaces ? kMark : " ";
+  const std::string_view space = settings_.escape_whitespaces ? kSpaceMark : " ";
   size_t at = 0;
   while (squeezes && !continues && at < text.size()) {
     const auto found = match(at);
@@ -293,8 +294,8 @@ void SentencePieceTokenizer::encode_bpe(std::string_view text, std::vector<int32
   // Where no piece reaches over the border before a space, words are merged each by itself.
   while (words_apart_ && begin < text.size()) {
     size_t end = begin;
-    while (text.substr(end).starts_with(kMark)) end += kMark.size();
-    end = std::min(text.find(kMark, end), text.size());
+    while (text.substr(end).starts_with(kSpaceMark)) end += kSpaceMark.size();
+    end = std::min(text.find(kSpaceMark, end), text.size());
     encode_bpe_stretch(text.substr(begin, end - begin), ids);
     begin = end;
   }
@@ -391,7 +392,7 @@ std::string SentencePieceTokenizer::first_bytes(int32_t id) const {
   auto bytes = token_bytes(id);
   const bool text = type_of(id) != Type::kControl && type_of(id) != Type::kUnknown && type_of(id) != Type::kByte;
   const bool drops = settings_.add_dummy_prefix || settings_.remove_extra_whitespaces;
-  if (text && drops && pieces_[static_cast<size_t>(id)].text.starts_with(kMark)) bytes.erase(0, 1);
+  if (text && drops && pieces_[static_cast<size_t>(id)].text.starts_with(kSpaceMark)) bytes.erase(0, 1);
   return bytes;
 }
 

@@ -82,7 +82,6 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
     }
     remove_leftovers(checkpoints_);
     set_log_file((dump_dir_ / "train.log").string());
-    remove_leftovers(checkpoints_);
   }
   loader_ = std::make_unique<Loader>(loader_config(config_), group_->rank(), group_->world());
   if (writes()) {
