@@ -8,6 +8,7 @@ lt2=$(realpath "${1:-build/release/lt2}")
 kills=${2:-50} ranks=${3:-1} seed=${4:-1}
 RANDOM=$seed
 work=$(mktemp -d)
+export TMPDIR=$work  # a killed launch leaves the folder where its ranks met
 trap 'kill -9 "${pid:-0}" 2>/dev/null || true; rm -rf "$work"' EXIT
 
 for i in $(seq 400); do echo "line $i: the quick brown fox jumps over the lazy dog, again and again"; done > "$work/text.txt"

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -59,7 +60,8 @@ class Program : public ::testing::Test {
     argv.push_back(nullptr);
     std::fflush(stdout);  // or the child would print it again
     const pid_t child = ::fork();
-    if (child != 0) return child;
+    if (child < 0) throw std::runtime_error("cannot fork");
+    if (child > 0) return child;
     ::setenv("TERM", "dumb", 1);
     for (auto& variable : variables) ::putenv(variable.data());
     const std::string err = "err" + suffix, out = "out" + suffix;
