@@ -77,6 +77,16 @@ class Clock {
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
+// What `read` makes of a file that was written here. Throws lt2::Error that says to remove `folder` if it is damaged.
+template <typename Read>
+auto read_own(const fs::path& folder, const Read& read) {
+  try {
+    return read();
+  } catch (const Error& error) {
+    fail("{}: damaged. Remove {} and start again", error.what(), folder.string());
+  }
+}
+
 // ---- the work ----
 
 class Preparation {
@@ -148,9 +158,12 @@ class Preparation {
   PrepareReport done_report() const {
     const Json manifest = read_prepare_json(out_ / kManifest, out_);
     const std::string where = (out_ / kManifest).string();
-    PrepareReport report = counts_of(manifest, where);
-    const BasicJsonField<Json> held_back = BasicJsonField<Json>(manifest, where).at("validation_documents");
-    report.validation_documents = static_cast<uint64_t>(held_back.integer(0, int64_t{1} << 62));
+    PrepareReport report = read_own(out_, [&] {
+      PrepareReport counts = counts_of(manifest, where);
+      const auto held_back = BasicJsonField<Json>(manifest, where).at("validation_documents");
+      counts.validation_documents = static_cast<uint64_t>(held_back.integer(0, int64_t{1} << 62));
+      return counts;
+    });
     report.was_done = true;
     return report;
   }
@@ -189,7 +202,7 @@ class Preparation {
   }
 
   void continue_from(const Json& saved) {
-    state_ = prepare_state_of(saved, state_path().string());
+    state_ = read_own(work_, [&] { return prepare_state_of(saved, state_path().string()); });
     const bool whole = state_.input <= inputs_.size() && (!state_.reading || !state_.buckets.empty()) &&
                        (state_.sizes.empty() || state_.sizes.size() == 2 * chunks());
     LT2_CHECK(whole, "{}: damaged. Remove {} and start again", state_path().string(), work_.string());

@@ -148,12 +148,13 @@ PrepareReport counts_of(const Json& json, const std::string& where) {
 }
 
 PrepareState prepare_state_of(const Json& json, const std::string& where) {
-  const OrderedField root(json, where), buckets = root.at("buckets").array(), sizes = root.at("sizes").array();
+  const OrderedField root(json, where);
   PrepareState state;
   state.reading = root.at("reading").boolean();
   state.input = count_of(root.at("input"));
   state.lines = count_of(root.at("lines"));
   state.report = counts_of(json, where);
+  const OrderedField buckets = root.at("buckets").array(), sizes = root.at("sizes").array();
   for (size_t i = 0; i < buckets.size(); ++i) {
     const OrderedField bucket = buckets.at(i).array();
     if (bucket.size() != 4) bucket.refuse("expected four numbers");

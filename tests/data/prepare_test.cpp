@@ -327,7 +327,8 @@ TEST_F(Stopped, KilledForGood) {
   ASSERT_TRUE(WIFSIGNALED(status));
   {
     const FileLock other(root_ / "out.prepare/lock", "");
-    EXPECT_EQ(error_of(config()), "out: another process prepares this folder");
+    const auto error = error_of(config());
+    EXPECT_EQ(error.rfind("out: another process prepares this folder (held by process ", 0), 0u) << error;
   }
   prepare_data(config(), limits());
   EXPECT_TRUE(output() == expected);
@@ -360,8 +361,12 @@ TEST_F(Stopped, ADamagedStateIsAnError) {
   for (const char* content : {"", "{", "[]", "{}", "{\"job\": 3}", "{\"job\": {\"inputs\": {}}}"})
     EXPECT_EQ(error_with(content), damaged) << content;
   const size_t job = state.find("\"reading\"");
-  for (const char* rest : {"\"reading\": 3}", "\"reading\": true}"})
-    EXPECT_NE(error_with(state.substr(0, job) + rest).find("damaged"), std::string::npos) << rest;
+  for (const auto& [rest, what] : {std::pair{"\"reading\": 3}", "reading: expected true or false, found number 3"},
+                                   {"\"reading\": true}", "no \"input\" here"}}) {
+    const auto error = error_with(state.substr(0, job) + rest);
+    EXPECT_NE(error.find(what), std::string::npos) << error;
+    EXPECT_NE(error.find("damaged"), std::string::npos) << error;
+  }
   std::string lines = state;
   lines.insert(lines.find("\"input\": ") + 9, "9");
   EXPECT_NE(error_with(lines).find("damaged"), std::string::npos);
