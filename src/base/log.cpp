@@ -44,9 +44,24 @@ std::string stamped(int rank, LogLevel level, const std::string& message) {
                      elapsed % 60, message);
 }
 
+// Messages quote what stands in files and on the command line: it must not forge lines, or speak to the terminal.
+std::string one_line(const std::string& text) {
+  std::string line;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= ' ' && byte != 0x7f) {
+      line += c;
+    } else {
+      line += c == '\n' ? "\\n" : c == '\t' ? "\\t" : fmt::format("\\x{:02x}", byte);
+    }
+  }
+  return line;
+}
+
 }  // namespace
 
-void log_line(LogLevel level, const std::string& message) {
+void log_line(LogLevel level, const std::string& said) {
+  const std::string message = one_line(said);
   const char* prefix = level == LogLevel::kInfo ? "" : level == LogLevel::kWarning ? "warning: " : "error: ";
   LogFile& log = log_file();
   const std::lock_guard lock(log.mutex);

@@ -122,7 +122,8 @@ int submit_slurm(const LaunchConfig& config, const SlurmOptions& options) {
   tree.at("dump_dir") = literal(dump_dir.string());
   write_file_atomically(config_file, write_yaml(tree));
   write_file_atomically(script_file, script);
-  log_info("{}\n{}", config_file.string(), script_file.string());
+  log_info("{}", config_file.string());
+  log_info("{}", script_file.string());
   if (!options.submit) return 0;
   const int status = run_program({config.launcher, script_file.string()});
   LT2_CHECK(status != 127,

@@ -190,6 +190,17 @@ TEST_F(LogFile, LinesHaveStamps) {
 
 TEST_F(LogFile, CannotBeOpened) { EXPECT_THROW(set_log_file((folder_ / "none/train.log").string()), Error); }
 
+TEST_F(LogFile, WhatAFileHoldsIsOneLine) {
+  const auto path = folder_ / "log";
+  const std::string shown = on_pipe([&] {
+    set_log_file(path.string());
+    log_info("found \"{}\"", "a\nerror: b\t\x1b[2J\x7f\u00e9");
+    set_log_file("");
+  });
+  EXPECT_EQ(shown, "found \"a\\nerror: b\\t\\x1b[2J\\x7f\u00e9\"\n");
+  EXPECT_EQ(read_file(path).find('\n'), read_file(path).size() - 1);
+}
+
 TEST_F(LogFile, AFullDiskDoesNotEndTheRun) {
   const std::string shown = on_pipe([] {
     set_log_file("/dev/full");
