@@ -92,6 +92,19 @@ TEST_F(Launch, AStopBetweenFailureAndRestartIsFinal) {
   EXPECT_TRUE(*status == 1 || *status == 128 + SIGTERM) << *status;
 }
 
+TEST_F(Launch, ASecondInterruptKillsARankThatHangs) {
+  const pid_t launcher = launch();
+  ASSERT_TRUE(test::within(60, [&] { return trains(); })) << err();
+  const pid_t hangs = test::rank_of(launcher, 1);
+  ASSERT_GT(hangs, 0);
+  ::kill(hangs, SIGSTOP);
+  ::kill(launcher, SIGINT);
+  std::this_thread::sleep_for(300ms);
+  ::kill(launcher, SIGINT);
+  EXPECT_EQ(test::exit_status(launcher, 10), 128 + SIGINT) << err();
+  EXPECT_FALSE(says("Starting again")) << err();
+}
+
 TEST_F(Launch, NothingListensOnOtherAddresses) {
   const pid_t launcher = launch();
   std::set<std::string> seen;
