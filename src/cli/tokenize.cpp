@@ -65,7 +65,7 @@ class Input {
   std::string rest() { return stream_.rest(); }
   // Nothing more can be read at once: whoever writes into the pipe may wait for the answer.
   bool waits() const { return !stream_.ready(0); }
-  std::string place() const { return fmt::format("{}:{}", stream_.name(), lines_); }
+  std::string place() const { return lines_ > 0 ? fmt::format("{}:{}", stream_.name(), lines_) : stream_.name(); }
 
  private:
   InputStream stream_;
@@ -140,9 +140,15 @@ std::vector<int32_t> parse_ids(std::string_view line, const Input& input) {
 
 void encode(const TokenizeConfig& config, const Tokenizer& tokenizer, Input& input, Output& output, Meter& meter) {
   std::string line;
+  const auto ids_of = [&](const std::string& text) {
+    try {
+      return tokenizer.encode(text, config.bos, config.eos, {.specials = config.parse_special});
+    } catch (const Error& error) {
+      fail("tokenize: {}: {}", input.place(), error.what());
+    }
+  };
   const auto one = [&](const std::string& text) {
-    const auto ids =
-        meter.time([&] { return tokenizer.encode(text, config.bos, config.eos, {.specials = config.parse_special}); });
+    const auto ids = meter.time([&] { return ids_of(text); });
     meter.tokens += static_cast<int64_t>(ids.size());
     meter.bytes += static_cast<int64_t>(text.size());
     line.clear();

@@ -45,15 +45,14 @@ class JsonLines : public DocumentReader {
 
  private:
   Tokens parse(std::string_view line, int64_t begin) {
-    LineText text;
     try {
-      text = text_of_json_line(line);
+      const LineText text = text_of_json_line(line);
+      return encode(text.text, text.lone_surrogates);
     } catch (const Error& error) {
       int64_t number = 1;
       for (int64_t at = 0; at < begin; at += static_cast<int64_t>(file_.line(at, begin).size())) ++number;
       fail("{}:{}: {}", part_.path, number, error.what());
     }
-    return encode(text.text, text.lone_surrogates);
   }
 };
 
@@ -74,7 +73,11 @@ class WholeText : public DocumentReader {
       const std::string copy = file_.copy(part_.begin, part_.end);
       const auto text = part_.begin == 0 ? without_byte_order_mark(copy) : std::string_view(copy);
       if (text.empty()) return nullptr;
-      tokens_ = encode(text, 0);
+      try {
+        tokens_ = encode(text, 0);
+      } catch (const Error& error) {
+        fail("{}: {}", part_.path, error.what());
+      }
     }
     state_.position = part_.end;
     return tokens_;

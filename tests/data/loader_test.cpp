@@ -369,6 +369,23 @@ TEST_F(Counting, MoreFilesThanProcessesIsAnErrorUnlessAllowed) {
   EXPECT_NE(message.find("6 processes cannot share 4 chunk files evenly"), std::string::npos) << message;
 }
 
+TEST_F(Counting, ATextThatCannotBeTokenizedIsNamed) {
+  // A reference to a group: within limits only.
+  write("words.json", R"({"model":{"vocab":{"a":0,"c":1},"merges":[]},"pre_tokenizer":{"type":"Split","pattern":)"
+                      R"({"Regex":"(a|a)+\\1$"},"behavior":"Isolated"}})");
+  write("t.jsonl", "{\"text\": \"aaaa\"}\n{\"text\": \"" + std::string(60, 'a') + "c\"}\n");
+  write("t.txt", std::string(60, 'a') + "c");
+  for (const std::string source : {"t.jsonl", "t.txt"}) {
+    auto loading = config({{source, 1}});
+    loading.tokenizer_name = "hf";
+    loading.tokenizer_path = (root_ / "words.json").string();
+    loading.add_bos = loading.add_eos = false;
+    const auto message = message_of([&] { Loader(loading, 0, 1).next(); });
+    EXPECT_TRUE(message.starts_with((root_ / source).string() + (source == "t.jsonl" ? ":2: " : ": "))) << message;
+    EXPECT_NE(message.find("searching a text of 61 bytes"), std::string::npos) << message;
+  }
+}
+
 TEST_F(Counting, SourcesAreShownWithTheirShares) {
   for (int i = 0; i < 2; ++i) write(fmt::format("a/a.chunk.0{}.jsonl", i), "{\"text\": \"x\"}\n");
   write("t.txt", "text");
