@@ -112,7 +112,7 @@ TEST(TrainConfig, AMapGivenWholeReplaces) {
   EXPECT_EQ(eval("eval={more: 2}"), "more: 2\n");
   EXPECT_EQ(eval("eval.harness={limit: 2}"), "harness:\n  limit: 2\nother: 1\n");
   EXPECT_EQ(eval("eval.harness.limit=2"), "harness:\n  tasks:\n    - x\n  limit: 2\nother: 1\n");
-  EXPECT_EQ(write_yaml(parse(yaml, {"logging.wandb={name: n}"}).logging.wandb), "project: p\nname: n\n");
+  EXPECT_EQ(write_yaml(parse(yaml, {"logging.wandb={name: mine}"}).logging.wandb), "project: p\nname: mine\n");
 }
 
 // A plain YAML reader takes 4:1 for 241; a text field must not.
