@@ -53,7 +53,8 @@ double sum_of_squares(const std::vector<torch::Tensor>& tensors) {
 
 AdamW::AdamW(NamedTensors parameters, const OptimConfig& config) : config_(config) {
   std::vector<Regex> exempt;
-  for (const auto& pattern : config.decay_exempt) exempt.emplace_back(pattern, "optim.decay_exempt");
+  for (const auto& pattern : config.decay_exempt)
+    exempt.emplace_back(pattern, fmt::format("optim.decay_exempt: \"{}\"", pattern));
   for (auto& [name, parameter] : parameters) {
     Slot slot{.name = name, .parameter = parameter, .exp_avg = {}, .exp_avg_sq = {}};
     for (const auto& pattern : exempt) slot.decayed = slot.decayed && !pattern.found_in(name);

@@ -1,0 +1,54 @@
+// Patterns that a search would follow for ever: of a configuration, of a tokenizer.json.
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <thread>
+
+#include "tests/support/program.h"
+
+namespace lt2 {
+namespace {
+
+using test::Program;
+
+class Patterns : public Program {
+ protected:
+  // The exit status; -1 if the program has not ended after a minute.
+  int status_of(const std::vector<std::string>& arguments) {
+    const pid_t child = start(arguments);
+    int status = 0;
+    for (int i = 0; i < 1200; ++i) {
+      if (::waitpid(child, &status, WNOHANG) == child) return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    ::kill(child, SIGKILL);
+    ::waitpid(child, &status, 0);
+    return -1;
+  }
+};
+
+TEST_F(Patterns, OfDecayExemptEnd) {
+  EXPECT_EQ(status_of({"train", "config=tiny.yaml", "steps=1", R"(optim.decay_exempt=['((\w|[.])+)+!'])"}), 0)
+      << read_file(root_ / "err");
+  // A reference to a group: within limits, and then one line.
+  EXPECT_EQ(status_of({"train", "config=tiny.yaml", "steps=2", R"(optim.decay_exempt=['((\w|[a-z._])+)+\1!'])"}), 1);
+  const auto err = read_file(root_ / "err");
+  const auto at = err.find("error: optim.decay_exempt: \"((");
+  ASSERT_NE(at, std::string::npos) << err;
+  EXPECT_EQ(err.find('\n', at), err.size() - 1) << err;
+}
+
+TEST_F(Patterns, OfATokenizerTakeTextsOfAnyLength) {
+  std::ofstream(root_ / "words.json")
+      << R"({"model":{"vocab":{"a":0," ":1},"merges":[]},"pre_tokenizer":{"type":)"
+      << R"("Split","pattern":{"Regex":"[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\s+(?!\\S)|\\s+"},)"
+      << R"("behavior":"Isolated"}})";
+  std::ofstream(root_ / "long.txt") << std::string(2'000'000, 'a') << std::string(2'000'000, ' ') << "a";
+  EXPECT_EQ(status_of({"tokenize", "tokenizer=hf", "path=words.json", "in=long.txt", "out=ids.txt", "per=file"}), 0)
+      << read_file(root_ / "err");
+  EXPECT_EQ(read_file(root_ / "ids.txt").size(), 2u * 4'000'001);
+}
+
+}  // namespace
+}  // namespace lt2
