@@ -72,7 +72,8 @@ bool OnigSearch::search(size_t from, size_t& begin, size_t& end) {
   const int code = onig_search_with_param(pattern_.get(), start, stop, start + from, stop, memory_->region,
                                           ONIG_OPTION_NONE, memory_->limits);
   if (code == ONIG_MISMATCH) return false;
-  LT2_CHECK(code >= 0, "{}: searching a text of {} bytes: {}", where_, text_.size(), message_of(code));
+  LT2_CHECK(code >= 0, "{}: searching a text of {} bytes: {}. Simplify the pattern", where_, text_.size(),
+            message_of(code));
   begin = static_cast<size_t>(memory_->region->beg[0]);
   end = static_cast<size_t>(memory_->region->end[0]);
   return true;
