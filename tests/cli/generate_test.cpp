@@ -1,5 +1,5 @@
 // Generating through the program: sessions, samples, drafts, a conversation, packed weights.
-#include <signal.h>
+#include <fcntl.h>
 
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -34,12 +34,22 @@ TEST_F(Generating, ASessionGoesOnWhereItEnded) {
 
 // The second one is refused before it reads anything; nothing is left when both are done.
 TEST_F(Generating, ASessionHasOneProcess) {
+  int said[2];
+  ASSERT_EQ(::pipe2(said, O_CLOEXEC), 0);
+  const int own = ::dup(STDIN_FILENO);
+  ::dup2(said[0], STDIN_FILENO);
   const auto pid = start({"generate", "ckpt=run", "dtype=fp32", "chat=true", "max_gen_len=4", "state=talk"});
+  ::dup2(own, STDIN_FILENO);
+  ::close(own);
+  ::close(said[0]);
   for (int i = 0; i < 500 && !fs::exists(root_ / ".talk.lock"); ++i) ::usleep(20000);
-  expect_error("generate ckpt=run dtype=fp32 prompt=x state=talk",
-               {"talk: another process goes on with this session", fmt::format("held by process {}", pid)});
+  const auto second = shell("\"$LT2\" generate ckpt=run dtype=fp32 prompt=x state=talk >second 2>&1");
+  EXPECT_EQ(second.status, 1);
+  const auto error = read_file(root_ / "second");
+  EXPECT_NE(error.find("talk: another process goes on with this session"), std::string::npos) << error;
+  EXPECT_NE(error.find(fmt::format("held by process {}", pid)), std::string::npos) << error;
   EXPECT_FALSE(fs::exists(root_ / "talk"));
-  ::kill(pid, SIGTERM);
+  ::close(said[1]);
   ::waitpid(pid, nullptr, 0);
   EXPECT_EQ(run("generate ckpt=run dtype=fp32 prompt=x max_gen_len=4 state=talk").status, 0);
   EXPECT_FALSE(fs::exists(root_ / ".talk.lock"));
