@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "base/signals.h"
 #include "distributed/waiting.h"
 
 namespace lt2 {
@@ -16,8 +17,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // The server does nothing but answer; a process that cannot for so long hangs.
-constexpr auto kToAnswer = std::chrono::seconds(10);
-constexpr int kToConnectMs = 1000;
+constexpr auto kToAnswer = std::chrono::seconds(10), kToAnswerAfterSignal = std::chrono::seconds(2);
+constexpr int kToConnectMs = 1000, kToNoticeMs = 100;
 
 }  // namespace
 
@@ -51,6 +52,7 @@ void MeetingStore::meet() {
       if (!ask({"leave", key(layout_.rank)}).empty()) throw;
     }
   }
+  met_ = true;
 }
 
 void MeetingStore::close() {
@@ -105,9 +107,12 @@ std::vector<std::string> MeetingStore::request(const std::vector<std::string>& f
   }
   // What comes later would answer another question.
   close();
+  if (signalled()) Waiting(layout_, 0, /*all_are_there=*/false).stopped("a signal", "an answer of rank 0");
   fail("rank {}: the meeting point {} does not answer; rank 0, which keeps it, ended or hangs", layout_.rank,
        wire::place_name(layout_));
 }
+
+bool MeetingStore::signalled() const { return !met_ && stop_signal() != 0; }
 
 bool MeetingStore::send_all(const std::string& bytes, Clock::time_point until) {
   for (size_t at = 0; at < bytes.size();) {
@@ -120,12 +125,11 @@ bool MeetingStore::send_all(const std::string& bytes, Clock::time_point until) {
 }
 
 bool MeetingStore::ready(short events, Clock::time_point until) {
-  while (true) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now()).count();
-    if (left <= 0) return false;
+  while (Clock::now() < (signalled() ? until - kToAnswer + kToAnswerAfterSignal : until)) {
     pollfd polled{.fd = socket_.get(), .events = events, .revents = 0};
-    if (::poll(&polled, 1, static_cast<int>(left)) == 1) return true;  // else the time is over, or a signal came
+    if (::poll(&polled, 1, kToNoticeMs) == 1) return true;
   }
+  return false;
 }
 
 }  // namespace lt2

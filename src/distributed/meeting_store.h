@@ -37,6 +37,8 @@ class MeetingStore : public c10d::Store {
 
  private:
   std::vector<std::string> request(const std::vector<std::string>& fields);
+  // A signal came before all had met: what does not answer soon is given up.
+  bool signalled() const;
   // False: the answer did not come in time, or the connection is gone.
   bool send_all(const std::string& bytes, std::chrono::steady_clock::time_point until);
   bool ready(short events, std::chrono::steady_clock::time_point until);
@@ -45,7 +47,7 @@ class MeetingStore : public c10d::Store {
   std::mutex mutex_;  // one request at a time
   wire::Socket socket_;
   std::string in_;
-  std::atomic<bool> closed_{false};
+  std::atomic<bool> met_{false}, closed_{false};
 };
 
 }  // namespace lt2

@@ -187,6 +187,21 @@ TEST_F(Launch, ARankWithoutItsFirstOneEndsAtASignal) {
   }
 }
 
+TEST_F(Launch, ARankWhoseFirstOneHangsEndsAtASignal) {
+  const int port = free_port();
+  const pid_t first = start({"train", "config=tiny.yaml"}, "0", as_rank(0, 3, port));
+  ASSERT_TRUE(test::within(60, [&] { return says("waiting for ranks 1, 2 at", "0"); })) << err("0");
+  ::kill(first, SIGSTOP);
+  const pid_t second = start({"train", "config=tiny.yaml"}, "1", as_rank(1, 3, port));
+  std::this_thread::sleep_for(4s);
+  ::kill(second, SIGTERM);
+  const auto status = test::exit_status(second, 5);
+  ::kill(first, SIGKILL);
+  test::exit_status(first, 5);
+  ASSERT_TRUE(status) << err("1");
+  EXPECT_EQ(*status, 0) << err("1");
+}
+
 TEST_F(Launch, ALostRankIsReplacedWheneverItDies) {
   for (const auto delay : {0ms, 300ms, 700ms}) {
     SCOPED_TRACE(delay.count());
