@@ -38,13 +38,13 @@ TEST_F(ChangedFiles, WeightsAreVerifiedWhateverElseIsMissing) {
   const std::string folder = "run/checkpoints/0000000004";
   const std::vector<std::string> readers{"generate ckpt=" + folder + " prompt=x max_gen_len=2",
                                          "inspect ckpt=" + folder,
-                                         "convert in=" + folder + " out=out to=hf",
-                                         "convert in=" + folder + " out=out to=official",
-                                         "quantize ckpt=" + folder + " weights=int8 out=out",
+                                         "convert in=" + folder + " out=made to=hf",
+                                         "convert in=" + folder + " out=made to=official",
+                                         "quantize ckpt=" + folder + " weights=int8 out=made",
                                          "train config=tiny.yaml dump_dir=other checkpoint.init_ckpt_path=" + folder};
   fs::remove(root_ / folder / "optimizer.safetensors");
   for (const auto& reader : readers) {
-    fs::remove_all(root_ / "out");
+    fs::remove_all(root_ / "made");
     fs::remove_all(root_ / "other");
     const auto result = run(reader);
     EXPECT_EQ(result.status, 0) << reader << "\n" << result.err;
@@ -54,7 +54,7 @@ TEST_F(ChangedFiles, WeightsAreVerifiedWhateverElseIsMissing) {
   }
   flip_a_bit(root_ / folder / "model.safetensors");
   for (const auto& reader : readers) {
-    fs::remove_all(root_ / "out");
+    fs::remove_all(root_ / "made");
     fs::remove_all(root_ / "other");
     expect_error(reader, {folder + "/model.safetensors: expected CRC-32", "Damaged"});
   }
