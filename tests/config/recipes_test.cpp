@@ -380,14 +380,26 @@ const std::vector<std::pair<std::string, std::string>>& official_keys() {
 
 // Keys that the official configuration does not have.
 bool is_ours(const std::string& key) {
-  static const std::set<std::string> ours = {
-      "data.tokenizer.specials",   "data.allow_unread_chunks", "optim.nan_policy",
-      "optim.decay_exempt",        "model.state_carry",        "model.gdn_head_dim",
-      "model.gdn_expand_v",        "model.dsa_indexer",        "model.dsa_index_n_heads",
-      "model.dsa_index_head_dim",  "model.dsa_index_rope_dim", "model.dsa_kl_coef",
-      "model.dsa_kl_stage",        "distributed.timeout_s",    "distributed.activation_checkpointing",
-      "model.model_type",          "model.intermediate_size",  "model.early_exit_step",
-      "model.early_exit_threshold"};
+  static const std::set<std::string> ours = {"data.tokenizer.specials",
+                                             "data.allow_unread_chunks",
+                                             "optim.nan_policy",
+                                             "optim.decay_exempt",
+                                             "model.state_carry",
+                                             "model.gdn_head_dim",
+                                             "model.gdn_expand_v",
+                                             "model.dsa_indexer",
+                                             "model.dsa_index_n_heads",
+                                             "model.dsa_index_head_dim",
+                                             "model.dsa_index_rope_dim",
+                                             "model.dsa_kl_coef",
+                                             "model.dsa_kl_stage",
+                                             "distributed.timeout_s",
+                                             "distributed.activation_checkpointing",
+                                             "model.model_type",
+                                             "model.intermediate_size",
+                                             "model.early_exit_step",
+                                             "model.early_exit_threshold",
+                                             "checkpoint.allow_model_change"};
   return ours.contains(key) || key.starts_with("val.");
 }
 
