@@ -182,7 +182,7 @@ void extend_block_means(const torch::Tensor& x_any, int64_t position, int64_t bl
   LT2_CHECK(at::has_internal_overlap(means) != at::MemOverlap::Yes,
             "extend_block_means: rows of means [{}] with strides [{}] share memory; they are written",
             fmt::join(means.sizes(), ", "), fmt::join(means.strides(), ", "));
-  if (L == 0) return;
+  if (x_any.numel() == 0) return;
   torch::NoGradGuard no_grad;
   if (!kernel_takes(x_any)) {
     for (int64_t begin = 0, end; begin < L; begin = end) {

@@ -90,7 +90,7 @@ class IndexLoss : public torch::autograd::Function<IndexLoss> {
       const auto d =
           (log_p.exp() * a.sum(-1, true) - a).div_(static_cast<double>(B * L)).unsqueeze(2);  // [B, n, 1, end]
       dw.narrow(1, begin, n).copy_((dots * d).sum(-1));
-      const auto d_dots = (weights * d).mul_(dots > 0).view({B, n * J, end});
+      const auto d_dots = (weights * d).mul_(dots > 0).reshape({B, n * J, end});
       dq.narrow(1, begin, n).copy_(d_dots.matmul(keys).view({B, n, J, F}));
       return Part{divergence(a, log_p), d_dots.transpose(1, 2).matmul(q_rows)};
     };

@@ -202,8 +202,15 @@ Tensor LinearImpl::apply(const Tensor& x, const Tensor& residual, const Tensor& 
 }
 
 Tensor LinearImpl::forward(const Tensor& x) { return apply(x, {}, {}); }
-Tensor LinearImpl::forward_add(const Tensor& x, const Tensor& residual) { return apply(x, residual, {}); }
-Tensor LinearImpl::forward_gated(const Tensor& x, const Tensor& gate) { return apply(x, {}, gate); }
+Tensor LinearImpl::forward_add(const Tensor& x, const Tensor& residual) {
+  LT2_CHECK(residual.defined() && residual.is_floating_point(), "linear: residual must be a tensor of floats, found {}",
+            residual.defined() ? torch::toString(residual.scalar_type()) : "none");
+  return apply(x, residual, {});
+}
+Tensor LinearImpl::forward_gated(const Tensor& x, const Tensor& gate) {
+  LT2_CHECK(gate.defined(), "linear: no gate is given");
+  return apply(x, {}, gate);
+}
 
 void LinearImpl::drop_packed() { packed_ = std::make_shared<PackedWeight>(); }
 
