@@ -55,6 +55,7 @@ ShuffleBuffer::ShuffleBuffer(const LoaderConfig& config, int64_t rank, int64_t w
       tokenizer_(make_tokenizer(config.tokenizer_name, config.tokenizer_path, config.tokenizer_specials)),
       packer_(length_, config.seq_len),
       rng_(generator(config.seed + 1, rank, world)) {
+  tokenizer_->encode("", config.add_bos, config.add_eos);  // a vocabulary without these is no fault of a document
   std::vector<Mixture::Source> sources;
   for (const auto& [name, weight] : config.sources)
     sources.push_back(
