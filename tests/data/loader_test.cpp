@@ -582,6 +582,7 @@ TEST_F(Hostile, AByteOrderMarkIsNoText) {
   const std::string mark = "\xef\xbb\xbf";
   write("x.txt", mark + "a" + mark + "b");
   auto one = config({{"x.txt", 1}});
+  one.prefetch_size = one.batch_size = 1;
   one.seq_len = 8;
   EXPECT_EQ(text_of(view(Loader(one, 0, 1).next(), 0, 0)), "<a" + mark + "b><");
   EXPECT_EQ(text_of(view(Loader(one, 0, 2).next(), 0, 0)).substr(0, 3), "<a>");
