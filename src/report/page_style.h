@@ -38,7 +38,7 @@ p { margin: .4rem 0 .8rem; max-width: 44rem; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: .93rem; font-variant-numeric: tabular-nums; }
 .scroll > table { width: 100%; }
 th, td { padding: .38rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
-th { font-weight: 600; color: var(--ink-soft); vertical-align: bottom; }
+th { font-weight: 600; color: var(--ink-soft); vertical-align: bottom; white-space: normal; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
 th.text, td.text { text-align: left; }
