@@ -20,11 +20,7 @@ std::ostream& operator<<(std::ostream& out, const Sample& s) { return out << s.n
 
 std::vector<Sample> samples() {
   std::vector<Sample> out;
-  for (auto c : test::all_layouts()) {
-    c.layers = std::min<int64_t>(c.layers, 2);
-    if (c.layer_pattern.find("bookend:1") == 0 || c.name == "bookend_random") c.layers = 4;
-    out.push_back({c.name, test::config_of(c)});
-  }
+  for (const auto& c : test::all_layouts()) out.push_back({c.name, test::config_of(c)});
   const auto changed = [&](const std::string& name, ModelCase c, auto change) {
     c.layers = 1;
     auto config = test::config_of(c);
