@@ -111,13 +111,13 @@ double prefill_floor_s(const LoopedTransformer& model, int64_t context, int64_t 
 Contestant decode_contestant(const TimedModel& timed, int64_t context, int64_t batch, const MachineLimits& limits,
                              const Effort& effort) {
   torch::InferenceMode inference;
-  constexpr int64_t kWarm = 2, kMost = 2048;
+  constexpr int64_t kWarm = 2, kMost = 2048, kLeastSteps = 3;
   const auto model = timed.model;
   const int64_t before = live_bytes();
   // Steps cannot be faster than their floor, so no more room than this is needed; rows for nothing may not fit.
   const double most = effort.seconds / decode_floor_s(*model, context, batch, limits);
-  const int64_t limit =
-      std::max(static_cast<int64_t>(effort.least), static_cast<int64_t>(std::min<double>(most + 1, kMost)));
+  const auto least = static_cast<int64_t>(effort.least);
+  const int64_t limit = std::max(least * kLeastSteps, static_cast<int64_t>(std::min<double>(most + 1, kMost)));
   struct Decoding {
     SequenceState state;
     torch::Tensor tokens;
@@ -145,11 +145,10 @@ Contestant decode_contestant(const TimedModel& timed, int64_t context, int64_t b
   double warm = 0;
   for (int64_t i = 1; i < kWarm; ++i) warm = step();
   // Short steps by the handful: the first of them finds the caches as another model left them.
-  const int64_t steps = warm >= kDecodeTurn_s
-                            ? 1
-                            : std::clamp<int64_t>(static_cast<int64_t>(kDecodeTurn_s / warm), 3,
-                                                  std::max<int64_t>(3, limit / static_cast<int64_t>(effort.least)));
-  out.most = static_cast<size_t>(std::max<int64_t>(1, limit / steps));
+  const int64_t steps = warm >= kDecodeTurn_s ? 1
+                                              : std::clamp<int64_t>(static_cast<int64_t>(kDecodeTurn_s / warm),
+                                                                    kLeastSteps, limit / least);
+  out.most = static_cast<size_t>(limit / steps);
   out.turn = [step, steps] {
     std::vector<double> each;
     for (int64_t i = 0; i < steps; ++i) each.push_back(step());
