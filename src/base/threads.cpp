@@ -1,6 +1,5 @@
 #include "base/threads.h"
 
-#include <omp.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -42,9 +41,6 @@ int allowed_cores() {
 
 int num_threads() { return thread_count().load(std::memory_order_relaxed); }
 
-void set_num_threads(int count) {
-  thread_count() = std::max(1, count);
-  omp_set_num_threads(std::max(1, count));
-}
+void set_num_threads(int count) { thread_count() = std::max(1, count); }
 
 }  // namespace lt2

@@ -1,5 +1,6 @@
 #pragma once
-// The one thread pool: OpenMP's, which torch and OpenBLAS use as well. Two pools at once fight over the cores.
+// The one thread pool. Torch and OpenBLAS compute in their caller's thread (ops/runtime.h): two pools that spin at once
+// fight over the cores.
 #include <cstdint>
 #include <type_traits>
 
@@ -21,8 +22,8 @@ void parallel_ranges(int64_t count, int64_t grain, Body body, void* context);
 /// Ranges are handed out as threads become free, ever shorter ones, so uneven work balances; a nested call runs in its
 /// caller's thread.
 /// An exception thrown by a body is rethrown here once all threads are done.
-/// On a busy machine, where a thread of the region stood still because others had its core, the caller's next regions
-/// run in its own thread alone for a while, torch's too (parallel_ranges.cpp).
+/// On a busy machine, where a thread stood still because others had its core, the caller's next regions run in its own
+/// thread alone for a while (parallel_ranges.cpp).
 template <typename Body>
 void parallel_for(int64_t count, int64_t grain, Body&& body) {
   detail::parallel_ranges(
