@@ -369,11 +369,13 @@ TEST(HostileTokenizerJson, DeepNestingEnds) {
   EXPECT_NE(test::error_of([&] { HfTokenizer(brackets, "t.json", {}); }), "");
   EXPECT_NE(test::error_of([&] { HfTokenizer(brackets + std::string(1'000'000, ']'), "t.json", {}); }), "");
   for (const auto& [key, list] : {std::pair{"normalizer", "normalizers"}, {"pre_tokenizer", "pretokenizers"}}) {
-    std::string file = fmt::format("{{\"{}\":", key);
-    for (int i = 0; i < 1000; ++i) file += fmt::format("{{\"type\":\"Sequence\",\"{}\":[", list);
-    for (int i = 0; i < 1000; ++i) file += "]}";
-    EXPECT_NE(test::error_of([&] { HfTokenizer(file + "}", "t.json", {}); }).find("more than 16 nested"),
-              std::string::npos);
+    for (const auto& [depth, expected] : {std::pair{20, "more than 16 nested"}, {1000, "nested more than 64 deep"}}) {
+      std::string file = fmt::format("{{\"{}\":", key);
+      for (int i = 0; i < depth; ++i) file += fmt::format("{{\"type\":\"Sequence\",\"{}\":[", list);
+      for (int i = 0; i < depth; ++i) file += "]}";
+      const auto error = test::error_of([&] { HfTokenizer(file + "}", "t.json", {}); });
+      EXPECT_NE(error.find(expected), std::string::npos) << error;
+    }
   }
 }
 
