@@ -17,7 +17,7 @@ std::string text(const Sizes& n) {
   return fmt::format("batch {}, {} tokens, {} heads, {} key heads", n.batch, n.tokens, n.heads, n.kv_heads);
 }
 
-constexpr int64_t kDim = 24;
+constexpr int64_t kDim = 32;
 
 std::shared_ptr<Mixer> make(const std::string& type, const Sizes& n) {
   ModelConfig config;
@@ -88,8 +88,10 @@ Result run(Mixer& mixer, const Tensor& x_any, const Tensor& dy) {
     const auto& expected = b.gradients[i].second;
     if (g.defined() != expected.defined()) return ::testing::AssertionFailure() << name << ": only one has a gradient";
     if (!g.defined()) continue;
-    // Relative to the tensor, with a floor for those whose gradient is next to nothing.
-    const double scale = std::max(expected.abs().max().item<double>(), 1e-3 * largest);
+    // Relative to the tensor, with a floor for those whose gradient is next to nothing: fp32's rounding of the largest
+    // is left where terms cancel, as for q and k of a single token, whose o is v times a number that the norm removes.
+    const double floor = b.y.size(1) == 1 ? 1e-2 : 1e-3;
+    const double scale = std::max(expected.abs().max().item<double>(), floor * largest);
     const double error = (g.to(torch::kFloat64) - expected).abs().max().item<double>();
     if (!(error <= gradients * scale))
       return ::testing::AssertionFailure() << "gradient of " << name << ": " << error << " of " << scale;
