@@ -97,19 +97,19 @@ TEST_F(Damage, ModelFolders) {
 }
 
 TEST_F(Damage, UnfinishedPreparations) {
-  const PrepareConfig config{.in = (root_ / "text.txt").string(), .out = (root_ / "out").string(), .name = "x"};
+  const PrepareConfig config{.in = (root_ / "text.txt").string(), .out = (root_ / "made").string(), .name = "x"};
   PrepareLimits stopping;
   stopping.after_step = [](std::string_view step) {
     if (step == "read") fail("stopped");
   };
   EXPECT_THROW(prepare_data(config, stopping), Error);
-  fs::copy(root_ / "out.prepare", root_ / "saved", fs::copy_options::recursive);
+  fs::copy(root_ / "made.prepare", root_ / "saved", fs::copy_options::recursive);
   expect_errors(
       root_ / "saved/state.json",
       [&] {
-        fs::remove_all(root_ / "out");
-        fs::remove_all(root_ / "out.prepare");
-        fs::copy(root_ / "saved", root_ / "out.prepare", fs::copy_options::recursive);
+        fs::remove_all(root_ / "made");
+        fs::remove_all(root_ / "made.prepare");
+        fs::copy(root_ / "saved", root_ / "made.prepare", fs::copy_options::recursive);
         prepare_data(config, {});
       },
       60);
