@@ -236,7 +236,7 @@ TEST_F(Launch, AJobFileKeepsEveryNameOneWord) {
   EXPECT_FALSE(fs::exists(root_ / "pwned"));
   // The configuration beside it names the same folder.
   fs::copy_file(folder / "base_config.yaml", root_ / "base.yaml");
-  EXPECT_EQ(run("train config=base.yaml steps=1").status, 0) << read_file(root_ / "err");
+  EXPECT_EQ(run("train config=base.yaml steps=2").status, 0) << read_file(root_ / "err");
   EXPECT_TRUE(fs::exists(folder / "metrics.jsonl"));
   expect_error("launch --slurm config=tiny.yaml nodes=1 --dry-run dump_dir=other 'account=a\n#SBATCH --uid=0'",
                {"account", "control characters", "a\\n#SBATCH"});

@@ -114,7 +114,7 @@ TEST_F(Program, ThreadCountsAreReadWithCare) {
   ::setenv("OMP_NUM_THREADS", "", 1);
   EXPECT_EQ(run("inspect config=tiny.yaml").status, 0);
   ::unsetenv("OMP_NUM_THREADS");
-  const auto result = run("train config=tiny.yaml steps=1 env.OMP_NUM_THREADS=100000");
+  const auto result = run("train config=tiny.yaml steps=2 env.OMP_NUM_THREADS=100000");
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_NE(result.err.find("env.OMP_NUM_THREADS: 100000 threads"), std::string::npos) << result.err;
 }
