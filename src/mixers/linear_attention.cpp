@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "ops/per_channel/op.h"
 #include "ops/rms_norm/op.h"
 
 namespace lt2 {
@@ -23,7 +24,9 @@ FeatureMapImpl::FeatureMapImpl(int64_t key_dim) {
 
 torch::Tensor FeatureMapImpl::forward(const torch::Tensor& a) {
   // fp32 biases lift the sums to fp32; the type of `a` comes back with one rounding.
-  const auto affine = [&](BiasedLinear& layer) { return layer->LinearImpl::forward(a) + layer->bias; };
+  const auto affine = [&](BiasedLinear& layer) {
+    return per_channel({.x = layer->LinearImpl::forward(a), .bias = layer->bias}, layer->bias.scalar_type());
+  };
   return (affine(layer1) * affine(layer2)).to(a.scalar_type());
 }
 

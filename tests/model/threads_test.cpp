@@ -28,6 +28,7 @@ std::vector<Sample> samples() {
     out.push_back({name, config});
   };
   changed("mamba2_three_taps", {.layer_pattern = "mamba2"}, [](auto& c) { c.mamba2_d_conv = 3; });
+  changed("la_wide_heads", {.layer_pattern = "la", .dim = 96, .heads = 1}, [](auto&) {});
   changed("nsa_biased", {.layer_pattern = "nsa"}, [](auto& c) { c.nsa_qkv_bias = true; });
   changed("dsa_dense_loss", {.layer_pattern = "dsa", .indexer = "lightning", .kl_stage = "dense"}, [](auto&) {});
   changed("mla_query_rank", {.layer_pattern = "mla"}, [](auto& c) { c.mla_q_lora_rank = 20; });
