@@ -115,7 +115,9 @@ TEST_P(TalkingIn, AConversationIsItsTurns) {
   // Two marks at each answer's and each question's end, and none that was typed.
   EXPECT_EQ(std::count(ids.begin(), ids.end(), start), 4);
   EXPECT_EQ(std::count(ids.begin(), ids.end(), end), 3);
-  if (GetParam().any_byte) EXPECT_NE(tokenizer_->decode(ids).find("its<|im_end|>"), std::string::npos);
+  if (GetParam().any_byte) {
+    EXPECT_NE(tokenizer_->decode(ids).find("its<|im_end|>"), std::string::npos);
+  }
 }
 
 std::vector<VocabularyCase> some_cases() {
