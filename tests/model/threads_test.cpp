@@ -38,8 +38,10 @@ std::vector<Sample> samples() {
 
 class Threads : public ::testing::TestWithParam<Sample> {
  protected:
-  void SetUp() override { at::get_num_threads(); }  // torch's first question in a thread sets the number
-  void TearDown() override { set_num_threads(allowed_cores()); }
+  void TearDown() override {
+    set_num_threads(allowed_cores());
+    at::set_num_threads(1);
+  }
 };
 
 TEST_P(Threads, ChangeNoBitOfATrainingStep) {
@@ -55,7 +57,7 @@ TEST_P(Threads, ChangeNoBitOfATrainingStep) {
     for (const int threads : {1, 2, 3}) {
       SCOPED_TRACE(std::string(c10::toString(type)) + ", " + std::to_string(threads) + " threads");
       set_num_threads(threads);
-      ASSERT_EQ(at::get_num_threads(), threads);  // torch's own ops follow
+      at::set_num_threads(threads);  // more than the program gives it: nothing may hang on that
       const auto loss = model->loss(tokens, targets);
       loss.backward();
       if (threads == 1) first_loss = loss.detach();
