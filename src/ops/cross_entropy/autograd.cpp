@@ -110,7 +110,7 @@ void check(const torch::Tensor& h, const torch::Tensor& weight, const torch::Ten
 torch::Tensor linear_cross_entropy(const torch::Tensor& h_any, const torch::Tensor& weight_any,
                                    const torch::Tensor& targets_any) {
   check(h_any, weight_any, targets_any);
-  if (!kernel_takes(h_any) || !kernel_takes_fp32(weight_any)) {
+  if (!kernel_takes("linear_cross_entropy", h_any) || !kernel_takes_fp32(weight_any)) {
     return linear_cross_entropy_reference(h_any, weight_any, targets_any);
   }
   const auto h = h_any.contiguous(), weight = weight_any.contiguous(), targets = targets_any.contiguous();

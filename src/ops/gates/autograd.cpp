@@ -95,7 +95,7 @@ class GateFunction : public torch::autograd::Function<GateFunction> {
 };
 
 bool has_kernel(const Tensor& x, const Tensor& A_log, const Tensor& bias) {
-  return kernel_takes(x) && x.numel() > 0 && (!A_log.defined() || kernel_takes_fp32(A_log)) &&
+  return kernel_takes("gates", x) && x.numel() > 0 && (!A_log.defined() || kernel_takes_fp32(A_log)) &&
          (!bias.defined() || kernel_takes_fp32(bias));
 }
 

@@ -10,13 +10,10 @@ torch::Tensor head_linear(const torch::Tensor& x, const torch::Tensor& weight) {
   LT2_CHECK(x.dim() == 4 && weight.dim() == 3 && x.size(2) == weight.size(0) && x.size(3) == weight.size(1),
             "head_linear: x must be [B, L, H, K] for a weight [H, K, N]; found [{}] and [{}]",
             fmt::join(x.sizes(), ", "), fmt::join(weight.sizes(), ", "));
-  LT2_CHECK(x.is_floating_point() && weight.is_floating_point(),
-            "head_linear: x and weight must be floats; found {} and {}", c10::toString(x.scalar_type()),
-            c10::toString(weight.scalar_type()));
   LT2_CHECK(!needs_gradient({x, weight}), "head_linear: it has no gradient; use it under NoGradGuard");
   const torch::NoGradGuard no_grad;
   const int64_t B = x.size(0), L = x.size(1), H = x.size(2), K = x.size(3), N = weight.size(2);
-  if (!kernel_takes(x) || !kernel_takes_fp32(weight) || x.numel() == 0 || weight.numel() == 0) {
+  if (!kernel_takes("head_linear", x) || !kernel_takes_fp32(weight) || x.numel() == 0 || weight.numel() == 0) {
     return torch::einsum("blhk,hkn->blhn", {x, weight.to(x.scalar_type())});
   }
   // One stride has to lead from row to row, across sequences too.

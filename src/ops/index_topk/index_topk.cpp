@@ -66,7 +66,7 @@ torch::Tensor index_topk(const IndexTopkInput& in) {
   check(in);
   torch::NoGradGuard no_grad;
   const int64_t B = in.q.size(0), L = in.q.size(1), S = in.k.size(1), J = in.q.size(2), F = in.q.size(3);
-  if (!kernel_takes(in.q)) {
+  if (!kernel_takes("index_topk", in.q)) {
     constexpr int64_t kQueries = 128;
     std::vector<torch::Tensor> parts;
     for (int64_t begin = 0; begin < L; begin += kQueries)

@@ -120,7 +120,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
 };
 
 bool has_kernel(const Tensor& x, const Tensor& weight) {
-  return kernel_takes(x) && kernel_takes_fp32(weight) && x.numel() > 0 && weight.numel() > 0;
+  return kernel_takes("linear", x) && kernel_takes_fp32(weight) && x.numel() > 0 && weight.numel() > 0;
 }
 
 // Up to this many rows a call waits for memory and for the threads to start, not for arithmetic.
@@ -163,7 +163,7 @@ Tensor apply(const Tensor& x, const Tensor& weight, const Finish& finish, const 
 void check_frozen(const Tensor& x, const FrozenWeight& frozen, const Finish& finish) {
   LT2_CHECK(!needs_gradient({x, finish.residual, finish.gate}),
             "linear: a frozen weight gives no gradients; use torch::NoGradGuard, or a model that was not frozen");
-  LT2_CHECK(kernel_takes(x), "linear: a frozen weight takes x in fp32 or bf16 on the CPU, found {} on {}",
+  LT2_CHECK(kernel_takes("linear", x), "linear: a frozen weight takes x in fp32 or bf16 on the CPU, found {} on {}",
             torch::toString(x.scalar_type()), x.device().str());
   LT2_CHECK(frozen.view.scales != nullptr || linear_panels_current(frozen.view, frozen.view.N, frozen.view.K),
             "linear: the weight was frozen for another instruction set than the one in use; set LT2_ISA before");
@@ -176,7 +176,7 @@ Tensor apply_frozen(const Tensor& x, const Tensor& weight, const Finish& finish,
   LT2_CHECK(!residual.defined() || kernel_takes_fp32(residual),
             "linear: residual must be fp32 on the CPU, found {} on {}", torch::toString(residual.scalar_type()),
             residual.device().str());
-  LT2_CHECK(!gate.defined() || (kernel_takes(gate) && gate.scalar_type() == x.scalar_type()),
+  LT2_CHECK(!gate.defined() || (kernel_takes("linear", gate) && gate.scalar_type() == x.scalar_type()),
             "linear: gate must be {} on the CPU like x, found {} on {}", torch::toString(x.scalar_type()),
             torch::toString(gate.scalar_type()), gate.device().str());
   if (x.numel() == 0)
@@ -264,8 +264,9 @@ std::vector<Tensor> linear_all(const Tensor& x, const std::vector<Linear*>& maps
   for (const Linear* map : maps) {
     const Tensor& weight = (*map)->weight;
     const FrozenWeight *frozen = (*map)->frozen_.get(), *first = (*maps[0])->frozen_.get();
-    const bool alike = frozen == nullptr ? first == nullptr && has_kernel(x, weight)
-                                         : first != nullptr && first->format == frozen->format && kernel_takes(x);
+    const bool alike = frozen == nullptr
+                           ? first == nullptr && has_kernel(x, weight)
+                           : first != nullptr && first->format == frozen->format && kernel_takes("linear", x);
     together = together && alike && weight.size(1) == x.size(-1);
   }
   if (!together) {

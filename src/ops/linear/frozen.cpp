@@ -156,11 +156,12 @@ std::string weight_format_name(WeightFormat format) {
 }
 
 std::shared_ptr<const FrozenWeight> freeze_weight(const Tensor& from, WeightFormat format) {
-  LT2_CHECK(from.defined() && from.dim() == 2 && from.numel() > 0 && kernel_takes(from),
-            "linear: a weight to freeze must be [out, in] in fp32 or bf16 on the CPU, found {}",
-            from.defined() ? fmt::format("{} [{}] on {}", torch::toString(from.scalar_type()),
-                                         fmt::join(from.sizes(), ", "), from.device().str())
-                           : "none");
+  LT2_CHECK(
+      from.defined() && from.dim() == 2 && from.numel() > 0 && from.is_floating_point() && kernel_takes("linear", from),
+      "linear: a weight to freeze must be [out, in] in fp32 or bf16 on the CPU, found {}",
+      from.defined() ? fmt::format("{} [{}] on {}", torch::toString(from.scalar_type()), fmt::join(from.sizes(), ", "),
+                                   from.device().str())
+                     : "none");
   const int64_t N = from.size(0), K = from.size(1);
   const Tensor rows = from.detach().contiguous();
   const Matrix matrix{dense_data(rows, from.scalar_type(), N * K, {"linear", "weight"}),

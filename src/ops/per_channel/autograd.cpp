@@ -121,7 +121,8 @@ Tensor per_channel(const PerChannelInput& in, torch::ScalarType out) {
   check(in);
   const auto fp32_if_given = [](const Tensor& t) { return !t.defined() || kernel_takes_fp32(t); };
   const bool kernel_out = out == torch::kFloat32 || out == torch::kBFloat16;
-  if (!kernel_takes(in.x) || in.x.numel() == 0 || !kernel_out || !fp32_if_given(in.weight) || !fp32_if_given(in.bias)) {
+  if (!kernel_takes("per_channel", in.x) || in.x.numel() == 0 || !kernel_out || !fp32_if_given(in.weight) ||
+      !fp32_if_given(in.bias)) {
     return per_channel_reference(in, out);
   }
   const auto x = in.x.contiguous();

@@ -113,7 +113,7 @@ class GatedNorm : public torch::autograd::Function<GatedNorm> {
   }
 };
 
-bool has_rows(const torch::Tensor& x) { return kernel_takes(x) && x.dim() > 0 && x.numel() > 0; }
+bool has_rows(const torch::Tensor& x) { return kernel_takes("rms_norm", x) && x.dim() > 0 && x.numel() > 0; }
 
 void check_weight(const char* op, const torch::Tensor& x, const torch::Tensor& weight) {
   LT2_CHECK(weight.dim() == 1 && x.dim() >= 1 && x.size(-1) == weight.size(0),
@@ -138,7 +138,7 @@ torch::Tensor rms_norm_silu_gate(const torch::Tensor& x_any, const torch::Tensor
   check_weight("rms_norm_silu_gate", x_any, weight_any);
   LT2_CHECK(x_any.numel() == gate_any.numel(), "rms_norm_silu_gate: gate {} must have as many elements as x {}",
             c10::str(gate_any.sizes()), c10::str(x_any.sizes()));
-  if (!has_rows(x_any) || !kernel_takes(gate_any) || !kernel_takes_fp32(weight_any)) {
+  if (!has_rows(x_any) || !kernel_takes("rms_norm", gate_any) || !kernel_takes_fp32(weight_any)) {
     return rms_norm_silu_gate_reference(x_any, gate_any, weight_any, eps);
   }
   const auto x = x_any.contiguous(), weight = weight_any.contiguous();

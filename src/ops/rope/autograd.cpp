@@ -51,7 +51,7 @@ torch::Tensor rope(const torch::Tensor& x_any, double base, int64_t first_positi
   LT2_CHECK(x_any.dim() == 4 && x_any.size(3) % 2 == 0, "rope: x must be [B, L, H, E] with even E, found {}",
             c10::str(x_any.sizes()));
   LT2_CHECK(first_position >= 0, "rope: first position must be at least 0, found {}", first_position);
-  if (!kernel_takes(x_any) || x_any.numel() == 0) {
+  if (!kernel_takes("rope", x_any) || x_any.numel() == 0) {
     return rope_reference(x_any, base, first_position, layout, angles);
   }
   const auto x = x_any.contiguous();

@@ -100,8 +100,8 @@ void check(const ShortConvInput& in) {
 
 torch::Tensor short_conv(const ShortConvInput& in) {
   check(in);
-  const bool kernel =
-      kernel_takes(in.x) && kernel_takes_fp32(in.weight) && (!in.bias.defined() || kernel_takes_fp32(in.bias));
+  const bool kernel = kernel_takes("short_conv", in.x) && kernel_takes_fp32(in.weight) &&
+                      (!in.bias.defined() || kernel_takes_fp32(in.bias));
   if (!kernel || in.x.numel() == 0) return short_conv_reference(in);
   if (in.weight.size(2) != kShortConvWidth) return by_taps(in);
   const auto x = in.x.contiguous(), weight = in.weight.contiguous();

@@ -58,13 +58,15 @@ void check_alike(const char* op, const torch::Tensor& a, const torch::Tensor& b)
 
 torch::Tensor swiglu(const torch::Tensor& a, const torch::Tensor& b) {
   check_alike("swiglu", a, b);
-  return kernel_takes(a) && kernel_takes(b) ? gated_product(GateActivation::kSilu, a, b) : swiglu_reference(a, b);
+  return kernel_takes("swiglu", a) && kernel_takes("swiglu", b) ? gated_product(GateActivation::kSilu, a, b)
+                                                                : swiglu_reference(a, b);
 }
 
 torch::Tensor sigmoid_gate(const torch::Tensor& x, const torch::Tensor& gate) {
   check_alike("sigmoid_gate", x, gate);
-  return kernel_takes(x) && kernel_takes(gate) ? gated_product(GateActivation::kSigmoid, gate, x)
-                                               : sigmoid_gate_reference(x, gate);
+  return kernel_takes("sigmoid_gate", x) && kernel_takes("sigmoid_gate", gate)
+             ? gated_product(GateActivation::kSigmoid, gate, x)
+             : sigmoid_gate_reference(x, gate);
 }
 
 }  // namespace lt2
