@@ -62,7 +62,11 @@ BenchOutput::BenchOutput(const std::string& lines, std::string figure) : figure_
   if (!figure_.empty()) {  // said now, not after ten minutes
     const AtomicFile probe(figure_);
   }
-  if (!lines.empty()) file_.emplace(lines);
+  try {
+    if (!lines.empty()) file_.emplace(lines);
+  } catch (const Error& error) {
+    throw Error(fmt::format("output: {}", error.what()));
+  }
 }
 
 void BenchOutput::print_machine(const MachineLimits& limits) {
