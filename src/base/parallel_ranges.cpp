@@ -39,7 +39,7 @@ constexpr auto kWatch = 50us;      // how long a thread's processor time is watc
 constexpr auto kPatience = 3ms;    // a worker that has nothing to do for so long sleeps, although its caller runs
 constexpr int kAlone = 32;         // standing still may cost one part in 33: where it costs more, the caller works
                                    // alone until the average is back
-constexpr auto kTolerated = 1ms;   // at once; far above what the system's own short tasks take, below a time slice
+constexpr auto kTolerated = 10ms;  // at once, some time slices: the system's own short tasks make no busy machine
 constexpr auto kAloneAtMost = 2s;  // a process that was stopped for an hour has not met a busy machine
 
 thread_local bool in_region = false;

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "ops/fan_out/op.h"
 #include "ops/rms_norm/op.h"
 
 namespace lt2 {
@@ -30,17 +31,18 @@ LayerImpl::LayerImpl(const std::string& mixer_type, const ModelConfig& config)
 }
 
 torch::Tensor LayerImpl::forward(const torch::Tensor& h, MixerCall call, torch::ScalarType compute) {
+  const auto before = fan_out(h, 2);  // for the residual stream and for the norm
   if (attention_norm_2) {
     const auto added = [&](const torch::Tensor& to, const torch::Tensor& part, const Norm& by) {
       return to + rms_norm(part, by->weight, eps_, to.scalar_type());
     };
-    const auto mixed = mixer->forward(rms_norm(h, attention_norm->weight, eps_, compute), call);
-    const auto middle = added(h, mixed, attention_norm_2);
-    return added(middle, feed_forward->forward(rms_norm(middle, ffn_norm->weight, eps_, compute)), ffn_norm_2);
+    const auto mixed = mixer->forward(rms_norm(before[1], attention_norm->weight, eps_, compute), call);
+    const auto middle = fan_out(added(before[0], mixed, attention_norm_2), 2);
+    return added(middle[0], feed_forward->forward(rms_norm(middle[1], ffn_norm->weight, eps_, compute)), ffn_norm_2);
   }
-  call.residual = h;
-  const auto after_mixer = mixer->forward(rms_norm(h, attention_norm->weight, eps_, compute), call);
-  return feed_forward->forward_add(rms_norm(after_mixer, ffn_norm->weight, eps_, compute), after_mixer);
+  call.residual = before[0];
+  const auto middle = fan_out(mixer->forward(rms_norm(before[1], attention_norm->weight, eps_, compute), call), 2);
+  return feed_forward->forward_add(rms_norm(middle[1], ffn_norm->weight, eps_, compute), middle[0]);
 }
 
 void LayerImpl::initialise(Initialiser& init, const ModelConfig& config) {

@@ -9,6 +9,7 @@
 #include "ops/block_selection/op.h"
 #include "ops/causal_attention/op.h"
 #include "ops/cross_entropy/op.h"
+#include "ops/fan_out/op.h"
 #include "ops/gates/op.h"
 #include "ops/head_linear/op.h"
 #include "ops/index_loss/op.h"
@@ -108,6 +109,11 @@ inline void add_rows(std::vector<Op>& ops) {
                  },
                  [](In t) { return Tensors{swiglu(t[0], t[1])}; },
                  [](In t) { return Tensors{swiglu_reference(t[0], t[1])}; }});
+  ops.push_back({"fan_out", rows, [=](const Sizes& n) -> Inputs { return {x(n)}; },
+                 [](In t) { return Tensors(fan_out(t[0], 3)); },
+                 [](In t) {
+                   return Tensors{t[0], t[0], t[0]};
+                 }});
   ops.push_back({"sigmoid_gate", rows,
                  [=](const Sizes& n) -> Inputs {
                    return {x(n), x(n)};

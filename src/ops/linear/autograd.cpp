@@ -1,4 +1,5 @@
 #include "base/error.h"
+#include "ops/fan_out/op.h"
 #include "ops/kernel_dispatch.h"
 #include "ops/linear/frozen.h"
 #include "ops/linear/op.h"
@@ -252,7 +253,10 @@ Tensor linear(const Tensor& x, const Tensor& weight, std::shared_ptr<PackedWeigh
 }
 
 Tensor linear_swiglu(const Tensor& x, Linear& gate, Linear& up) {
-  if (rows_of(x) > kFewRows || torch::GradMode::is_enabled()) return up->forward_gated(x, gate->forward(x));
+  if (rows_of(x) > kFewRows || torch::GradMode::is_enabled()) {
+    const auto each = fan_out(x, 2);
+    return up->forward_gated(each[0], gate->forward(each[1]));
+  }
   const auto both = linear_all(x, {&gate, &up});
   return swiglu(both[0], both[1]);
 }
@@ -270,7 +274,8 @@ std::vector<Tensor> linear_all(const Tensor& x, const std::vector<Linear*>& maps
     together = together && alike && weight.size(1) == x.size(-1);
   }
   if (!together) {
-    for (Linear* map : maps) out.push_back((*map)->forward(x));
+    const auto each = fan_out(x, static_cast<int64_t>(maps.size()));
+    for (size_t i = 0; i < maps.size(); ++i) out.push_back((*maps[i])->forward(each[i]));
     return out;
   }
   const Tensor rows = x.contiguous();

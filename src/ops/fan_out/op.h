@@ -1,0 +1,17 @@
+#pragma once
+// One tensor read by several: the sum of their gradients in one pass.
+//
+// Where x goes into n products, torch adds n gradients two at a time: 3 (n - 1) passes over memory, in one thread and,
+// for bf16, rounded each time. Here it is n + 1, in all threads, in the order of the readers, summed in fp32 and
+// rounded once.
+#include <vector>
+
+#include "base/torch.h"
+
+namespace lt2 {
+
+/// x [..] for each of `readers`, without a copy. Differentiable (once). Without gradients, and where no kernel serves
+/// (other devices and types), x itself, whose gradients torch sums. Throws lt2::Error for integers.
+std::vector<torch::Tensor> fan_out(const torch::Tensor& x, int64_t readers);
+
+}  // namespace lt2
