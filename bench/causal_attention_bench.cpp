@@ -177,6 +177,7 @@ void run_selected(double gflops) {
 
 void run(int64_t divide) {
   init_runtime();
+  at::set_num_threads(num_threads());  // the one it is measured against
   torch::manual_seed(1);
   const auto rates = measure_rates({.fma = true, .read = true});
   const double gflops = rates.fma_gflops, gbps = rates.read_gbps;

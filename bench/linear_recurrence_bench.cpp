@@ -311,6 +311,7 @@ void decode(const Kind& kind, int64_t B, double gbps) {
 
 int main(int argc, char** argv) {
   lt2::init_runtime(argc > 1 ? std::atoi(argv[1]) : 2);
+  at::set_num_threads(lt2::num_threads());  // the one it is measured against
   const std::string only = argc > 2 ? argv[2] : "";
   const auto rates = lt2::measure_rates({.fma = true, .read_write = true});
   Limits limits{rates.fma_gflops, rates.read_write_gbps};

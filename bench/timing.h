@@ -3,8 +3,10 @@
 // (base/statistics.h). A figure that is noisy has a ~ before it.
 #include <fmt/format.h>
 
+#include <chrono>
 #include <functional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -15,12 +17,19 @@ namespace lt2 {
 
 class Turns {
  public:
-  /// Every run once to warm up, then in turns: at most `seconds` for each, half of them if nothing is noisy.
+  /// Every run once to warm up, then in turns: at most `seconds` for each, half of them if nothing is noisy. Of several
+  /// each waits until the threads of the one before it sleep, and wakes its own by a run that does not count.
   explicit Turns(const std::vector<std::function<void()>>& runs, double seconds = 1, size_t least = 5) {
+    constexpr auto kAsleep = std::chrono::milliseconds(5);  // more than ours and OpenMP's spin for work
+    const bool several = runs.size() > 1;
     std::vector<TimedRun> timed;
     for (const auto& run : runs) {
       run();
-      timed.push_back([&run] {
+      timed.push_back([&run, several] {
+        if (several) {
+          std::this_thread::sleep_for(kAsleep);
+          run();
+        }
         const auto begin = std::chrono::steady_clock::now();
         run();
         return seconds_since(begin);

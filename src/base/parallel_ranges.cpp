@@ -7,9 +7,9 @@
 // While all threads run, waiting is a matter of microseconds, and spinning is the fastest way to wait. A thread without
 // a core comes back after the time slices of others, milliseconds later, and whoever spins for it burns the core that
 // it needs. One question tells the two apart: does the processor time of the thread I wait for go on? If it stands
-// still, the one who waits goes to sleep, and the caller works alone for a while, in proportion to what standing still
-// has cost. So a busy machine costs what its load costs, and a quiet one pays nothing: no clock is read before a wait
-// is unusually long.
+// still, the one who waits goes to sleep. A worker that holds the others up for more than it helps is left out for a
+// while, in proportion to what its standing still has cost. So a busy machine costs what its load costs, and a quiet
+// one pays nothing: no clock is read before a wait is unusually long.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <omp.h>
@@ -23,9 +23,11 @@
 #include <exception>
 #include <memory>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <vector>
 
+#include "base/log.h"
 #include "base/threads.h"
 
 namespace lt2::detail {
@@ -34,13 +36,12 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
-constexpr auto kSpin = 30us;       // the end of an ordinary region
-constexpr auto kWatch = 50us;      // how long a thread's processor time is watched; far below a time slice
-constexpr auto kPatience = 3ms;    // a worker that has nothing to do for so long sleeps, although its caller runs
-constexpr int kAlone = 32;         // standing still may cost one part in 33: where it costs more, the caller works
-                                   // alone until the average is back
-constexpr auto kTolerated = 10ms;  // at once, some time slices: the system's own short tasks make no busy machine
-constexpr auto kAloneAtMost = 2s;  // a process that was stopped for an hour has not met a busy machine
+constexpr auto kSpin = 30us;         // the end of an ordinary region
+constexpr auto kWatch = 50us;        // how long a thread's processor time is watched; far below a time slice
+constexpr auto kPatience = 3ms;      // a worker that has nothing to do for so long sleeps, although its caller runs
+constexpr auto kTolerated = 10ms;    // of standing still at once, some time slices: the system's own short tasks
+constexpr int kLeftOut = 32;         // times what standing still has cost: trying again costs one part in 33
+constexpr auto kLeftOutAtMost = 2s;  // a process that was stopped for an hour has not met a busy machine
 
 thread_local bool in_region = false;
 
@@ -132,56 +133,95 @@ class Crew {
  public:
   ~Crew() {
     quit_ = true;
+    for (auto& worker : workers_) let_in(*worker);
     gate_.fetch_add(2);
     gate_.notify_all();
     for (auto& worker : workers_) worker->thread.join();
   }
 
   void run(Region& region) {
-    if (works_alone()) return region.body(region.context, 0, region.count);
-    while (static_cast<int>(workers_.size()) < region.threads - 1) add_worker();
+    region.threads = call_workers(region.threads - 1) + 1;
+    if (region.threads == 1) return region.body(region.context, 0, region.count);
     region_ = &region;
-    const int open = gate_.load(std::memory_order_relaxed) + 1;
+    const Gate open = gate_.load(std::memory_order_relaxed) + 1;
     gate_ = open;
     gate_.notify_all();
     region.take_ranges();
     gate_ = open + 1;
-    Clock::duration still{};
-    for (auto& worker : workers_) still += wait_for(*worker);
-    if (still > 0ns) stood_still(still);
+    for (auto& worker : workers_) {
+      if (const auto still = wait_for(*worker); still > 0ns) stood_still(*worker, still, region.threads);
+    }
   }
 
  private:
+  using Gate = uint32_t;  // wraps: a busy server opens 2^32 in days
+
   struct alignas(64) Worker {
-    std::atomic<int> busy{0};  // the gate of the region that it may be working for; 0: none
+    std::atomic<Gate> busy{0};             // the gate of the region that it may be working for; 0: none
+    std::atomic<int64_t> caller_still{0};  // what it saw the caller stand still
+    std::atomic<bool> left_out{false};     // sleeps until it is let in again
+    bool called = false;                   // for the region that is open
+    Clock::duration lost{};                // to others by its standing still, up to `last`, beyond what it is worth
+    Clock::time_point last, until;         // until: of being left out
     std::unique_ptr<Watched> watched;
     std::thread thread;
   };
 
-  void add_worker() {
-    auto& worker = *workers_.emplace_back(std::make_unique<Worker>());
-    const int number = static_cast<int>(workers_.size());
-    worker.thread = std::thread([this, &worker, number] { work(worker, number); });
-    worker.watched = std::make_unique<Watched>(worker.thread.native_handle());
+  /// Says who takes part in the next region; how many, at most `wanted`.
+  int call_workers(int wanted) {
+    while (static_cast<int>(workers_.size()) < wanted && add_worker()) continue;
+    int called = 0;
+    for (auto& worker : workers_) {
+      if (const auto still = worker->caller_still.load(std::memory_order_relaxed); still > 0) {
+        worker->caller_still.store(0, std::memory_order_relaxed);
+        stood_still(*worker, Clock::duration(still) / wanted, wanted + 1);  // each of them may have seen it
+      }
+      if (worker->left_out.load(std::memory_order_relaxed) && Clock::now() >= worker->until) let_in(*worker);
+      worker->called = called < wanted && !worker->left_out.load(std::memory_order_relaxed);
+      called += worker->called ? 1 : 0;
+    }
+    return called;
+  }
+
+  /// False: the system gives no more threads.
+  bool add_worker() {
+    if (full_) return false;
+    auto worker = std::make_unique<Worker>();
+    try {
+      worker->thread = std::thread([this, of = worker.get()] { work(*of); });
+    } catch (const std::system_error& error) {
+      full_ = true;
+      log_warning("{} of {} threads: {}", workers_.size() + 1, num_threads(), error.what());
+      return false;
+    }
+    worker->watched = std::make_unique<Watched>(worker->thread.native_handle());
+    workers_.push_back(std::move(worker));
+    return true;
+  }
+
+  static void let_in(Worker& worker) {
+    worker.left_out = false;
+    worker.left_out.notify_one();
   }
 
   // Either the caller sees that the worker is busy, or the worker that the gate is closed: both write first and read
   // then, in one order for all (seq_cst).
-  void work(Worker& worker, int number) {
+  void work(Worker& worker) {
     omp_set_num_threads(1);  // what torch computes in a region stays in this thread
-    for (int seen = 0;;) {
-      seen = next_region(seen);
+    for (Gate seen = 0;;) {
+      worker.left_out.wait(true);
+      seen = next_region(worker, seen);
       if (quit_) return;
       worker.busy = seen;
-      if (gate_ == seen && number < region_->threads) region_->take_ranges();
+      if (gate_ == seen && worker.called) region_->take_ranges();
       worker.busy = 0;
       worker.busy.notify_one();
     }
   }
 
   /// The gate of an open region other than `seen`, or anything once quit_ is set.
-  int next_region(int seen) {
-    int gate = 0;
+  Gate next_region(Worker& worker, Gate seen) {
+    Gate gate = 0;
     const auto opened = [&] {
       gate = gate_.load(std::memory_order_acquire);
       return (gate % 2 == 1 && gate != seen) || quit_.load(std::memory_order_relaxed);
@@ -193,7 +233,7 @@ class Crew {
       const bool runs = 2 * still() < Clock::now() - watched;
       if (runs && Clock::now() - begin < kPatience) continue;
       // Others have the caller's core, perhaps because this thread has the one beside it.
-      if (!runs && wants_to_run(caller_id_)) caller_still_.fetch_add(still().count(), std::memory_order_relaxed);
+      if (!runs && wants_to_run(caller_id_)) worker.caller_still.fetch_add(still().count(), std::memory_order_relaxed);
       if (!opened()) gate_.wait(gate);
       begin = Clock::now();
     }
@@ -209,40 +249,30 @@ class Crew {
       const auto begin = Clock::now();
       if (spin(kWatch, done)) return {};
       if (2 * still() < Clock::now() - begin) continue;  // it runs: a long range
-      for (int busy; (busy = worker.busy.load()) != 0;) worker.busy.wait(busy);
+      for (Gate busy; (busy = worker.busy.load()) != 0;) worker.busy.wait(busy);
       return still();
     }
   }
 
-  bool works_alone() {
-    if (const auto still = caller_still_.load(std::memory_order_relaxed); still > 0) {
-      caller_still_.store(0, std::memory_order_relaxed);
-      stood_still(Clock::duration(still));
-    }
-    if (!alone_) return false;
-    alone_ = Clock::now() < alone_until_;
-    return alone_;
-  }
-
-  void stood_still(Clock::duration time) {
+  // A worker of n threads does one part in n of the work. One whose standing still costs half of that is worth its
+  // place.
+  static void stood_still(Worker& worker, Clock::duration time, int threads) {
     const auto now = Clock::now();
-    lost_ = std::max<Clock::duration>(lost_ - (now - last_) / kAlone, 0ns) + time;
-    last_ = now;
-    if (lost_ < kTolerated) return;
-    alone_ = true;
-    alone_until_ = now + std::min<Clock::duration>(kAlone * lost_, kAloneAtMost);
-    lost_ = {};
+    worker.lost = std::max<Clock::duration>(worker.lost - (now - worker.last) / (2 * threads), 0ns) + time;
+    worker.last = now;
+    if (worker.lost < kTolerated) return;
+    worker.left_out = true;
+    worker.until = now + std::min<Clock::duration>(kLeftOut * worker.lost, kLeftOutAtMost);
+    worker.lost = {};
   }
 
-  alignas(64) std::atomic<int> gate_{0};              // odd: open
-  alignas(64) std::atomic<int64_t> caller_still_{0};  // told by workers
+  // Odd: open. It starts shortly before it wraps, so that every program passes there.
+  alignas(64) std::atomic<Gate> gate_{static_cast<Gate>(-64)};
   std::atomic<bool> quit_{false};
   Region* region_ = nullptr;  // while the gate is open, and while a worker that saw it so is busy
   const Watched caller_{pthread_self()};
   const pid_t caller_id_ = gettid();
-  Clock::duration lost_{};  // by standing still, up to last_, beyond what is tolerated
-  Clock::time_point last_, alone_until_;
-  bool alone_ = false;
+  bool full_ = false;
   std::vector<std::unique_ptr<Worker>> workers_;
 };
 

@@ -22,8 +22,8 @@ void parallel_ranges(int64_t count, int64_t grain, Body body, void* context);
 /// Ranges are handed out as threads become free, ever shorter ones, so uneven work balances; a nested call runs in its
 /// caller's thread.
 /// An exception thrown by a body is rethrown here once all threads are done.
-/// On a busy machine, where a thread stood still because others had its core, the caller's next regions run in its own
-/// thread alone for a while (parallel_ranges.cpp).
+/// On a busy machine a thread that stood still because others had its core is left out for a while, and the others do
+/// its work (parallel_ranges.cpp).
 template <typename Body>
 void parallel_for(int64_t count, int64_t grain, Body&& body) {
   detail::parallel_ranges(

@@ -122,6 +122,9 @@ std::optional<std::string> failure_of(const std::function<void()>& act) {
     return message_of(error);
   } catch (const std::filesystem::filesystem_error& error) {  // always about a path that was given
     return fmt::format("{}: {}", error.path1().string(), error.code().message());
+  } catch (const std::system_error& error) {
+    if (error.code() != std::errc::resource_unavailable_try_again) return std::string("internal: ") + error.what();
+    return "the system gives no more threads (ulimit -u, or the limit of a container); use fewer (OMP_NUM_THREADS)";
   } catch (const std::bad_alloc&) {
     return "out of memory; use a smaller batch, context or model";
   } catch (const std::exception& error) {

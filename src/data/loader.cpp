@@ -108,8 +108,8 @@ Batch Loader::next() {
 
 std::string Loader::state() const { return to_json(impl_->buffer.saved(impl_->position)); }
 
-bool Loader::restore(const std::string& json, int64_t step) {
-  const LoaderState state = loader_state_from_json(json);
+bool Loader::restore(const std::string& json, int64_t step, const std::string& where) {
+  const LoaderState state = loader_state_from_json(json, where);
   impl_->ahead.reset();
   std::vector<std::string> reasons;
   if (const auto position = impl_->buffer.start(state, reasons)) {
@@ -127,16 +127,6 @@ void Loader::restart(int64_t step, const std::string& reason) {
   log_warning(
       "the position in the data cannot be kept: {}. The data starts from the beginning, in another order (seed {}).",
       reason, impl_->seed + step);
-}
-
-std::vector<std::string> Loader::source_lines() const {
-  double total = 0;
-  for (const auto& [name, weight] : impl_->sources) total += weight;
-  std::vector<std::string> lines;
-  for (const auto& [name, weight] : impl_->sources)
-    lines.push_back(
-        fmt::format("{:.4g} % of the documents from {}", 100 * weight / total, source_text({impl_->root_dir, name})));
-  return lines;
 }
 
 }  // namespace lt2

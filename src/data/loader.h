@@ -52,11 +52,8 @@ class Loader {
   /// Continues behind the batch after which `json` was the state; the next batch costs the reading of up to two
   /// buffers. If that position means nothing here (other sources, number of processes, tokenizer, batch shape, changed
   /// files) says so and starts the data from the beginning, with seed + `step` so that the order is another; returns
-  /// false then. Throws lt2::Error if `json` is no state.
-  bool restore(const std::string& json, int64_t step);
-
-  /// A line for each source: its share of the documents and where it lies.
-  std::vector<std::string> source_lines() const;
+  /// false then. Throws lt2::Error that begins with `where` if `json` is no state.
+  bool restore(const std::string& json, int64_t step, const std::string& where = "data loader state");
 
   /// Begins anew, with seed + `step`, and says that it is because of `reason`.
   void restart(int64_t step, const std::string& reason);

@@ -102,9 +102,9 @@ std::string to_json(const LoaderState& state) {
                      state.seed ? fmt::format(R"(, "seed": {})", *state.seed) : "");
 }
 
-LoaderState loader_state_from_json(const std::string& json) {
-  const auto document = parse_json<Json>(quote_long_integers(json), "data loader state");
-  return state_of(Field(document, "data loader state"));
+LoaderState loader_state_from_json(const std::string& json, const std::string& where) {
+  const auto document = parse_json<Json>(quote_long_integers(json), where);
+  return state_of(Field(document, where));
 }
 
 std::string quote_long_integers(const std::string& json) {

@@ -35,9 +35,9 @@ struct LoaderState {
 };
 
 std::string to_json(const LoaderState& state);
-/// Also reads long integers that have been put in quotes. Throws lt2::Error that names what is missing or of the wrong
-/// type.
-LoaderState loader_state_from_json(const std::string& json);
+/// Also reads long integers that have been put in quotes. Throws lt2::Error that begins with `where` and names
+/// what is missing or of the wrong type.
+LoaderState loader_state_from_json(const std::string& json, const std::string& where);
 
 /// Puts integers of 18 digits and more in quotes, so that JSON libraries do not round them to doubles. Such text still
 /// is what loader_state_from_json reads.

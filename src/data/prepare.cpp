@@ -1,6 +1,7 @@
 #include "data/prepare.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -123,7 +124,9 @@ class Preparation {
 
   void check_out() const {
     if (!fs::exists(out_)) return;
-    LT2_CHECK(fs::is_directory(out_), "out={}: expected a folder, found a file", out_.string());
+    struct stat info {};
+    LT2_CHECK(::stat(out_.c_str(), &info) == 0 && S_ISDIR(info.st_mode), "out={}: expected a folder, found {}",
+              out_.string(), kind_of_file(info.st_mode));
     if (fs::exists(out_ / kManifest)) return;
     const fs::directory_iterator entries(out_);
     LT2_CHECK(entries == fs::directory_iterator(),
@@ -418,7 +421,8 @@ class Preparation {
       log_warning("{}: {} documents are too few for {} validation lines a chunk; {}", out_.string(),
                   state_.report.documents, config_.validation_lines,
                   documents > 0 ? fmt::format("1 % of them, {}, are held back", documents)
-                                : "none are held back. Use fewer chunks, or set val.source for training");
+                                : fmt::format("none are held back. {} val.source for training",
+                                              chunks() > 1 ? "Use fewer chunks, or set" : "Set"));
     if (documents == 0) return;
     AppendFiles file({output() / validation_name()}, {0}, limits_.memory / 8);
     std::string block(std::min<uint64_t>(limits_.memory / 8, 1 << 20), '\0');

@@ -1,13 +1,17 @@
 #include "data/sources.h"
 
 #include <fmt/ranges.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <system_error>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "tokenizer/utf8.h"
 
@@ -63,11 +67,11 @@ std::vector<fs::path> files_in(const fs::path& folder, const char* pattern, bool
 }
 
 int64_t size_of(const fs::path& path) {
-  std::error_code code;
-  const auto bytes = fs::file_size(path, code);
-  LT2_CHECK(!code, "{}: {}", path.string(), code.message());
-  LT2_CHECK(bytes > 0, "{}: the file is empty", path.string());
-  return static_cast<int64_t>(bytes);
+  const auto file = open_regular(path);
+  struct stat info {};
+  LT2_CHECK(::fstat(file, &info) == 0, "{}: {}", path.string(), std::strerror(errno));
+  LT2_CHECK(info.st_size > 0, "{}: the file is empty", path.string());
+  return info.st_size;
 }
 
 void check_kind(const fs::path& path) {
@@ -144,6 +148,13 @@ FilePart part_of_folder(const fs::path& folder, int64_t rank, int64_t world, boo
   return part;
 }
 
+// "data/corpus (4 chunk files)", "data/text.txt".
+std::string text_of(const fs::path& path) {
+  if (!fs::is_directory(path)) return path.string();
+  const size_t files = chunks_in(path).size();
+  return fmt::format("{} ({} chunk file{})", path.string(), files, files == 1 ? "" : "s");
+}
+
 }  // namespace
 
 FilePart training_part(const SourcePlace& place, double held_back, int64_t rank, int64_t world, bool allow_unread) {
@@ -152,11 +163,19 @@ FilePart training_part(const SourcePlace& place, double held_back, int64_t rank,
                                 : part_of_single_file(path, held_back, rank, world);
 }
 
-std::string source_text(const SourcePlace& place) {
-  const fs::path path = located(place);
-  if (!fs::is_directory(path)) return path.string();
-  const size_t files = chunks_in(path).size();
-  return fmt::format("{} ({} chunk file{})", path.string(), files, files == 1 ? "" : "s");
+bool is_there(const SourcePlace& place) { return fs::exists(fs::path(place.root_dir.value_or("")) / place.name); }
+
+std::vector<std::string> source_lines(const std::optional<std::string>& root_dir,
+                                      const std::vector<std::pair<std::string, double>>& sources) {
+  double total = 0;
+  for (const auto& [name, weight] : sources) total += weight;
+  std::vector<std::string> lines;
+  for (const auto& [name, weight] : sources) {
+    const SourcePlace place{root_dir, name};
+    lines.push_back(fmt::format("{:.4g} % of the documents from {}", 100 * weight / total,
+                                is_there(place) ? text_of(located(place)) : name + " (not there)"));
+  }
+  return lines;
 }
 
 std::vector<FilePart> validation_parts(const SourcePlace& place, double share) {

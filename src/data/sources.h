@@ -26,8 +26,13 @@ struct SourcePlace {
 FilePart training_part(const SourcePlace& place, double held_back, int64_t rank, int64_t world,
                        bool allow_unread = false);
 
-/// "data/corpus (4 chunk files)", "data/text.txt".
-std::string source_text(const SourcePlace& place);
+/// Whether there is anything under its name.
+bool is_there(const SourcePlace& place);
+
+/// A line for each source: its share of the documents and where it lies, "25 % of the documents from data/corpus (4
+/// chunk files)". A source that is not there is named without a path.
+std::vector<std::string> source_lines(const std::optional<std::string>& root_dir,
+                                      const std::vector<std::pair<std::string, double>>& sources);
 
 /// What a validation reads, one part a file: of a single file its last `share` (what training_part leaves out; 1: all
 /// of it), of a folder its *.val.jsonl files by name.

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,25 +19,27 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/progress.h"
 
 namespace lt2 {
 namespace {
 
+namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 constexpr auto kGrace = std::chrono::seconds(10);
 
 // Signals that the launcher got. A stop is final: nothing is started after it.
 std::atomic<int> first_signal{0}, to_pass_on{0};
 std::atomic<bool> interrupted{false}, impatient{false};
-constexpr int kSignals[] = {SIGINT, SIGTERM, SIGUSR2};
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGUSR2, SIGHUP};
 
 void handle(int number) {
   int none = 0;
   first_signal.compare_exchange_strong(none, number);
   if (number == SIGINT && interrupted.exchange(true)) impatient = true;
-  to_pass_on = number == SIGINT ? SIGTERM : number;
+  to_pass_on = number == SIGUSR2 ? SIGUSR2 : SIGTERM;
 }
 
 // Holds the signals back while a child is made: it must not take one for the launcher, and none may be lost before the
@@ -54,7 +57,9 @@ class SignalsHeld {
   SignalsHeld& operator=(const SignalsHeld&) = delete;
   // In the child: as if no handler had ever been set.
   void let_go() const {
-    for (const int number : kSignals) ::signal(number, SIG_DFL);
+    for (const int number : kSignals) {
+      if (::signal(number, SIG_DFL) == SIG_IGN) ::signal(number, SIG_IGN);  // nohup holds for the ranks, too
+    }
     ::sigprocmask(SIG_SETMASK, &before_, nullptr);
   }
 
@@ -62,26 +67,27 @@ class SignalsHeld {
   sigset_t before_;
 };
 
-// A folder that nobody else can enter, for the socket at which the ranks meet.
-class PrivateFolder {
- public:
-  PrivateFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "lt2-launch-XXXXXX").string();
-    LT2_CHECK(::mkdtemp(name.data()) != nullptr, "launch: cannot make a folder like {} (TMPDIR): {}", name,
-              std::strerror(errno));
-    path_ = name;
-  }
-  ~PrivateFolder() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-  }
-  PrivateFolder(const PrivateFolder&) = delete;
-  PrivateFolder& operator=(const PrivateFolder&) = delete;
-  const std::filesystem::path& path() const { return path_; }
+std::string meeting_in(const Aside& folder) { return (folder.path() / "meeting").string(); }
 
- private:
-  std::filesystem::path path_;
-};
+// A folder that nobody else can enter, for the socket at which the ranks meet: under TMPDIR, or under /tmp where that
+// cannot hold one. Gone with the launch; what a killed one left goes now.
+std::unique_ptr<Aside> private_folder() {
+  constexpr size_t kLongest = sizeof(sockaddr_un::sun_path) - 1;
+  std::string reasons;
+  std::error_code none;
+  for (const auto& parent : {fs::absolute(fs::temp_directory_path(none), none), fs::path("/tmp")}) {
+    if (parent.empty()) continue;
+    try {
+      auto folder = std::make_unique<Aside>(parent / "lt2-launch", Aside::Kind::kFolder);
+      fs::permissions(folder->path(), fs::perms::owner_all);
+      if (meeting_in(*folder).size() <= kLongest) return folder;
+      reasons += fmt::format("; {}: too long a path for a socket", parent.string());
+    } catch (const Error& error) {
+      reasons += fmt::format("; {}", error.what());
+    }
+  }
+  fail("launch: the ranks have no folder to meet in (TMPDIR){}", reasons);
+}
 
 // Rank `rank`'s share of the allowed cores; all of them if there are more ranks than cores.
 cpu_set_t cores_of(int rank, int processes) {
@@ -212,7 +218,7 @@ struct Outcome {
 // One life of the job.
 Outcome run_once(const LocalLaunch& launch) {
   Outcome out;
-  const PrivateFolder folder;
+  const auto folder = private_folder();
   std::vector<Child> children;
   const auto signal_all = [&](int number) {
     for (const auto& child : children) {
@@ -221,7 +227,7 @@ Outcome run_once(const LocalLaunch& launch) {
   };
   try {
     for (int r = 0; r < launch.processes && first_signal == 0; ++r)
-      children.push_back(start(launch, r, (folder.path() / "meeting").string()));
+      children.push_back(start(launch, r, meeting_in(*folder)));
   } catch (...) {
     signal_all(SIGKILL);
     throw;
@@ -265,7 +271,11 @@ int launch_local(const LocalLaunch& launch) {
   action.sa_handler = handle;
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
-  for (const int number : kSignals) ::sigaction(number, &action, nullptr);
+  for (const int number : kSignals) {
+    struct sigaction before {};
+    ::sigaction(number, nullptr, &before);
+    if (number != SIGHUP || before.sa_handler != SIG_IGN) ::sigaction(number, &action, nullptr);  // nohup
+  }
   for (int restart = 0;; ++restart) {
     const auto outcome = run_once(launch);
     const int stop = first_signal;

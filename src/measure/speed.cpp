@@ -144,15 +144,15 @@ Contestant decode_contestant(const TimedModel& timed, int64_t context, int64_t b
   out.row.first_token_s = step();
   double warm = 0;
   for (int64_t i = 1; i < kWarm; ++i) warm = step();
-  // Short steps by the handful: the first of them finds the caches as another model left them.
+  // Short steps by the handful: the first of them finds the caches as another model left them, which then is little.
   const int64_t steps = warm >= kDecodeTurn_s ? 1
                                               : std::clamp<int64_t>(static_cast<int64_t>(kDecodeTurn_s / warm),
                                                                     kLeastSteps, limit / least);
   out.most = static_cast<size_t>(limit / steps);
   out.turn = [step, steps] {
-    std::vector<double> each;
-    for (int64_t i = 0; i < steps; ++i) each.push_back(step());
-    return static_cast<double>(steps) * spread_of(std::move(each)).median;
+    double seconds = 0;  // stalls count: who decodes meets them, too
+    for (int64_t i = 0; i < steps; ++i) seconds += step();
+    return seconds;
   };
   out.tokens = static_cast<double>(batch * steps);
   out.floor_s = [=](size_t turns) {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "data/sources.h"
 #include "model/model_io.h"
 
 namespace lt2 {
@@ -25,6 +26,14 @@ int64_t vocabulary(const TrainConfig& config) {
     return given;
   }
   return vocabulary_size(config, *make_tokenizer(tokenizer.name, tokenizer.path, tokenizer.specials));
+}
+
+// What a start would refuse of the sources that are there; a plan is made before the data, too.
+void check_sources(const TrainConfig& config, int64_t world) {
+  for (const auto& [name, weight] : config.data.sources) {
+    const SourcePlace place{config.data.root_dir, name};
+    if (is_there(place)) training_part(place, held_back(config), 0, world, config.data.allow_unread_chunks);
+  }
 }
 
 constexpr std::pair<const char*, Sharding> kShardings[] = {{"no_shard", Sharding::kNone},
@@ -51,6 +60,10 @@ std::string alternatives(const LoopedTransformer& model, const TrainConfig& conf
 }
 
 }  // namespace
+
+double held_back(const TrainConfig& config) {
+  return config.val.every > 0 && !config.val.source ? config.val.fraction : 0;
+}
 
 int64_t vocabulary_size(const TrainConfig& config, const Tokenizer& tokenizer) {
   const int64_t given = config.model.vocab_size, words = tokenizer.n_words();
@@ -116,6 +129,10 @@ std::string training_plan(const TrainConfig& original, int64_t world) {
                       config.grad_acc_steps, config.data.batch_size, config.data.seq_len);
   text += fmt::format("total tokens     {} in {} steps, {:.3g} FLOPs\n", human_count(total), config.steps,
                       total * training);
+
+  for (const auto& line : source_lines(config.data.root_dir, config.data.sources))
+    text += "data             " + line + "\n";
+  check_sources(config, world);
 
   const auto memory = rank_memory(model, config, sharding, recompute, world);
   text += fmt::format("memory per rank  {}: {}, activation_checkpointing {}, {}\n", bytes(memory.total()),

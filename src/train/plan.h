@@ -8,6 +8,9 @@
 
 namespace lt2 {
 
+/// The share of a single source file that validation holds back from training.
+double held_back(const TrainConfig& config);
+
 /// Words of `tokenizer`. Throws lt2::Error if model.vocab_size gives another number.
 int64_t vocabulary_size(const TrainConfig& config, const Tokenizer& tokenizer);
 
@@ -16,9 +19,10 @@ int64_t vocabulary_size(const TrainConfig& config, const Tokenizer& tokenizer);
 TrainingMemory rank_memory(const LoopedTransformer& model, const TrainConfig& config, Sharding sharding,
                            Recompute recompute, int64_t world);
 
-/// Parameters by part, depth, FLOPs, tokens and the memory plan of one of `world` ranks. `config` must be validated.
-/// Takes the vocabulary's size from model.vocab_size where the tokenizer's file is missing; throws lt2::Error if that
-/// is -1. Touches no weights, so the largest model costs neither memory nor time.
+/// Parameters by part, depth, FLOPs, tokens, sources and the memory plan of one of `world` ranks. `config` must be
+/// validated. Refuses sources as a start does, but not for being absent. Takes the vocabulary's size from
+/// model.vocab_size where the tokenizer's file is missing; throws lt2::Error if that is -1. Touches no weights, so the
+/// largest model costs neither memory nor time.
 std::string training_plan(const TrainConfig& config, int64_t world);
 
 }  // namespace lt2

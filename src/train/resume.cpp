@@ -3,10 +3,13 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <set>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
 #include "base/files.h"
+#include "config/patterns.h"
 #include "config/tokenizer_path.h"
 #include "model/companions.h"
 #include "train/schedule.h"
@@ -28,13 +31,21 @@ double rate_of(const TrainConfig& config, int64_t step) {
   return config.optim.lr * lr_factor(step, config.steps, config.optim);
 }
 
+// What lr_factor reads.
+bool is_of_the_schedule(const std::string& key) {
+  static const std::set<std::string> keys{"steps",        "lr",           "scheduler",      "warmup",    "lr_min_ratio",
+                                          "cycle_length", "cosine_theta", "decay_fraction", "exp_factor"};
+  const std::string_view optim = "optim.";
+  return keys.contains(key.starts_with(optim) ? key.substr(optim.size()) : key);
+}
+
 // The keys without whose change the rate of the step would be another.
 std::vector<std::string> causes_of(TrainConfig before, const TrainConfig& now, int64_t step) {
   std::vector<std::string> causes, all;
   const auto changes = changes_of(before, now);
   for (const auto& field : collect_fields(before)) {
     const auto change = std::find_if(changes.begin(), changes.end(), [&](const auto& c) { return c.key == field.key; });
-    if (change == changes.end() || !(field.key == "steps" || field.key.starts_with("optim."))) continue;
+    if (change == changes.end() || !is_of_the_schedule(field.key)) continue;
     all.push_back(text_of(*change));
     TrainConfig without = now;
     read_tree(to_tree({field}), collect_fields(without));
@@ -48,13 +59,42 @@ std::vector<std::string> causes_of(TrainConfig before, const TrainConfig& now, i
   return causes.empty() ? all : causes;
 }
 
-// A checkpoint has a copy of its vocabulary: where that lies is no change.
-bool same_vocabulary(const TrainConfig& before, const TrainConfig& now) {
+// Whether both make tokens by one vocabulary, wherever it lies: a checkpoint has a copy. None: that of an older one,
+// which has none, is gone.
+std::optional<bool> same_vocabulary(const TrainConfig& before, const TrainConfig& now) {
+  const auto vocabulary = [](const TrainConfig& config) {
+    const auto files = companions_of_run(config.data.tokenizer).files;
+    return files.empty() ? std::optional<std::string>() : files.front().second;
+  };
   try {
-    return companions_of_run(before.data.tokenizer).files == companions_of_run(now.data.tokenizer).files;
+    const auto was = vocabulary(before), is = vocabulary(now);
+    if (was.has_value() == is.has_value()) return was == is;
   } catch (const Error&) {
-    return false;
   }
+  return std::nullopt;
+}
+
+// Whether a model of this configuration looks at the key at all.
+bool acts(const std::string& key, const ModelConfig& model) {
+  const std::string name = key.substr(key.find('.') + 1), prefix = name.substr(0, name.find('_'));
+  if (name == "default_sliding_window") {
+    const auto plan = attention_plan(model);
+    const auto limited = [](const auto& windows) {
+      return std::any_of(windows.begin(), windows.end(), [](const auto& window) { return window.has_value(); });
+    };
+    return plan.random || std::any_of(plan.windows.begin(), plan.windows.end(), limited);
+  }
+  const auto& all = layer_type_names();
+  if (std::find(all.begin(), all.end(), prefix) == all.end()) return true;
+  const auto used = layer_types(model.layer_pattern, model.n_layers);
+  return std::find(used.begin(), used.end(), prefix) != used.end();
+}
+
+// Another function of the same weights.
+bool changes_model(const FieldChange& change, const TrainConfig& before, const TrainConfig& now) {
+  if (change.key == "data.tokenizer.path") return same_vocabulary(before, now) == false;
+  return change.defines_model &&
+         (!change.key.starts_with("model.") || acts(change.key, before.model) || acts(change.key, now.model));
 }
 
 }  // namespace
@@ -80,7 +120,7 @@ std::string check_same_model(const fs::path& folder, const SavedConfig& before, 
   std::vector<std::string> fields;
   for (const auto& change : changes_of(before.config, now)) {
     const bool known = before.whole || change.key.starts_with("model.");
-    if (change.defines_model && known) fields.push_back(text_of(change));
+    if (known && changes_model(change, before.config, now)) fields.push_back(text_of(change));
   }
   if (fields.empty()) return "";
   auto line =
@@ -93,20 +133,22 @@ std::string check_same_model(const fs::path& folder, const SavedConfig& before, 
 std::string changes_line(const TrainConfig& before, const TrainConfig& now, int64_t step) {
   std::vector<std::string> fields;
   for (const auto& change : changes_of(before, now))
-    if (!change.defines_model && !(change.key == "data.tokenizer.path" && same_vocabulary(before, now)))
+    if (!changes_model(change, before, now) &&
+        !(change.key == "data.tokenizer.path" && same_vocabulary(before, now) == true))
       fields.push_back(text_of(change));
   return fields.empty() ? "" : fmt::format("changed since step {}: {}", step, fmt::join(fields, ", "));
 }
 
 std::string rate_change_line(const TrainConfig& before, const TrainConfig& now, int64_t step) {
-  if (step == 0) return "";
+  if (step == 0 || step >= now.steps) return "";
   const bool ended = step >= before.steps;
   const double last = rate_of(before, std::min(step, before.steps) - 1), rate = rate_of(now, step);
   if (rate == (ended ? last : rate_of(before, step))) return "";
   const auto causes = causes_of(before, now, step);
-  if (causes.empty()) return "";
-  return fmt::format("the learning rate goes from {:.3g} at step {} to {:.3g} at step {}, because of {}", last, step,
-                     rate, step + 1, fmt::join(causes, ", "));
+  const auto from = fmt::format("{:.3g}", last), to = fmt::format("{:.3g}", rate);
+  if (causes.empty() || from == to) return "";
+  return fmt::format("the learning rate goes from {} at step {} to {} at step {}, because of {}", from, step, to,
+                     step + 1, fmt::join(causes, ", "));
 }
 
 }  // namespace lt2

@@ -18,9 +18,9 @@ struct SavedConfig {
 };
 std::optional<SavedConfig> saved_config(const std::filesystem::path& folder);
 
-/// Compares with `now` what defines the function of trained weights (Check::defines_model). Throws lt2::Error that
-/// names `folder` and each such field with both values, unless `allowed`; then returns that line, empty if nothing
-/// changed.
+/// Compares with `now` what defines the function of trained weights: Check::defines_model of what the model has, and
+/// the content of the vocabulary. Throws lt2::Error that names `folder` and each such field with both values, unless
+/// `allowed`; then returns that line, empty if nothing changed.
 std::string check_same_model(const std::filesystem::path& folder, const SavedConfig& before, const TrainConfig& now,
                              bool allowed);
 

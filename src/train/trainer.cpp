@@ -13,6 +13,7 @@
 #include "base/signals.h"
 #include "base/units.h"
 #include "checkpoint/checksums.h"
+#include "data/sources.h"
 #include "infer/generate.h"
 #include "model/accounting.h"
 #include "model/model_io.h"
@@ -40,7 +41,7 @@ LoaderConfig loader_config(const TrainConfig& config) {
           .tokenizer_path = data.tokenizer.path,
           .tokenizer_specials = data.tokenizer.specials,
           .allow_unread_chunks = data.allow_unread_chunks,
-          .held_back = config.val.every > 0 && !config.val.source ? config.val.fraction : 0};
+          .held_back = held_back(config)};
 }
 
 // A step that would outlast the time between a signal and the end is not finished: everything goes back to its start.
@@ -85,7 +86,7 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
   }
   loader_ = std::make_unique<Loader>(loader_config(config_), group_->rank(), group_->world());
   if (writes()) {
-    for (const auto& line : loader_->source_lines()) log_info("{}", line);
+    for (const auto& line : source_lines(config_.data.root_dir, config_.data.sources)) log_info("{}", line);
   }
   if (config_.val.every > 0)
     validation_ = std::make_unique<ValidationSet>(loader_config(config_), config_.val.source, config_.val.steps);
@@ -118,9 +119,15 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
   if (newest) {
     replica_->restore_optimizer(load_moments(*newest));
     state_ = load_train_state(*newest);
+    const auto state_file = (*newest / "train_state.json").string();
+    LT2_CHECK(checkpoint_folder(checkpoints_, state_.step).filename() == newest->filename(),
+              "{}: step: expected that of its folder, found {}. Restore the folder, or remove it to go on from the one "
+              "before",
+              state_file, state_.step);
     const auto ranks = static_cast<int64_t>(state_.loaders.size());
     if (ranks == group_->world()) {
-      loader_->restore(state_.loaders[static_cast<size_t>(group_->rank())], state_.step);
+      loader_->restore(state_.loaders[static_cast<size_t>(group_->rank())], state_.step,
+                       state_file + ": data_loader_state");
     } else {
       loader_->restart(state_.step, fmt::format("it is of {} ranks, there are {} now", ranks, group_->world()));
     }
@@ -138,6 +145,7 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
   metrics_ = std::make_unique<MetricsLog>(dump_dir_ / "metrics.jsonl", state_.step);
   events_ = std::make_unique<EventFile>(dump_dir_ / "tensorboard", state_.step);
   drop_lines_after(dump_dir_ / "metrics.validation.jsonl", state_.step);
+  if (newest && state_.step >= config_.steps) return;  // nothing will come of what this start asks for
   write_file_atomically(dump_dir_ / "config.yaml", to_yaml(config_));
 }
 

@@ -134,6 +134,48 @@ TEST_F(ParallelTest, AfterAStallTheCallerWorksAloneForAWhileAndThenNoMore) {
   EXPECT_TRUE(second_thread_helps(20s)) << "the caller never came back to two threads";
 }
 
+// One of three that others keep off its core costs its own work, not that of all.
+TEST_F(ParallelTest, AThreadThatStandsStillIsLeftOutAloneForAWhile) {
+  set_num_threads(3);
+  const auto caller = std::this_thread::get_id();
+  std::thread::id stalled;
+  for (const auto begin = Clock::now(); stalled == std::thread::id();) {
+    ASSERT_LT(Clock::now() - begin, 60s) << "never three threads";
+    std::mutex mutex;
+    std::set<std::thread::id> seen;
+    parallel_for(3, 1, [&](int64_t first, int64_t last) {
+      if (last - first > 1) return;
+      for (const auto start = Clock::now(); Clock::now() - start < 20ms;) {
+        const std::lock_guard lock(mutex);
+        seen.insert(std::this_thread::get_id());
+        if (seen.size() == 3) break;
+      }
+      if (std::this_thread::get_id() == caller) return;
+      std::unique_lock lock(mutex);
+      if (seen.size() < 3 || stalled != std::thread::id()) return;
+      stalled = std::this_thread::get_id();
+      lock.unlock();
+      std::this_thread::sleep_for(40ms);
+    });
+  }
+  bool two = false;
+  for (const auto begin = Clock::now(); Clock::now() - begin < 200ms;) {
+    std::mutex mutex;
+    std::set<std::thread::id> seen;
+    parallel_for(64, 1, [&](int64_t, int64_t) {
+      work_for(20us);
+      const std::lock_guard lock(mutex);
+      seen.insert(std::this_thread::get_id());
+    });
+    EXPECT_FALSE(seen.contains(stalled));
+    two = two || seen.size() == 2;
+  }
+  EXPECT_TRUE(two) << "the others were sent away, too";
+  bool back = false;
+  for (const auto begin = Clock::now(); !back && Clock::now() - begin < 20s;) back = threads_of_a_region() == 3;
+  EXPECT_TRUE(back) << "it never came back";
+}
+
 TEST_F(ParallelTest, WhoWaitsForAThreadThatDoesNotRunLeavesItsCore) {
   ASSERT_TRUE(second_thread_helps(10s));
   clockid_t caller_clock{};

@@ -122,6 +122,40 @@ TEST_F(Launch, NothingListensOnOtherAddresses) {
   for (const auto& address : seen) EXPECT_TRUE(test::is_loopback(address)) << address;
 }
 
+// A socket's path has 107 bytes at most, and TMPDIR may be anything.
+TEST_F(Launch, RanksMeetWhateverTmpdirIs) {
+  const auto deep = root_ / std::string(120, 'd');
+  fs::create_directories(deep);
+  fs::create_directories(root_ / "here");
+  for (const std::string& place : {deep.string(), std::string("here"), std::string("/nowhere/at/all")}) {
+    fs::remove_all(root_ / "run");
+    const pid_t launcher =
+        start({"launch", "--nproc", "2", "--", "train", "config=tiny.yaml", "steps=2"}, "", {"TMPDIR=" + place});
+    EXPECT_EQ(test::exit_status(launcher, 90), 0) << place << "\n" << err();
+  }
+}
+
+TEST_F(Launch, WhatAKilledLauncherLeftGoesWithTheNext) {
+  const pid_t killed = launch();
+  ASSERT_TRUE(test::within(60, [&] { return trains(); })) << err();
+  ASSERT_FALSE(fs::is_empty(root_ / "tmp"));
+  ::kill(killed, SIGKILL);
+  test::exit_status(killed, 10);
+  std::this_thread::sleep_for(1s);  // its ranks end with it
+  fs::remove_all(root_ / "run");
+  const pid_t next = launch({"steps=2", "dump_dir=" + (root_ / "next").string()});
+  EXPECT_EQ(test::exit_status(next, 60), 0) << err();
+  EXPECT_TRUE(fs::is_empty(root_ / "tmp"));
+}
+
+TEST_F(Launch, AClosedTerminalStopsTheJob) {
+  const pid_t launcher = launch();
+  ASSERT_TRUE(test::within(60, [&] { return trains(); })) << err();
+  ::kill(launcher, SIGHUP);
+  EXPECT_EQ(test::exit_status(launcher, 40), 0) << err();
+  EXPECT_TRUE(fs::is_empty(root_ / "tmp"));
+}
+
 // Also when torchrun starts the ranks.
 TEST_F(Launch, RanksOfOneMachineMeetOnLoopback) {
   const int port = free_port();

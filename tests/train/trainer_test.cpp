@@ -94,6 +94,17 @@ class TrainerTest : public ::testing::Test {
     bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
     write_file_atomically(path, bytes);
   }
+  static std::string base64(const std::string& bytes) {
+    constexpr const char* kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    std::string out;
+    for (size_t i = 0; i < bytes.size(); i += 3) {
+      uint32_t group = 0;
+      for (size_t j = 0; j < 3; ++j)
+        group = group << 8 | (i + j < bytes.size() ? static_cast<uint8_t>(bytes[i + j]) : 0);
+      for (size_t j = 0; j < 4; ++j) out += i + j > bytes.size() ? '=' : kDigits[group >> (18 - 6 * j) & 63];
+    }
+    return out;
+  }
   static bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
   fs::path root_ = fs::temp_directory_path() / "lt2_trainer_test";
 };
@@ -477,6 +488,73 @@ TEST_F(TrainerTest, AnotherModelOfTheSameShapesIsRefused) {
   EXPECT_TRUE(has(read_file(root_ / "a" / "train.log"), "model.multiple_of 16 -> 32, model.dsa_kl_coef 1.0 -> 2.0"));
 }
 
+// Keys of mixers that the model does not have are no part of its function.
+TEST_F(TrainerTest, KeysOfOtherMixersAreOnlyTold) {
+  Trainer(config("a", {"steps=2", "optim.warmup=1", "val.every=0", "model.attention_pattern=0:1"})).run();
+  for (const char* change : {"model.nsa_window_size=300", "model.dsa_index_n_heads=8", "model.mamba2_d_state=32",
+                             "model.kda_expand_v=1.5", "model.default_sliding_window=77"}) {
+    EXPECT_EQ(
+        error_of([&] {
+          Trainer(config("a", {"steps=3", "optim.warmup=1", "val.every=0", "model.attention_pattern=0:1", change}));
+        }),
+        "no error")
+        << change;
+    const std::string key(change, std::string(change).find('='));
+    EXPECT_TRUE(has(read_file(root_ / "a" / "train.log"), key)) << key;
+  }
+}
+
+// As many words, but others.
+TEST_F(TrainerTest, AnotherVocabularyOfTheSameSizeIsRefused) {
+  const auto write = [&](const std::string& name, const std::vector<std::string>& merged) {
+    std::ofstream file(root_ / name);
+    int rank = 0;
+    for (int byte = 0; byte < 256; ++byte)
+      file << base64(std::string(1, static_cast<char>(byte))) << ' ' << rank++ << '\n';
+    for (const auto& token : merged) file << base64(token) << ' ' << rank++ << '\n';
+    return (root_ / name).string();
+  };
+  const auto one = write("one.model", {"th", "in"}), other = write("other.model", {"ox", "br"});
+  const auto with = [](const std::string& path, const std::string& more) {
+    return std::vector<std::string>{"optim.warmup=1", "val.every=0", "data.tokenizer.name=tiktoken",
+                                    "data.tokenizer.path=" + path, more};
+  };
+  Trainer(config("a", with(one, "steps=2"))).run();
+  const auto error = error_of([&] { Trainer(config("a", with(other, "steps=3"))); });
+  EXPECT_TRUE(has(error, "data.tokenizer.path")) << error;
+  EXPECT_TRUE(has(error, "checkpoint.allow_model_change=true")) << error;
+  const auto init = "checkpoint.init_ckpt_path=" + (root_ / "a").string();
+  EXPECT_TRUE(has(error_of([&] { Trainer(config("b", with(other, init))); }), "data.tokenizer.path"));
+  // The same words elsewhere are no change.
+  fs::copy_file(one, root_ / "copy.model");
+  EXPECT_EQ(error_of([&] { Trainer(config("a", with((root_ / "copy.model").string(), "steps=3"))); }), "no error");
+  EXPECT_FALSE(has(read_file(root_ / "a" / "train.log"), "data.tokenizer.path"));
+}
+
+TEST_F(TrainerTest, AStartWithNothingToDoChangesAndWarnsOfNothing) {
+  const std::vector<std::string> steps{"steps=4", "val.every=0"};
+  Trainer(config("a", steps)).run();
+  const auto before = files_of(root_ / "a");
+  Trainer(config("a", {"steps=4", "val.every=0", "optim.weight_decay=0.2", "model.norm_eps=1e-2",
+                       "checkpoint.allow_model_change=true"}))
+      .run();
+  EXPECT_TRUE(files_of(root_ / "a") == before);
+  EXPECT_FALSE(has(read_file(root_ / "a" / "train.log"), "the learning rate goes"))
+      << read_file(root_ / "a" / "train.log");
+}
+
+TEST_F(TrainerTest, ACheckpointIsOfTheStepThatItsFolderNames) {
+  Trainer(config("a", {"steps=2", "optim.warmup=1", "val.every=0"})).run();
+  const auto folder = checkpoint_folder(root_ / "a" / "checkpoints", 2);
+  auto state = nlohmann::ordered_json::parse(read_file(folder / "train_state.json"));
+  state["step"] = 1;
+  write_file_atomically(folder / "train_state.json", state.dump(2));
+  fs::remove(folder / "checksums.json");
+  write_checksums(folder);
+  const auto error = error_of([&] { Trainer(config("a", {"steps=3", "val.every=0"})); });
+  EXPECT_TRUE(has(error, "train_state.json: step: expected that of its folder, found 1")) << error;
+}
+
 TEST_F(TrainerTest, ChangedKeysAreListedOnResume) {
   const auto log = [&] { return read_file(root_ / "a" / "train.log"); };
   Trainer(config("a", {"steps=4", "val.every=0"})).run();
@@ -499,6 +577,22 @@ TEST_F(TrainerTest, ChangedKeysAreListedOnResume) {
                              "4 -> 20\n",
                              was, is)))
       << log();
+}
+
+TEST_F(TrainerTest, APlanShowsAndRefusesSourcesAsAStartDoes) {
+  const auto prepared = root_ / "prepared";
+  fs::create_directories(prepared);
+  for (const char* name : {"x.chunk.00.jsonl", "x.chunk.01.jsonl"})
+    std::ofstream(prepared / name) << R"({"text": "some words"})" << '\n';
+  auto plan = config("a", {"val.every=0"});
+  EXPECT_TRUE(has(training_plan(plan, 1), "100 % of the documents from " + (root_ / "text.txt").string()));
+  plan.data.sources = {{prepared.string(), 1.0}};
+  EXPECT_TRUE(has(training_plan(plan, 2), "(2 chunk files)"));
+  const auto error = error_of([&] { training_plan(plan, 1); });
+  EXPECT_TRUE(has(error, "2 chunk files for 1 process")) << error;
+  EXPECT_EQ(error, error_of([&] { Trainer{plan}; }));
+  plan.data.sources = {{(root_ / "later").string(), 1.0}};
+  EXPECT_TRUE(has(training_plan(plan, 1), "later (not there)"));
 }
 
 TEST_F(TrainerTest, PlanNeedsNoTraining) {

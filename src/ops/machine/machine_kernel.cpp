@@ -18,7 +18,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <memory>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -148,13 +150,27 @@ void measure(std::vector<Kind>& kinds) {
     double rate() const { return done / std::chrono::duration<double>(end - begin).count(); }
   };
   for (auto& kind : kinds) kind.count = count_for_a_burst(kind);
-  const int threads = num_threads();
+  // Threads of its own: exactly one burst each at a time, whoever shares out work among the others. As many as the
+  // system gives.
+  std::promise<void> ready;
+  const auto go = ready.get_future().share();
+  std::function<void(int)> run;
+  std::vector<std::thread> team;
+  try {
+    for (int t = 1; t < num_threads(); ++t) {
+      team.emplace_back([&run, go, t] {
+        go.wait();
+        run(t);
+      });
+    }
+  } catch (const std::system_error&) {
+  }
+  const auto threads = static_cast<int>(team.size()) + 1;
   // [kind][thread][burst]
   std::vector<std::vector<std::vector<Burst>>> bursts(
       kinds.size(), std::vector<std::vector<Burst>>(static_cast<size_t>(threads), std::vector<Burst>(kBursts)));
-  // Threads of its own: exactly one burst each at a time, whoever shares out work among the others.
   std::barrier together(threads);
-  const auto run = [&](int thread) {
+  run = [&](int thread) {
     for (int b = 0; b < kBursts; ++b) {
       for (size_t k = 0; k < kinds.size(); ++k) {
         Burst& burst = bursts[k][static_cast<size_t>(thread)][static_cast<size_t>(b)];
@@ -165,8 +181,8 @@ void measure(std::vector<Kind>& kinds) {
       }
     }
   };
-  std::vector<std::thread> team;
-  for (int t = 0; t < threads; ++t) team.emplace_back(run, t);
+  ready.set_value();
+  run(0);
   for (auto& thread : team) thread.join();
   for (size_t k = 0; k < kinds.size(); ++k) {
     double rate = 0;
