@@ -265,14 +265,30 @@ ModelFolder open_model_folder(const fs::path& path, const ModelFolderOptions& op
   return out;
 }
 
+void take_parameters(LoopedTransformer& model, const ModelFolder& folder) {
+  const auto where = folder.where.string();
+  LT2_CHECK(!folder.frozen, "{}: holds weights frozen for inference; nothing else can be done with them", where);
+  torch::NoGradGuard no_grad;
+  std::map<std::string, torch::Tensor> given(folder.parameters.begin(), folder.parameters.end());
+  for (auto& [name, parameter] : model.official_parameters()) {
+    const auto found = given.find(name);
+    LT2_CHECK(found != given.end(),
+              "{}: {} is missing; the model of this configuration has it. Another layer_pattern or option?", where,
+              name);
+    LT2_CHECK(found->second.sizes() == parameter.sizes(),
+              "{}: {} is [{}], the model needs [{}]. Saved with another configuration?", where, name,
+              fmt::join(found->second.sizes(), ", "), fmt::join(parameter.sizes(), ", "));
+    parameter.copy_(found->second);
+    given.erase(found);
+  }
+  LT2_CHECK(given.empty(), "{}: {} has no place in the model of this configuration. Another layer_pattern or option?",
+            where, given.begin()->first);
+}
+
 std::shared_ptr<LoopedTransformer> load_masters(const ModelFolder& folder,
                                                 std::optional<torch::ScalarType> compute_type) {
-  LT2_CHECK(!folder.frozen, "{}: holds weights frozen for inference; nothing else can be done with them",
-            folder.where.string());
-  torch::NoGradGuard no_grad;
   auto model = std::make_shared<LoopedTransformer>(folder.config);
-  auto parameters = model->official_parameters();
-  for (size_t i = 0; i < parameters.size(); ++i) parameters[i].second.copy_(folder.parameters[i].second);
+  take_parameters(*model, folder);
   model->compute_type = compute_type.value_or(folder.dtype);
   return model;
 }

@@ -48,14 +48,14 @@ std::optional<fs::path> newest_complete_checkpoint(const fs::path& checkpoints) 
 }
 
 fs::path resolve_checkpoint(const fs::path& path) {
-  LT2_CHECK(fs::exists(path), "ckpt: {} does not exist", path.string());
-  LT2_CHECK(fs::is_directory(path), "ckpt: {} is a file; expected a checkpoint folder or a run's dump directory",
+  LT2_CHECK(fs::exists(path), "{} does not exist; expected a folder with a model", path.string());
+  LT2_CHECK(fs::is_directory(path), "{} is a file; expected a checkpoint folder or a run's dump directory",
             path.string());
   if (fs::exists(path / "model.safetensors")) return path;
   for (const auto& folder : {path, path / "checkpoints"})
     if (const auto newest = newest_complete_checkpoint(folder)) return *newest;
   fail(
-      "ckpt: no complete checkpoint in {}; expected model.safetensors in it, or step folders like "
+      "no complete checkpoint in {}; expected model.safetensors in it, or step folders like "
       "checkpoints/0000000100 under it",
       path.string());
 }

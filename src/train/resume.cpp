@@ -116,6 +116,14 @@ std::optional<SavedConfig> saved_config(const fs::path& folder) {
   return out;
 }
 
+SavedConfig saved_config(const ModelFolder& folder) {
+  auto saved = saved_config(folder.where);
+  if (saved) return *saved;
+  SavedConfig out{.config = {}, .whole = false};
+  out.config.model = folder.config;
+  return out;
+}
+
 std::string check_same_model(const fs::path& folder, const SavedConfig& before, const TrainConfig& now, bool allowed) {
   std::vector<std::string> fields;
   for (const auto& change : changes_of(before.config, now)) {

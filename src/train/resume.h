@@ -7,6 +7,7 @@
 #include <string>
 
 #include "config/train_config.h"
+#include "model/model_folder.h"
 
 namespace lt2 {
 
@@ -17,6 +18,8 @@ struct SavedConfig {
   bool whole = true;
 };
 std::optional<SavedConfig> saved_config(const std::filesystem::path& folder);
+/// Of any folder with a model: one without params.json has the model alone.
+SavedConfig saved_config(const ModelFolder& folder);
 
 /// Compares with `now` what defines the function of trained weights: Check::defines_model of what the model has, and
 /// the content of the vocabulary. Throws lt2::Error that names `folder` and each such field with both values, unless

@@ -16,6 +16,7 @@
 #include "data/sources.h"
 #include "infer/generate.h"
 #include "model/accounting.h"
+#include "model/model_folder.h"
 #include "model/model_io.h"
 #include "train/plan.h"
 
@@ -104,15 +105,15 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
   // Weights first: the replica takes over where they lie.
   if (newest) {
     load_parameters(*model_, SafetensorsFile(*newest / "model.safetensors"));
-    before = compare_model(*newest, allow_model_change);
+    before = saved_config(*newest);
+    compare_model(*newest, before, allow_model_change);
   } else {
     model_->initialise();
     if (config_.checkpoint.init_ckpt_path) {
-      const auto folder = resolve_checkpoint(*config_.checkpoint.init_ckpt_path);
-      verify_files(folder, {"params.json", "model.safetensors"});
-      load_parameters(*model_, SafetensorsFile(folder / "model.safetensors"));
-      compare_model(folder, allow_model_change);
-      log_info("weights from {}", folder.string());
+      const auto from = open_model_folder(*config_.checkpoint.init_ckpt_path);
+      take_parameters(*model_, from);
+      compare_model(from.where, saved_config(from), allow_model_change);
+      log_info("weights from {}", from.where.string());
     }
   }
   replica_ = std::make_unique<Replica>(*model_, config_.optim, group_, parse_sharding(config_.distributed.fsdp_type));
@@ -168,13 +169,11 @@ std::optional<fs::path> Trainer::newest_checkpoint() const {
   return std::nullopt;
 }
 
-// The configuration that the weights in `folder` were trained under.
-std::optional<SavedConfig> Trainer::compare_model(const fs::path& folder, bool allow_change) const {
-  auto before = saved_config(folder);
+// `before`: the configuration that the weights in `folder` were trained under.
+void Trainer::compare_model(const fs::path& folder, const std::optional<SavedConfig>& before, bool allow_change) const {
   const auto line = before ? check_same_model(folder, *before, config_, allow_change)
                            : folder.string() + ": no params.json beside the weights: only their shapes were compared";
   if (!line.empty() && writes()) log_warning("{}", line);
-  return before;
 }
 
 void Trainer::tell_changes(const SavedConfig& before) const {

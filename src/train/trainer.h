@@ -65,7 +65,8 @@ class Trainer {
   bool stopped(bool together) const;
   void keep_failure(const std::function<void()>& use_files);
   std::optional<std::filesystem::path> newest_checkpoint() const;
-  std::optional<SavedConfig> compare_model(const std::filesystem::path& folder, bool allow_change) const;
+  void compare_model(const std::filesystem::path& folder, const std::optional<SavedConfig>& before,
+                     bool allow_change) const;
   void tell_changes(const SavedConfig& before) const;
 
   TrainConfig config_;

@@ -32,6 +32,20 @@ void flip_a_bit(const fs::path& path) {
 
 using ChangedFiles = Program;
 
+// What the loader opens a run can start from.
+TEST_F(ChangedFiles, ARunStartsFromWeightsInAnyFolder) {
+  ASSERT_EQ(run("train config=tiny.yaml").status, 0);
+  ASSERT_EQ(run("convert in=run out=hf to=hf shard_size=100000").status, 0);
+  ASSERT_EQ(run("quantize ckpt=run weights=int8 out=packed").status, 0);
+  const std::string from = "train config=tiny.yaml dump_dir=other steps=2 checkpoint.init_ckpt_path=";
+  const auto started = run(from + "hf");
+  EXPECT_EQ(started.status, 0) << started.err;
+  EXPECT_TRUE(has(started.err, "weights from hf")) << started.err;
+  fs::remove_all(root_ / "other");
+  expect_error(from + "hf model.norm_eps=1e-3", {"hf: trained as another model", "model.norm_eps"});
+  expect_error(from + "packed", {"packed: holds weights frozen for inference"});
+}
+
 // Whatever is read is verified, also where the folder is not whole any more.
 TEST_F(ChangedFiles, WeightsAreVerifiedWhateverElseIsMissing) {
   ASSERT_EQ(run("train config=tiny.yaml").status, 0);

@@ -1,4 +1,5 @@
 #include "data/loader.h"
+#include "data/sources.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -389,7 +390,7 @@ TEST_F(Counting, ATextThatCannotBeTokenizedIsNamed) {
 TEST_F(Counting, SourcesAreShownWithTheirShares) {
   for (int i = 0; i < 2; ++i) write(fmt::format("a/a.chunk.0{}.jsonl", i), "{\"text\": \"x\"}\n");
   write("t.txt", "text");
-  EXPECT_EQ(Loader(config({{"a", 3}, {"t.txt", 1}}), 0, 2).source_lines(),
+  EXPECT_EQ(source_lines(root_.string(), {{"a", 3}, {"t.txt", 1}}),
             (std::vector<std::string>{"75 % of the documents from " + (root_ / "a").string() + " (2 chunk files)",
                                       "25 % of the documents from " + (root_ / "t.txt").string()}));
 }
