@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # How speed falls on a busy machine: the tiny hybrid with its default threads and with one, alone, beside two other `lt2 bench`, and beside four
-# busy loops. The two take turns; printed are medians and the median of the pairs' ratios. Usage: scripts/bench-busy.sh LT2 [ROUNDS] [MODES]
+# busy loops. The two take turns; printed are medians, the median of the pairs' ratios, and the least and the most of them. Usage: scripts/bench-busy.sh LT2 [ROUNDS] [MODES]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 lt2=${1:?usage: scripts/bench-busy.sh path/to/lt2 [rounds] [decode,prefill,train]}
@@ -28,7 +28,7 @@ two_benches() {
 }
 four_loops() { for _ in 1 2 3 4; do beside 'while :; do :; done'; done; }
 
-printf '%-12s %-8s %14s %14s %8s\n' beside mode 'all threads' 'one thread' ratio
+printf '%-12s %-8s %14s %14s %8s %14s\n' beside mode 'all threads' 'one thread' ratio 'least-most'
 for situation in quiet two_benches four_loops; do
   $situation
   for mode in ${modes//,/ }; do
@@ -38,7 +38,8 @@ for situation in quiet two_benches four_loops; do
       echo "$all" >>"$scratch/all"; echo "$one" >>"$scratch/one"
       awk -v a="$all" -v b="$one" 'BEGIN {print a / b}' >>"$scratch/ratio"
     done
-    printf '%-12s %-8s %14.1f %14.1f %8.2f\n' "${situation/_/ }" "$mode" "$(median <"$scratch/all")" "$(median <"$scratch/one")" "$(median <"$scratch/ratio")"
+    printf '%-12s %-8s %14.1f %14.1f %8.2f %14s\n' "${situation/_/ }" "$mode" "$(median <"$scratch/all")" "$(median <"$scratch/one")" "$(median <"$scratch/ratio")" \
+      "$(sort -g "$scratch/ratio" | awk 'NR == 1 {least = $1} END {printf "%.2f-%.2f", least, $1}')"
   done
   stop_beside
 done

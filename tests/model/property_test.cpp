@@ -71,6 +71,11 @@ std::string text(const Layout& layout) {
       std::min(m.heads, m.kv_heads), m.indexer, m.kl_stage, m.carry, layout.batch, layout.length);
 }
 
+bool makes_q_or_k(const std::string& name) {
+  const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
+  return has(".q_proj.") || has(".k_proj.") || has(".feature_map_");
+}
+
 // Training, prefill, prefill in `pieces`, decode.
 void expect_the_naive_form(const Layout& layout, const std::vector<int64_t>& pieces, uint64_t seed) {
   SCOPED_TRACE(text(layout));
@@ -95,8 +100,9 @@ void expect_the_naive_form(const Layout& layout, const std::vector<int64_t>& pie
     const auto gradient = parameters[i].second.grad(), expected = expected_parameters[i].second.grad();
     ASSERT_EQ(gradient.defined(), expected.defined()) << parameters[i].first;
     if (!gradient.defined()) continue;
-    // Relative to the tensor, with a floor for tensors whose gradient is next to nothing.
-    const double floor = 1e-4;
+    // Relative to the tensor, with a floor for tensors whose gradient is next to nothing. Of a single token o is v
+    // times q . k, a number that the norm over o divides out: 17 roundings of the largest are left.
+    const double floor = layout.length == 1 && makes_q_or_k(parameters[i].first) ? 5e-4 : 1e-4;
     const double scale = std::max(expected.abs().max().item<double>(), floor * largest);
     EXPECT_LE((gradient - expected).abs().max().item<double>(), 2e-3 * scale) << parameters[i].first;
   }
