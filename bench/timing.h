@@ -20,7 +20,7 @@ class Turns {
   /// Every run once to warm up, then in turns: at most `seconds` for each, half of them if nothing is noisy. Of several
   /// each waits until the threads of the one before it sleep, and wakes its own by a run that does not count.
   explicit Turns(const std::vector<std::function<void()>>& runs, double seconds = 1, size_t least = 5) {
-    constexpr auto kAsleep = std::chrono::milliseconds(5);  // more than ours and OpenMP's spin for work
+    static constexpr auto kAsleep = std::chrono::milliseconds(5);  // more than ours and OpenMP's spin for work
     const bool several = runs.size() > 1;
     std::vector<TimedRun> timed;
     for (const auto& run : runs) {
