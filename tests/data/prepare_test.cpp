@@ -430,7 +430,7 @@ TEST_F(PrepareTest, ForeignFilesAreNotTouched) {
   EXPECT_EQ(sorted_lines(output()).size(), 100u);
   PrepareConfig file = config();
   file.out = (root_ / "in/a.jsonl").string();
-  EXPECT_EQ(error_of(file), "out=in/a.jsonl: expected a folder, found a file");
+  EXPECT_EQ(error_of(file), "out=in/a.jsonl: expected a folder, found a regular file");
 }
 
 TEST_F(PrepareTest, TheResultMayLieAmongTheInputs) {
