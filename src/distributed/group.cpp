@@ -199,7 +199,8 @@ std::string Group::diagnose() {
     std::vector<int> still, behind;
     int64_t fewest = std::numeric_limits<int64_t>::max(), most = 0;
     for (const auto& [r, beat] : after) {
-      if (!beat || !before.at(r) || beat->count == before.at(r)->count) {
+      // One that was not seen before has begun to beat meanwhile.
+      if (!beat || (before.at(r) && beat->count == before.at(r)->count)) {
         if (r != rank_) still.push_back(r);
         continue;
       }
