@@ -38,9 +38,10 @@ std::string listing(std::vector<std::string> names) {
   return fmt::format("{}{}", fmt::join(names, ", "), all > 10 ? fmt::format(", ... ({} in all)", all) : "");
 }
 
+fs::path path_of(const SourcePlace& place) { return fs::path(place.root_dir.value_or("")) / place.name; }
+
 fs::path located(const SourcePlace& place) {
-  const fs::path root = place.root_dir.value_or("");
-  const fs::path path = root / place.name;
+  const fs::path path = path_of(place);
   if (fs::exists(path)) return path;
   const fs::path parent = path.parent_path().empty() ? fs::path(".") : path.parent_path();
   LT2_CHECK(fs::is_directory(parent), "data.sources.{}: no such file or folder: {} (data.root_dir is {})", place.name,
@@ -163,7 +164,7 @@ FilePart training_part(const SourcePlace& place, double held_back, int64_t rank,
                                 : part_of_single_file(path, held_back, rank, world);
 }
 
-bool is_there(const SourcePlace& place) { return fs::exists(fs::path(place.root_dir.value_or("")) / place.name); }
+bool is_there(const SourcePlace& place) { return fs::exists(path_of(place)); }
 
 std::vector<std::string> source_lines(const std::optional<std::string>& root_dir,
                                       const std::vector<std::pair<std::string, double>>& sources) {

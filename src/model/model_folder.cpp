@@ -268,21 +268,7 @@ ModelFolder open_model_folder(const fs::path& path, const ModelFolderOptions& op
 void take_parameters(LoopedTransformer& model, const ModelFolder& folder) {
   const auto where = folder.where.string();
   LT2_CHECK(!folder.frozen, "{}: holds weights frozen for inference; nothing else can be done with them", where);
-  torch::NoGradGuard no_grad;
-  std::map<std::string, torch::Tensor> given(folder.parameters.begin(), folder.parameters.end());
-  for (auto& [name, parameter] : model.official_parameters()) {
-    const auto found = given.find(name);
-    LT2_CHECK(found != given.end(),
-              "{}: {} is missing; the model of this configuration has it. Another layer_pattern or option?", where,
-              name);
-    LT2_CHECK(found->second.sizes() == parameter.sizes(),
-              "{}: {} is [{}], the model needs [{}]. Saved with another configuration?", where, name,
-              fmt::join(found->second.sizes(), ", "), fmt::join(parameter.sizes(), ", "));
-    parameter.copy_(found->second);
-    given.erase(found);
-  }
-  LT2_CHECK(given.empty(), "{}: {} has no place in the model of this configuration. Another layer_pattern or option?",
-            where, given.begin()->first);
+  copy_parameters(model, where, folder.parameters);
 }
 
 std::shared_ptr<LoopedTransformer> load_masters(const ModelFolder& folder,

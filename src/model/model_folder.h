@@ -64,8 +64,8 @@ bool is_hf_model_folder(const std::filesystem::path& path);
 /// lt2::Error, one line with file, tensor or key, expected and found, for whatever is missing or does not fit.
 ModelFolder open_model_folder(const std::filesystem::path& path, const ModelFolderOptions& options = {});
 
-/// Copies every parameter of the folder into `model`, which may be of another configuration. Throws lt2::Error that
-/// names a tensor which is missing, of another shape or without a place there.
+/// copy_parameters (model/model_io.h) of the folder into `model`, which may be of another configuration. Throws
+/// lt2::Error also for frozen weights.
 void take_parameters(LoopedTransformer& model, const ModelFolder& folder);
 
 /// The folder's model with its own fp32 weights, as training and every other command use it. Products in

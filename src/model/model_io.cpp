@@ -1,7 +1,7 @@
 #include "model/model_io.h"
 
 #include <algorithm>
-#include <set>
+#include <map>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -60,28 +60,34 @@ fs::path resolve_checkpoint(const fs::path& path) {
       path.string());
 }
 
-void load_parameters(LoopedTransformer& model, const SafetensorsFile& file) {
+void copy_parameters(LoopedTransformer& model, const std::string& where, const NamedTensors& tensors) {
   torch::NoGradGuard no_grad;
-  std::set<std::string> known;
+  std::map<std::string, torch::Tensor> given(tensors.begin(), tensors.end());
   for (auto& [name, parameter] : model.official_parameters()) {
-    known.insert(name);
-    LT2_CHECK(file.contains(name),
-              "{}: {} is missing; the model of this configuration has it. Another layer_pattern or option?",
-              file.path().string(), name);
-    const auto saved = file.tensor(name);
+    const auto found = given.find(name);
+    LT2_CHECK(found != given.end(),
+              "{}: {} is missing; the model of this configuration has it. Another layer_pattern or option?", where,
+              name);
+    const auto& saved = found->second;
     LT2_CHECK(saved.sizes() == parameter.sizes(),
-              "{}: {} is [{}], the model needs [{}]. Saved with another configuration?", file.path().string(), name,
+              "{}: {} is [{}], the model needs [{}]. Saved with another configuration?", where, name,
               fmt::join(saved.sizes(), ", "), fmt::join(parameter.sizes(), ", "));
-    LT2_CHECK(saved.is_floating_point(), "{}: {} has type {}, expected a floating-point type", file.path().string(),
-              name, c10::toString(saved.scalar_type()));
+    LT2_CHECK(saved.is_floating_point(), "{}: {} has type {}, expected a floating-point type", where, name,
+              c10::toString(saved.scalar_type()));
     parameter.copy_(saved);
+    given.erase(found);
   }
-  if (model.config().weight_tying) known.insert({"output.tied_module.weight", "output.weight"});
+  LT2_CHECK(given.empty(), "{}: {} has no place in the model of this configuration. Another layer_pattern or option?",
+            where, given.begin()->first);
+}
+
+void load_parameters(LoopedTransformer& model, const SafetensorsFile& file) {
+  NamedTensors tensors;
   for (const auto& name : file.names()) {
-    LT2_CHECK(known.count(name),
-              "{}: {} has no place in the model of this configuration. Another layer_pattern or option?",
-              file.path().string(), name);
+    const bool repeats_the_tied = name == "output.tied_module.weight" || name == "output.weight";
+    if (!(model.config().weight_tying && repeats_the_tied)) tensors.emplace_back(name, file.view(name));
   }
+  copy_parameters(model, file.path().string(), tensors);
 }
 
 LoadedModel load_model(const fs::path& path, std::optional<torch::ScalarType> compute_type) {

@@ -25,9 +25,11 @@ std::optional<std::filesystem::path> newest_complete_checkpoint(const std::files
 /// dump directory; the latest complete one. Throws lt2::Error that lists what was found.
 std::filesystem::path resolve_checkpoint(const std::filesystem::path& path);
 
-/// Copies every parameter from `file`. Official aliases (output.tied_module.weight of tied models) may be there;
-/// anything else unknown, missing or of another shape is one lt2::Error that names file, tensor, both shapes and the
-/// likely cause.
+/// Copies every parameter out of `tensors`, which lie in `where`. One that is unknown, missing or of another shape is
+/// one lt2::Error that names place, tensor, both shapes and the likely cause.
+void copy_parameters(LoopedTransformer& model, const std::string& where, const NamedTensors& tensors);
+
+/// copy_parameters from `file`. Official aliases (output.tied_module.weight of tied models) may be there.
 void load_parameters(LoopedTransformer& model, const SafetensorsFile& file);
 
 /// Model and configuration of a checkpoint folder (see resolve_checkpoint). Products in `compute_type`, or as it was

@@ -90,11 +90,19 @@ bool acts(const std::string& key, const ModelConfig& model) {
   return std::find(used.begin(), used.end(), prefix) != used.end();
 }
 
-// Another function of the same weights.
-bool changes_model(const FieldChange& change, const TrainConfig& before, const TrainConfig& now) {
-  if (change.key == "data.tokenizer.path") return same_vocabulary(before, now) == false;
-  return change.defines_model &&
-         (!change.key.starts_with("model.") || acts(change.key, before.model) || acts(change.key, now.model));
+enum class Effect {
+  kModel,  // another function of the same weights
+  kOther,
+  kNone,
+};
+Effect effect_of(const FieldChange& change, const TrainConfig& before, const TrainConfig& now) {
+  if (change.key == "data.tokenizer.path") {
+    const auto same = same_vocabulary(before, now);
+    return !same ? Effect::kOther : *same ? Effect::kNone : Effect::kModel;
+  }
+  const bool model = change.defines_model && (!change.key.starts_with("model.") || acts(change.key, before.model) ||
+                                              acts(change.key, now.model));
+  return model ? Effect::kModel : Effect::kOther;
 }
 
 }  // namespace
@@ -117,10 +125,9 @@ std::optional<SavedConfig> saved_config(const fs::path& folder) {
 }
 
 SavedConfig saved_config(const ModelFolder& folder) {
-  auto saved = saved_config(folder.where);
-  if (saved) return *saved;
-  SavedConfig out{.config = {}, .whole = false};
+  SavedConfig out{.config = folder.run.value_or(TrainConfig()), .whole = folder.run.has_value()};
   out.config.model = folder.config;
+  if (folder.tokenizer) out.config.data.tokenizer = *folder.tokenizer;
   return out;
 }
 
@@ -128,7 +135,7 @@ std::string check_same_model(const fs::path& folder, const SavedConfig& before, 
   std::vector<std::string> fields;
   for (const auto& change : changes_of(before.config, now)) {
     const bool known = before.whole || change.key.starts_with("model.");
-    if (known && changes_model(change, before.config, now)) fields.push_back(text_of(change));
+    if (known && effect_of(change, before.config, now) == Effect::kModel) fields.push_back(text_of(change));
   }
   if (fields.empty()) return "";
   auto line =
@@ -141,9 +148,7 @@ std::string check_same_model(const fs::path& folder, const SavedConfig& before, 
 std::string changes_line(const TrainConfig& before, const TrainConfig& now, int64_t step) {
   std::vector<std::string> fields;
   for (const auto& change : changes_of(before, now))
-    if (!changes_model(change, before, now) &&
-        !(change.key == "data.tokenizer.path" && same_vocabulary(before, now) == true))
-      fields.push_back(text_of(change));
+    if (effect_of(change, before, now) == Effect::kOther) fields.push_back(text_of(change));
   return fields.empty() ? "" : fmt::format("changed since step {}: {}", step, fmt::join(fields, ", "));
 }
 

@@ -31,8 +31,8 @@ void work_for(Clock::duration time) {
   }
 }
 
-/// How many threads took part in one region of short ranges.
-size_t threads_of_a_region() {
+/// The threads that took part in one region of short ranges.
+std::set<std::thread::id> threads_of_a_region() {
   std::mutex mutex;
   std::set<std::thread::id> seen;
   parallel_for(16, 1, [&](int64_t, int64_t) {
@@ -40,13 +40,13 @@ size_t threads_of_a_region() {
     const std::lock_guard lock(mutex);
     seen.insert(std::this_thread::get_id());
   });
-  return seen.size();
+  return seen;
 }
 
 bool second_thread_helps(Clock::duration within) {
   const auto begin = Clock::now();
   do {
-    if (threads_of_a_region() > 1) return true;
+    if (threads_of_a_region().size() > 1) return true;
   } while (Clock::now() - begin < within);
   return false;
 }
@@ -127,7 +127,7 @@ TEST_F(ParallelTest, AfterAStallTheCallerWorksAloneForAWhileAndThenNoMore) {
   const auto stalled = Clock::now();
   int alone = 0;
   while (Clock::now() - stalled < 200ms) {
-    ASSERT_EQ(threads_of_a_region(), 1u) << "after " << alone << " regions";
+    ASSERT_EQ(threads_of_a_region().size(), 1u) << "after " << alone << " regions";
     ++alone;
   }
   EXPECT_GT(alone, 0);
@@ -160,19 +160,13 @@ TEST_F(ParallelTest, AThreadThatStandsStillIsLeftOutAloneForAWhile) {
   }
   bool two = false;
   for (const auto begin = Clock::now(); Clock::now() - begin < 200ms;) {
-    std::mutex mutex;
-    std::set<std::thread::id> seen;
-    parallel_for(64, 1, [&](int64_t, int64_t) {
-      work_for(20us);
-      const std::lock_guard lock(mutex);
-      seen.insert(std::this_thread::get_id());
-    });
+    const auto seen = threads_of_a_region();
     EXPECT_FALSE(seen.contains(stalled));
     two = two || seen.size() == 2;
   }
   EXPECT_TRUE(two) << "the others were sent away, too";
   bool back = false;
-  for (const auto begin = Clock::now(); !back && Clock::now() - begin < 20s;) back = threads_of_a_region() == 3;
+  for (const auto begin = Clock::now(); !back && Clock::now() - begin < 20s;) back = threads_of_a_region().size() == 3;
   EXPECT_TRUE(back) << "it never came back";
 }
 

@@ -8,7 +8,6 @@
 namespace lt2 {
 namespace {
 
-using test::close;
 using test::identical;
 using torch::Tensor;
 using Tensors = std::vector<Tensor>;

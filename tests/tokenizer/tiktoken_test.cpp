@@ -9,33 +9,15 @@
 
 #include "base/files.h"
 #include "base/regex/regex.h"
+#include "tests/support/rank_file.h"
 #include "tests/tokenizer/support.h"
 #include "tokenizer/words.h"
 
 namespace lt2 {
 namespace {
 
-std::string base64(const std::string& bytes) {
-  static const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    uint32_t group = 0;
-    for (size_t k = 0; k < 3; ++k) group = group << 8 | (i + k < bytes.size() ? static_cast<uint8_t>(bytes[i + k]) : 0);
-    for (size_t k = 0; k < 4; ++k)
-      text += i + k > bytes.size() ? '=' : digits[group >> (18 - 6 * static_cast<int>(k)) & 63];
-  }
-  return text;
-}
-
-std::string line(const std::string& bytes, int64_t rank) { return fmt::format("{} {}\n", base64(bytes), rank); }
-
-// All single bytes, then these.
-std::string rank_file(const std::vector<std::string>& tokens) {
-  std::string file;
-  for (int byte = 0; byte < 256; ++byte) file += line(std::string(1, static_cast<char>(byte)), byte);
-  for (size_t i = 0; i < tokens.size(); ++i) file += line(tokens[i], static_cast<int64_t>(256 + i));
-  return file;
-}
+using test::rank_file;
+using test::rank_line;
 
 TiktokenTokenizer of_tokens(const std::vector<std::string>& tokens, const std::string& specials = "lingua") {
   return TiktokenTokenizer(rank_file(tokens), "test.tiktoken", specials);
@@ -221,11 +203,12 @@ TEST(Tiktoken, HostileFilesAreRefusedWithTheirLine) {
             "f:257: rank 18446744073709551615 in a file of 257 tokens; ranks are 0 to 256, each once");
   EXPECT_EQ(refused(good + "YWI= 257\n"), "f:257: rank 257 in a file of 257 tokens; ranks are 0 to 256, each once");
   EXPECT_EQ(refused(good + "YWI= 255\n"), "f:257: rank 255 is there twice");
-  EXPECT_EQ(refused(good + line("A", 256)), "f: rank 256 has the bytes of rank 65; each token is there once");
-  EXPECT_EQ(refused(line("ab", 0)), "f: no token for the single byte 0x00; all 256 must be there");
+  EXPECT_EQ(refused(good + rank_line("A", 256)), "f: rank 256 has the bytes of rank 65; each token is there once");
+  EXPECT_EQ(refused(rank_line("ab", 0)), "f: no token for the single byte 0x00; all 256 must be there");
   EXPECT_EQ(refused(good + " 256\n"), "f:257: \"\" is not base64; is the file complete?");
-  EXPECT_EQ(refused(good + line(std::string(5000, 'a'), 256)), "f:257: a token of 5000 bytes; 1 to 4096 are possible");
-  EXPECT_EQ(refused(good + "\n\n" + line("ab", 256)), "f:257: expected \"BASE64 RANK\", found \"\"");
+  EXPECT_EQ(refused(good + rank_line(std::string(5000, 'a'), 256)),
+            "f:257: a token of 5000 bytes; 1 to 4096 are possible");
+  EXPECT_EQ(refused(good + "\n\n" + rank_line("ab", 256)), "f:257: expected \"BASE64 RANK\", found \"\"");
   EXPECT_EQ(refused(good + "\r\n\n"), "");  // line ends of Windows and empty lines at the end do no harm
 }
 

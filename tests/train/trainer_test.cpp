@@ -24,6 +24,7 @@
 #include "checkpoint/safetensors.h"
 #include "model/model_io.h"
 #include "tests/support/compare.h"
+#include "tests/support/rank_file.h"
 #include "tests/support/ranks.h"
 #include "train/schedule.h"
 
@@ -93,17 +94,6 @@ class TrainerTest : public ::testing::Test {
     auto bytes = read_file(path);
     bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
     write_file_atomically(path, bytes);
-  }
-  static std::string base64(const std::string& bytes) {
-    constexpr const char* kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    std::string out;
-    for (size_t i = 0; i < bytes.size(); i += 3) {
-      uint32_t group = 0;
-      for (size_t j = 0; j < 3; ++j)
-        group = group << 8 | (i + j < bytes.size() ? static_cast<uint8_t>(bytes[i + j]) : 0);
-      for (size_t j = 0; j < 4; ++j) out += i + j > bytes.size() ? '=' : kDigits[group >> (18 - 6 * j) & 63];
-    }
-    return out;
   }
   static bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
   fs::path root_ = fs::temp_directory_path() / "lt2_trainer_test";
@@ -507,11 +497,7 @@ TEST_F(TrainerTest, KeysOfOtherMixersAreOnlyTold) {
 // As many words, but others.
 TEST_F(TrainerTest, AnotherVocabularyOfTheSameSizeIsRefused) {
   const auto write = [&](const std::string& name, const std::vector<std::string>& merged) {
-    std::ofstream file(root_ / name);
-    int rank = 0;
-    for (int byte = 0; byte < 256; ++byte)
-      file << base64(std::string(1, static_cast<char>(byte))) << ' ' << rank++ << '\n';
-    for (const auto& token : merged) file << base64(token) << ' ' << rank++ << '\n';
+    std::ofstream(root_ / name) << test::rank_file(merged);
     return (root_ / name).string();
   };
   const auto one = write("one.model", {"th", "in"}), other = write("other.model", {"ox", "br"});
