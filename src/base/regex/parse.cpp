@@ -242,7 +242,7 @@ class Parser {
 
   RegexNode repeated(RegexNode node) {
     RegexNode repeat{.kind = Kind::kRepeat, .parts = {}};
-    bool interval = false;
+    bool interval = false, exact = false;
     if (take("*"))
       repeat.most = RegexProgram::kEndless;
     else if (take("+"))
@@ -250,33 +250,48 @@ class Parser {
     else if (take("?"))
       repeat.most = 1;
     else if (looking_at("{"))
-      take_interval(repeat), interval = true;
+      exact = take_interval(repeat), interval = true;
     else
       return node;
     const bool thing = node.kind != Kind::kAnchor && node.kind != Kind::kAhead && node.kind != Kind::kBehind;
-    const bool marked = looking_at("?") || looking_at("+");
-    // Behind an interval these marks mean other things in Ruby than elsewhere.
-    if (!thing || (interval && marked)) throw NoTree();
-    if (take("?"))
+    if (!thing) throw NoTree();
+    // Behind an interval these marks mean other things in Ruby than elsewhere: X{2}? is (?:X{2})?, and + is one or
+    // more.
+    const bool optional = exact && take("?");
+    bool more = !optional && interval && take("+");
+    if (!optional && !more && take("?"))
       repeat.mode = RegexNode::Mode::kLazy;
-    else if (take("+"))
+    else if (!interval && take("+"))
       repeat.mode = RegexNode::Mode::kPossessive;
     if (!at_end() && std::string_view("*+?{").find(pattern_[at_]) != std::string_view::npos) throw NoTree();
     // Oniguruma ends a repetition of nothing in its own way.
     if (repeat.most > 1 && node.can_be_empty()) throw NoTree();
+    // As many as there are: groups of them add nothing.
+    if (more && (repeat.least == 1 || repeat.most == RegexProgram::kEndless))
+      repeat.most = RegexProgram::kEndless, more = false;
     repeat.parts.push_back(std::move(node));
+    if (optional) return repetition(std::move(repeat), 0, 1);
+    if (more) return repetition(std::move(repeat), 1, RegexProgram::kEndless);
     return repeat;
   }
 
-  void take_interval(RegexNode& repeat) {
+  static RegexNode repetition(RegexNode node, uint32_t least, uint32_t most) {
+    if (most > 1 && node.can_be_empty()) throw NoTree();
+    return {.kind = Kind::kRepeat, .parts = {std::move(node)}, .least = least, .most = most};
+  }
+
+  // Whether it is "{n}".
+  bool take_interval(RegexNode& repeat) {
     ++at_;
     const auto least = number();
-    const auto most = take(",") ? number() : least;
+    const bool range = take(",");
+    const auto most = range ? number() : least;
     const bool open = pattern_[at_ - 1] == ',';
     if (!take("}") || (!least && !most)) throw NoTree();
     repeat.least = least.value_or(0);
     repeat.most = open ? RegexProgram::kEndless : *most;
     if (repeat.least > repeat.most || repeat.most == 0) throw NoTree();
+    return !range;
   }
 
   std::optional<uint32_t> number() {
