@@ -87,6 +87,7 @@ const std::vector<std::string>& others() {
                                                     R"((?>a|ab)c|\u00e9\x{1F600}?|\x41)",
                                                     R"((a|ab)(c|bcd)(d*))",
                                                     R"((?:a|b?a){2,3}c|x*)",
+                                                    R"((?>(?:a|bc)+)a|(?:a|b)++[ab]|(?>[ab]??(?:c|a))*+c|x)",
                                                     R"((?:ab|a){1,3}?c|(?:a|b){2}?x|\d{,2}?[ab])",
                                                     R"((?:a|bc){2,3}+x|[ab]{2}+c|(?:a|b){2,}+$|\d{1,2}+1)"};
   return patterns;
@@ -232,6 +233,13 @@ TEST(Regex, HostilePatternsTakeLinearTime) {
     expect_linear(pattern, two, 10'000);
   const Long many = [](size_t count) { return times(count / 100, times(100, "a") + "b"); };
   for (const char* pattern : {"(?:a++b)*c|.", "(?:a+b)*c|.", "(?>(?:a++b)*)c|."}) expect_linear(pattern, many, 20'000);
+}
+
+// Or the two tests above would judge nothing.
+TEST(Regex, ScannedCharactersAreSteps) {
+  const auto text = times(1'000, "a\u00e9");
+  for (const char* pattern : {"\\w+", "\\w++", "\\w{2,}+b", "\\w{3,900}", "\\w{900}\\w*", "\\w*b|\\d", "(?:a|\\w)+"})
+    EXPECT_GE(counted(*RegexProgram::compile(pattern), text).steps, 2'000u) << pattern;
 }
 
 TEST(Regex, AnyPatternTakesLinearTime) {

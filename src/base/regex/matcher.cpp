@@ -11,32 +11,27 @@ namespace lt2 {
 
 using Op = RegexInstruction::Op;
 
-namespace {
-
 // Ways that nothing is kept of, straight ones and the ends of runs, are taken again; this is far more often than that.
 constexpr uint64_t kRepeats = 64;
 
-uint64_t most_steps(const RegexProgram& program, size_t bytes, uint64_t unkept) {
-  return unkept + kRepeats * (program.steps + 1) * (bytes + 1);
-}
-
-}  // namespace
-
 RegexMatcher::RegexMatcher(const RegexProgram& program, std::string_view text, const std::string& where,
                            const Limits& limits)
+    : RegexMatcher(program, text, where, limits.memory, limits.steps_per_byte * text.size() + limits.steps) {}
+
+RegexMatcher::RegexMatcher(const RegexProgram& program, std::string_view text, const std::string& where, size_t memory,
+                           uint64_t unkept)
     : program_(program),
       text_(text),
       runs_(static_cast<size_t>(program.slots)),
-      work_(where, text.size(), most_steps(program, text.size(), limits.steps_per_byte * text.size() + limits.steps)),
-      memory_(limits.memory),
-      most_choices_(limits.memory / sizeof(Choice)),
-      unkept_(limits.steps_per_byte * text.size() + limits.steps) {}
+      work_(where, text.size(), unkept + kRepeats * (program.steps + 1) * (text.size() + 1), unkept),
+      memory_(memory),
+      most_choices_(memory / sizeof(Choice)) {}
 
 bool RegexMatcher::search(size_t from, size_t& begin, size_t& end) {
   for (begin = from;; ++begin) {
     // Inside a character nothing begins.
     while (begin < text_.size() && (static_cast<uint8_t>(text_[begin]) & 0xc0) == 0x80) ++begin;
-    work_.add(1);
+    count(1);
     if ((program_.first < 0 || stands(program_.first, begin)) && match(0, begin, end, false)) return true;
     if (begin >= text_.size()) return false;
   }
@@ -46,13 +41,10 @@ bool RegexMatcher::match(int32_t place, size_t at, size_t& end, bool only_whethe
   const size_t base = choices_.size();
   for (;;) {
     const RegexInstruction& instruction = program_.code[static_cast<size_t>(place)];
-    work_.add(1);
-    if (work_.steps() > unkept_ && failed_.empty()) begin_to_keep();
-    const uint32_t further =
-        only_whether || instruction.end_slot < 0 || ends_.empty() ? 0 : ends_[state(instruction.end_slot, at)];
-    if (instruction.op == Op::kAccept || further > 0 || (only_whether && known(matched_, instruction.slot, at))) {
-      end = further > 0 ? at + further - 1 : at;
-      succeeded(base, end, only_whether);
+    count(1);
+    if (instruction.op == Op::kAccept || (keeps_ && known_end(instruction, at, only_whether))) {
+      end = at;
+      if (keeps_) succeeded(base, end, only_whether);
       choices_.resize(base);
       return true;
     }
@@ -123,7 +115,7 @@ bool RegexMatcher::take_run(const RegexInstruction& instruction, int32_t place, 
   size_t low = at;
   for (uint32_t i = 0; i < instruction.least; ++i) {
     const size_t bytes = length_if(instruction.set, low);
-    if (bytes == 0) return work_.add(i), false;
+    if (bytes == 0) return count(i), false;
     low += bytes;
   }
   size_t high = low;
@@ -139,7 +131,7 @@ bool RegexMatcher::take_run(const RegexInstruction& instruction, int32_t place, 
     high += bytes;
     ++scanned;
   }
-  work_.add(scanned);
+  count(scanned);
   if (endless) {
     const bool same = run.begin <= run.end && run.end == high;
     run.begin = same ? std::min(run.begin, low) : low;
@@ -147,7 +139,7 @@ bool RegexMatcher::take_run(const RegexInstruction& instruction, int32_t place, 
   }
   if (instruction.possessive || low == high) {
     // There is no choice, but coming back would cost another scan.
-    if (!failed_.empty()) push({Choice::Kind::kTried, place, from, 0, 0});
+    if (keeps_) push({Choice::Kind::kTried, place, from, 0, 0});
     at = high;
     return true;
   }
@@ -204,7 +196,6 @@ void RegexMatcher::push(const Choice& choice) {
 
 // All choices that stand lie on the way that led to the end.
 void RegexMatcher::succeeded(size_t base, size_t end, bool only_whether) {
-  if (failed_.empty()) return;
   for (size_t i = base; i < choices_.size(); ++i) {
     const Choice& choice = choices_[i];
     const RegexInstruction& instruction = program_.code[static_cast<size_t>(choice.place)];
@@ -225,6 +216,16 @@ void RegexMatcher::begin_to_keep() {
   failed_.resize(words);
   matched_.resize(words);
   ends_.resize(ends);
+  keeps_ = true;
+}
+
+// Whether it was seen before how the body ends from there, and if so goes on to that; `only_whether`: that it does.
+bool RegexMatcher::known_end(const RegexInstruction& instruction, size_t& at, bool only_whether) const {
+  if (only_whether) return known(matched_, instruction.slot, at);
+  if (instruction.end_slot < 0) return false;
+  const uint32_t further = ends_[state(instruction.end_slot, at)];
+  if (further > 0) at += further - 1;
+  return further > 0;
 }
 
 bool RegexMatcher::stands(int32_t set, size_t at) const { return length_if(set, at) > 0; }
@@ -237,13 +238,13 @@ size_t RegexMatcher::length_if(int32_t set, size_t at) const {
 }
 
 bool RegexMatcher::known(const std::vector<uint64_t>& states, int32_t slot, size_t at) const {
-  if (states.empty() || slot < 0) return false;
+  if (!keeps_ || slot < 0) return false;
   const size_t bit = state(slot, at);
   return (states[bit / 64] >> (bit % 64)) & 1;
 }
 
 void RegexMatcher::remember(std::vector<uint64_t>& states, int32_t slot, size_t at) {
-  if (states.empty() || slot < 0) return;
+  if (!keeps_ || slot < 0) return;
   const size_t bit = state(slot, at);
   states[bit / 64] |= uint64_t{1} << (bit % 64);
 }

@@ -32,6 +32,9 @@ class RegexMatcher {
   uint64_t steps() const { return work_.steps(); }
 
  private:
+  RegexMatcher(const RegexProgram& program, std::string_view text, const std::string& where, size_t memory,
+               uint64_t unkept);
+
   // A way that has not been tried yet, or (kTried) the last one of a state: when it is met, the state has failed.
   struct Choice {
     enum class Kind : uint8_t { kOther, kTried, kShorter } kind;
@@ -55,7 +58,11 @@ class RegexMatcher {
   bool shorter(Run& run, Choice& choice) const;
   void push(const Choice& choice);
   void succeeded(size_t base, size_t end, bool only_whether);
+  void count(uint64_t steps) {
+    if (work_.add(steps)) begin_to_keep();
+  }
   void begin_to_keep();
+  bool known_end(const RegexInstruction& instruction, size_t& at, bool only_whether) const;
 
   bool stands(int32_t set, size_t at) const;
   size_t length_if(int32_t set, size_t at) const;
@@ -69,9 +76,9 @@ class RegexMatcher {
   std::vector<Run> runs_;
   RegexWork work_;
   size_t memory_, most_choices_;
-  // Of every slot and place, once more steps were taken than `unkept_`: what follows fails; in a body that looks ahead,
-  // matches; in an atomic one, ends so many bytes further on, plus one.
-  uint64_t unkept_;
+  // Of every slot and place, once so many steps were taken that keeping them pays: what follows fails; in a body that
+  // looks ahead, matches; in an atomic one, ends so many bytes further on, plus one.
+  bool keeps_ = false;
   std::vector<uint64_t> failed_, matched_;
   std::vector<uint32_t> ends_;
 };

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <utility>
 
 #include "base/characters.h"
 #include "base/error.h"
@@ -150,6 +151,7 @@ void OnigSearch::allow(uint64_t steps) {
     if (passed > kLong) work_.look();
     if (passed > most_nanoseconds(text_.size())) work_.give_up("too much time");
   }
+  if (std::exchange(allowed_, steps) == steps) return;
   const uint64_t at_one_start = std::min(steps, kMostSteps);
   onig_set_match_stack_limit_size_of_match_param(memory_->limits, static_cast<unsigned int>(at_one_start));
   onig_set_retry_limit_in_match_of_match_param(memory_->limits, at_one_start);
