@@ -83,6 +83,7 @@ const std::vector<std::string>& others() {
                                                     R"(\s+|(?m:a.)|\Aab|b\z|\n\Z)",
                                                     R"((?:ab|a)*+b|a++b|a*?c)",
                                                     R"(a(?i)b|c)",
+                                                    R"((?i)\p{L}+|[^a\s]\w|\p{Lu}\S|(?:\d\W)++|[^\p{L}\D])",
                                                     R"([[:alpha:]&&[^aeiou]]+|\h\H|[^[:^digit:]])",
                                                     R"((?>a|ab)c|\u00e9\x{1F600}?|\x41)",
                                                     R"((a|ab)(c|bcd)(d*))",
@@ -329,6 +330,16 @@ TEST(Regex, LongSearchesEndAtASignal) {
   }
   clear_stop_signal();
   EXPECT_EQ(found("\\w+|\\s", text).size(), 800'000u);
+}
+
+// Where case is ignored, some characters are as good as two: no class of single ones.
+TEST(Regex, ClassesThatMatchSeveralCharactersAreOnigurumas) {
+  for (const char* pattern :
+       {"(?i)[\\w]x", "(?i:[[:alpha:]])", "(?i)\u00dfx", "(?i)[\u00df]", "(?i)ss", "(?i)[^\\W]"}) {
+    EXPECT_EQ(found(pattern, "\u00dfxssX"), found_by(Regex::by_oniguruma(pattern, "judge"), "\u00dfxssX")) << pattern;
+  }
+  EXPECT_FALSE(Regex("(?i)[\\w]x", "test").is_linear());
+  EXPECT_TRUE(Regex("(?i)\\p{L}+", "test").is_linear());
 }
 
 TEST(Regex, MalformedAndHugePatternsAreErrors) {

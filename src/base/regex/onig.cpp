@@ -71,6 +71,22 @@ OnigPattern compile_onig(const std::string& pattern, const std::string& where) {
   return {compiled, onig_free};
 }
 
+bool matches_several(const std::string& atom) {
+  struct Judge {
+    OnigPattern whole;
+    bool several = false;
+  } judge{compile_onig("(?:" + atom + ")\\z", atom)};
+  const auto try_fold = [](OnigCodePoint, OnigCodePoint* codes, int count, void* data) {
+    OnigUChar text[3 * ONIGENC_CODE_TO_MBC_MAXLEN], *end = text;
+    for (int i = 0; i < std::min(count, 3); ++i) end += ONIGENC_CODE_TO_MBC(ONIG_ENCODING_UTF8, codes[i], end);
+    auto& [whole, several] = *static_cast<Judge*>(data);
+    several = several || (count > 1 && onig_match(whole.get(), text, end, text, nullptr, ONIG_OPTION_NONE) >= 0);
+    return 0;
+  };
+  ONIGENC_APPLY_ALL_CASE_FOLD(ONIG_ENCODING_UTF8, ONIGENC_CASE_FOLD_MIN, try_fold, &judge);
+  return judge.several;
+}
+
 struct OnigSearch::Memory {
   Memory() : region(onig_region_new()), limits(onig_new_match_param()) {}
   ~Memory() {

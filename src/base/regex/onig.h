@@ -17,6 +17,10 @@ using OnigPattern = std::shared_ptr<re_pattern_buffer>;
 /// `where` stands in errors. Throws lt2::Error if the pattern is malformed or too long.
 OnigPattern compile_onig(const std::string& pattern, const std::string& where);
 
+/// Whether `atom`, the pattern of one character, also matches several that are one to it when case is ignored, as
+/// (?i:[\w]) does "ss".
+bool matches_several(const std::string& atom);
+
 /// Searches of one text by Oniguruma. It can be told how many steps back one call may take, and choices keep, but not
 /// asked how many it took; so calls begin with few, go on with more, and count for as many as they were given. What it
 /// scans without a choice counts for nothing.

@@ -3,6 +3,7 @@
 
 #include "base/characters.h"
 #include "base/regex/node.h"
+#include "base/regex/onig.h"
 
 namespace lt2 {
 namespace {
@@ -224,17 +225,21 @@ class Parser {
     return node;
   }
 
+  static bool has_escape(std::string_view atom, std::string_view letters) {
+    for (size_t i = 0; i + 1 < atom.size(); ++i)
+      if (atom[i] == '\\' && letters.find(atom[++i]) != std::string_view::npos) return true;
+    return false;
+  }
+  static bool has_code(std::string_view atom) { return has_escape(atom, "xu0123456789"); }
+  // Whether characters may be in it that it does not name.
+  static bool is_class(std::string_view atom) { return has_escape(atom, "pPsSdDwWhH") || atom.starts_with('['); }
+
   static RegexNode set(std::string_view atom, Options options) {
     std::string text(atom);
     if (options.ignore_case) {
-      // Classes that hold a character whose fold is two would match these two.
-      const bool plain = is_ascii(atom) && !atom.starts_with("[^") && atom.find("[:") == std::string_view::npos;
-      for (size_t i = 0; plain && i + 1 < atom.size(); ++i)
-        if (atom[i] == '\\' &&
-            (is_digit(atom[i + 1]) || std::string_view("pPSDwWhHxu").find(atom[i + 1]) != std::string_view::npos))
-          throw NoTree();
-      if (!plain) throw NoTree();
+      if (!is_ascii(atom) || has_code(atom)) throw NoTree();
       text = "(?i:" + text + ")";
+      if (is_class(atom) && matches_several(text)) throw NoTree();
     }
     if (options.dot_all && atom == ".") text = "(?m:.)";
     return {.kind = Kind::kSet, .atom = text, .parts = {}};
