@@ -1,7 +1,7 @@
 #pragma once
 // Runs a program over one text, for as many searches as are wanted. Backtracking, but once the steps have shown that it
-// pays, how a way ended is kept for every place of the text and every instruction that has a choice: no way is tried
-// twice, and all searches together take time in proportion to the text.
+// pays, how a way ended is kept for every place of the text and every instruction that has a choice: no choice is
+// tried twice, and all searches together take time in proportion to the text.
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -17,7 +17,7 @@ class RegexMatcher {
  public:
   struct Limits {
     uint64_t steps_per_byte = 64, steps = 4096;  // from here on what was tried is kept
-    size_t memory = size_t{1} << 30;
+    size_t memory = size_t{1} << 30;             // in bytes: of the choices at a time, and again of what is kept
   };
 
   /// All must outlive it; `text` is well-formed UTF-8, `where` stands in errors.

@@ -23,7 +23,7 @@ bool matches_several(const std::string& atom);
 
 /// Searches of one text by Oniguruma. It can be told how many steps back one call may take, and choices keep, but not
 /// asked how many it took; so calls begin with few, go on with more, and count for as many as they were given. What it
-/// scans without a choice counts for nothing.
+/// scans without a choice counts for nothing, so there is a limit on time, too.
 class OnigSearch {
  public:
   /// `begins_anywhere`: where a search begins says nothing about what matches behind, as \G would. `where` stands in
@@ -36,8 +36,6 @@ class OnigSearch {
   /// The first match at or behind `from`. Throws lt2::Error if one start takes more than a million steps back, or
   /// choices kept at a time, or all searches together more than a text of this length should; StoppedBySignal.
   bool search(size_t from, size_t& begin, size_t& end);
-  /// What the searches so far count for.
-  uint64_t steps() const { return work_.steps(); }
 
  private:
   struct Memory;

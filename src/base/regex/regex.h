@@ -4,8 +4,8 @@
 //
 // Patterns made of what published ones are made of (program.h) take steps in proportion to the text, whatever it holds;
 // how many each byte takes, and how much memory a long match, is a matter of the pattern. Others, with references to
-// groups for example, are searched by Oniguruma itself, within a limit on the steps back that all searches of one text
-// take; but each of these steps may scan the text. Searches that take long end at a signal (signals.h).
+// groups for example, are searched by Oniguruma itself, within limits on the steps back and the time that all searches
+// of one text take. Searches that take long end at a signal (signals.h).
 #include <memory>
 #include <optional>
 #include <string>
