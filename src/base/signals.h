@@ -1,5 +1,7 @@
 #pragma once
 // SIGINT and SIGTERM as a flag that loops look at between steps, and signals that are errors of system calls instead.
+#include "base/error.h"
+
 namespace lt2 {
 
 /// From now on SIGINT, SIGTERM (and SIGUSR2, which SLURM sends before the end) set the flag; a second SIGINT ends the
@@ -9,6 +11,10 @@ void catch_stop_signals();
 void leave_signals_to_others();
 /// The number of the signal caught so far, 0 if none.
 int stop_signal();
+/// stop_signal() ended what was not done yet: no fault of any file.
+class StoppedBySignal : public Error {
+  using Error::Error;
+};
 /// Forget it (tests).
 void clear_stop_signal();
 

@@ -46,14 +46,14 @@ int chat(const GenerateConfig& config, const std::string& memory) {
     flush_out();
     if (!wait_for_line(input) || !input.line(line) || line.empty()) break;
     const size_t before = history.size();
-    const auto turn = form.turn(line, history, source.config.data.add_bos);
-    history.insert(history.end(), turn.begin(), turn.end());
-    TextStream text(*tokenizer, stop_texts, history);
-    const auto show = [&](const std::string& piece) {
-      print_out("{}", piece);
-      flush_out();
-    };
     try {
+      const auto turn = form.turn(line, history, source.config.data.add_bos);
+      history.insert(history.end(), turn.begin(), turn.end());
+      TextStream text(*tokenizer, stop_texts, history);
+      const auto show = [&](const std::string& piece) {
+        print_out("{}", piece);
+        flush_out();
+      };
       auto request = inference.request(config, history, 0);
       request.on_token = [&](const GeneratedToken& token) {
         if (!inference.is_stop(token.id)) show(text.push(token.id));

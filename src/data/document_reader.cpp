@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "data/json_line.h"
 #include "tokenizer/utf8.h"
 
@@ -48,6 +49,8 @@ class JsonLines : public DocumentReader {
     try {
       const LineText text = text_of_json_line(line);
       return encode(text.text, text.lone_surrogates);
+    } catch (const StoppedBySignal&) {
+      throw;
     } catch (const Error& error) {
       int64_t number = 1;
       for (int64_t at = 0; at < begin; at += static_cast<int64_t>(file_.line(at, begin).size())) ++number;
@@ -75,6 +78,8 @@ class WholeText : public DocumentReader {
       if (text.empty()) return nullptr;
       try {
         tokens_ = encode(text, 0);
+      } catch (const StoppedBySignal&) {
+        throw;
       } catch (const Error& error) {
         fail("{}: {}", part_.path, error.what());
       }

@@ -193,12 +193,12 @@ int64_t Trainer::tokens_per_step() const {
 MicroBatch Trainer::load_batch() {
   tracer_.phase("data");
   const auto begin = Clock::now();
-  Batch batch;
+  std::optional<Batch> batch;
   keep_failure([&] { batch = loader_->next(); });
-  if (failure_) throw StepGivenUp();
+  if (!batch) throw StepGivenUp();
   since_log_.data_seconds += seconds_since(begin);
   const auto device = model_->tok_embeddings.device();
-  return {.inputs = view_of(batch, 0, device), .targets = view_of(batch, 1, device), .draw = state_.draws++};
+  return {.inputs = view_of(*batch, 0, device), .targets = view_of(*batch, 1, device), .draw = state_.draws++};
 }
 
 void Trainer::diverged(const std::string& what) const {
@@ -389,6 +389,7 @@ void Trainer::save() {
 void Trainer::keep_failure(const std::function<void()>& use_files) {
   try {
     use_files();
+  } catch (const StoppedBySignal&) {  // nothing went wrong, and run() sees the signal too
   } catch (const Error&) {
     if (!failure_) failure_ = std::current_exception();
   }

@@ -1,5 +1,7 @@
 #include "base/regex/matcher.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -9,16 +11,27 @@ namespace lt2 {
 
 using Op = RegexInstruction::Op;
 
-RegexMatcher::RegexMatcher(const RegexProgram& program, std::string_view text)
+// Ways that nothing is kept of, straight ones and the ends of runs, are taken again; this is far more often than that.
+constexpr uint64_t kRepeats = 64;
+
+RegexMatcher::RegexMatcher(const RegexProgram& program, std::string_view text, const std::string& where,
+                           const Limits& limits)
+    : RegexMatcher(program, text, where, limits.memory, limits.steps_per_byte * text.size() + limits.steps) {}
+
+RegexMatcher::RegexMatcher(const RegexProgram& program, std::string_view text, const std::string& where, size_t memory,
+                           uint64_t unkept)
     : program_(program),
       text_(text),
       runs_(static_cast<size_t>(program.slots)),
-      most_steps_(uint64_t{64} * text.size() + 4096) {}
+      work_(where, text.size(), unkept + kRepeats * (program.steps + 1) * (text.size() + 1), unkept),
+      memory_(memory),
+      most_choices_(memory / sizeof(Choice)) {}
 
 bool RegexMatcher::search(size_t from, size_t& begin, size_t& end) {
   for (begin = from;; ++begin) {
     // Inside a character nothing begins.
     while (begin < text_.size() && (static_cast<uint8_t>(text_[begin]) & 0xc0) == 0x80) ++begin;
+    count(1);
     if ((program_.first < 0 || stands(program_.first, begin)) && match(0, begin, end, false)) return true;
     if (begin >= text_.size()) return false;
   }
@@ -28,15 +41,11 @@ bool RegexMatcher::match(int32_t place, size_t at, size_t& end, bool only_whethe
   const size_t base = choices_.size();
   for (;;) {
     const RegexInstruction& instruction = program_.code[static_cast<size_t>(place)];
-    if (++steps_ > most_steps_ && failed_.empty()) {
-      const size_t states = static_cast<size_t>(program_.slots) * (text_.size() + 1);
-      failed_.resize(states / 64 + 1);
-      matched_.resize(states / 64 + 1);
-    }
-    if (instruction.op == Op::kAccept || (only_whether && known(matched_, instruction.slot, at))) {
-      if (only_whether) succeeded(base);
-      choices_.resize(base);
+    count(1);
+    if (instruction.op == Op::kAccept || (keeps_ && known_end(instruction, at, only_whether))) {
       end = at;
+      if (keeps_) succeeded(base, end, only_whether);
+      choices_.resize(base);
       return true;
     }
     if (!step(instruction, place, at) && !next_choice(base, place, at)) return false;
@@ -60,7 +69,7 @@ bool RegexMatcher::step(const RegexInstruction& instruction, int32_t& place, siz
         return true;
       }
       if (known(failed_, instruction.slot, at)) return false;
-      choices_.push_back({Choice::Kind::kOther, place, at, 0, 0});
+      push({Choice::Kind::kOther, place, at, 0, 0});
       place = instruction.next;
       return true;
     case Op::kAtomic: {
@@ -106,10 +115,11 @@ bool RegexMatcher::take_run(const RegexInstruction& instruction, int32_t place, 
   size_t low = at;
   for (uint32_t i = 0; i < instruction.least; ++i) {
     const size_t bytes = length_if(instruction.set, low);
-    if (bytes == 0) return false;
+    if (bytes == 0) return count(i), false;
     low += bytes;
   }
   size_t high = low;
+  uint64_t scanned = instruction.least;
   const bool endless = instruction.most == RegexProgram::kEndless;
   for (uint32_t i = instruction.least; i < instruction.most; ++i) {
     if (endless && high >= run.begin && high <= run.end) {
@@ -119,20 +129,24 @@ bool RegexMatcher::take_run(const RegexInstruction& instruction, int32_t place, 
     const size_t bytes = length_if(instruction.set, high);
     if (bytes == 0) break;
     high += bytes;
+    ++scanned;
   }
+  count(scanned);
   if (endless) {
     const bool same = run.begin <= run.end && run.end == high;
     run.begin = same ? std::min(run.begin, low) : low;
     run.end = high;
   }
   if (instruction.possessive || low == high) {
+    // There is no choice, but coming back would cost another scan.
+    if (keeps_) push({Choice::Kind::kTried, place, from, 0, 0});
     at = high;
     return true;
   }
   Choice choice{Choice::Kind::kShorter, place, from, low, high};
   if (!shorter(run, choice)) return false;
   at = choice.high;
-  choices_.push_back(choice);
+  push(choice);
   return true;
 }
 
@@ -174,12 +188,44 @@ bool RegexMatcher::next_choice(size_t base, int32_t& place, size_t& at) {
   return false;
 }
 
+void RegexMatcher::push(const Choice& choice) {
+  if (choices_.size() >= most_choices_)
+    work_.give_up(fmt::format("a match with more than {} choices at a time", most_choices_));
+  choices_.push_back(choice);
+}
+
 // All choices that stand lie on the way that led to the end.
-void RegexMatcher::succeeded(size_t base) {
+void RegexMatcher::succeeded(size_t base, size_t end, bool only_whether) {
   for (size_t i = base; i < choices_.size(); ++i) {
     const Choice& choice = choices_[i];
-    remember(matched_, program_.code[static_cast<size_t>(choice.place)].slot, choice.at);
+    const RegexInstruction& instruction = program_.code[static_cast<size_t>(choice.place)];
+    if (only_whether)
+      remember(matched_, instruction.slot, choice.at);
+    else if (instruction.end_slot >= 0)
+      ends_[state(instruction.end_slot, choice.at)] = static_cast<uint32_t>(end - choice.at + 1);
   }
+}
+
+void RegexMatcher::begin_to_keep() {
+  const size_t places = text_.size() + 1;
+  const size_t words = static_cast<size_t>(program_.slots) * places / 64 + 1;
+  const size_t ends = static_cast<size_t>(program_.end_slots) * places;
+  const size_t bytes = 2 * words * sizeof(uint64_t) + ends * sizeof(uint32_t);
+  if (bytes > memory_ || (ends > 0 && places > UINT32_MAX))
+    work_.give_up(fmt::format("{} bytes of memory to keep what was tried, {} are possible", bytes, memory_));
+  failed_.resize(words);
+  matched_.resize(words);
+  ends_.resize(ends);
+  keeps_ = true;
+}
+
+// Whether it was seen before how the body ends from there, and if so goes on to that; `only_whether`: that it does.
+bool RegexMatcher::known_end(const RegexInstruction& instruction, size_t& at, bool only_whether) const {
+  if (only_whether) return known(matched_, instruction.slot, at);
+  if (instruction.end_slot < 0) return false;
+  const uint32_t further = ends_[state(instruction.end_slot, at)];
+  if (further > 0) at += further - 1;
+  return further > 0;
 }
 
 bool RegexMatcher::stands(int32_t set, size_t at) const { return length_if(set, at) > 0; }
@@ -192,15 +238,15 @@ size_t RegexMatcher::length_if(int32_t set, size_t at) const {
 }
 
 bool RegexMatcher::known(const std::vector<uint64_t>& states, int32_t slot, size_t at) const {
-  if (states.empty() || slot < 0) return false;
-  const size_t state = static_cast<size_t>(slot) * (text_.size() + 1) + at;
-  return (states[state / 64] >> (state % 64)) & 1;
+  if (!keeps_ || slot < 0) return false;
+  const size_t bit = state(slot, at);
+  return (states[bit / 64] >> (bit % 64)) & 1;
 }
 
 void RegexMatcher::remember(std::vector<uint64_t>& states, int32_t slot, size_t at) {
-  if (states.empty() || slot < 0) return;
-  const size_t state = static_cast<size_t>(slot) * (text_.size() + 1) + at;
-  states[state / 64] |= uint64_t{1} << (state % 64);
+  if (!keeps_ || slot < 0) return;
+  const size_t bit = state(slot, at);
+  states[bit / 64] |= uint64_t{1} << (bit % 64);
 }
 
 }  // namespace lt2

@@ -1,8 +1,11 @@
 #include "base/regex/onig.h"
 
 #include <oniguruma.h>
+#include <time.h>
 
+#include <algorithm>
 #include <mutex>
+#include <utility>
 
 #include "base/characters.h"
 #include "base/error.h"
@@ -11,9 +14,33 @@ namespace lt2 {
 namespace {
 
 constexpr size_t kLongestPattern = 10'000;
-// Per search. A choice takes some 40 bytes.
-constexpr unsigned long kRetries = 1'000'000;
-constexpr unsigned int kChoices = 1'000'000;
+// Steps back and choices of one start; a choice takes some 40 bytes.
+constexpr uint64_t kMostSteps = 1'000'000;
+// A call that takes more steps is made again with this many times as many.
+constexpr uint64_t kFirstSteps = 64, kMoreSteps = 4;
+// Of one call from start to start, and how many starts are tried on their own where that is too few: each of them may
+// scan all of the text, and Oniguruma cannot be stopped meanwhile.
+constexpr uint64_t kStepsTogether = 1024;
+constexpr int kStartsAlone = 1024;
+
+// Of all searches of a text: some hundred times what published patterns take.
+uint64_t most_steps(size_t bytes) { return (bytes + 4096) * 1024; }
+int64_t most_nanoseconds(size_t bytes) { return (static_cast<int64_t>(bytes) + 50'000) * 20'000; }
+// From here on a signal ends the searches.
+constexpr int64_t kLong = 100'000'000;
+constexpr uint64_t kCallsBetweenTimes = 64;
+
+// Of this thread's work: a machine busy with other things changes nothing.
+int64_t nanoseconds() {
+  timespec now{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+bool has_too_few(int code) {
+  return code == ONIGERR_RETRY_LIMIT_IN_MATCH_OVER || code == ONIGERR_RETRY_LIMIT_IN_SEARCH_OVER ||
+         code == ONIGERR_MATCH_STACK_LIMIT_OVER;
+}
 
 const OnigUChar* bytes_of(std::string_view text) { return reinterpret_cast<const OnigUChar*>(text.data()); }
 
@@ -44,6 +71,22 @@ OnigPattern compile_onig(const std::string& pattern, const std::string& where) {
   return {compiled, onig_free};
 }
 
+bool matches_several(const std::string& atom) {
+  struct Judge {
+    OnigPattern whole;
+    bool several = false;
+  } judge{compile_onig("(?:" + atom + ")\\z", atom)};
+  const auto try_fold = [](OnigCodePoint, OnigCodePoint* codes, int count, void* data) {
+    OnigUChar text[3 * ONIGENC_CODE_TO_MBC_MAXLEN], *end = text;
+    for (int i = 0; i < std::min(count, 3); ++i) end += ONIGENC_CODE_TO_MBC(ONIG_ENCODING_UTF8, codes[i], end);
+    auto& [whole, several] = *static_cast<Judge*>(data);
+    several = several || (count > 1 && onig_match(whole.get(), text, end, text, nullptr, ONIG_OPTION_NONE) >= 0);
+    return 0;
+  };
+  ONIGENC_APPLY_ALL_CASE_FOLD(ONIG_ENCODING_UTF8, ONIGENC_CASE_FOLD_MIN, try_fold, &judge);
+  return judge.several;
+}
+
 struct OnigSearch::Memory {
   Memory() : region(onig_region_new()), limits(onig_new_match_param()) {}
   ~Memory() {
@@ -54,29 +97,81 @@ struct OnigSearch::Memory {
   OnigMatchParam* limits;
 };
 
-OnigSearch::OnigSearch(OnigPattern pattern, std::string_view text, const std::string& where)
-    : pattern_(std::move(pattern)), text_(text), where_(where), memory_(std::make_unique<Memory>()) {
+OnigSearch::OnigSearch(OnigPattern pattern, bool begins_anywhere, std::string_view text, const std::string& where)
+    : pattern_(std::move(pattern)),
+      text_(text),
+      begins_anywhere_(begins_anywhere),
+      begin_(nanoseconds()),
+      memory_(std::make_unique<Memory>()),
+      work_(where, text.size(), most_steps(text.size())) {
   LT2_CHECK(memory_->region && memory_->limits, "{}: no memory for a search", where);
   onig_initialize_match_param(memory_->limits);
-  onig_set_match_stack_limit_size_of_match_param(memory_->limits, kChoices);
-  onig_set_retry_limit_in_match_of_match_param(memory_->limits, kRetries);
-  onig_set_retry_limit_in_search_of_match_param(memory_->limits, kRetries + text.size());
 }
 
 OnigSearch::~OnigSearch() = default;
 
 bool OnigSearch::search(size_t from, size_t& begin, size_t& end) {
-  // Inside a character nothing begins.
-  while (from < text_.size() && (static_cast<unsigned char>(text_[from]) & 0xc0) == 0x80) ++from;
-  const auto *start = bytes_of(text_), *stop = start + text_.size();
-  const int code = onig_search_with_param(pattern_.get(), start, stop, start + from, stop, memory_->region,
-                                          ONIG_OPTION_NONE, memory_->limits);
+  int code = ONIG_MISMATCH;
+  const auto next_start = [&] {
+    while (from < text_.size() && (static_cast<unsigned char>(text_[from]) & 0xc0) == 0x80) ++from;
+  };
+  for (bool found = false; !found;) {
+    next_start();  // inside a character nothing begins
+    code = try_from(from, begins_anywhere_ ? kStepsTogether : kMostSteps + text_.size());
+    if (!has_too_few(code)) break;
+    if (!begins_anywhere_) work_.give_up(message_of(code));
+    for (int i = 0; i < kStartsAlone && !found; ++i) {
+      work_.look();
+      code = try_at(from);
+      found = code != ONIG_MISMATCH;
+      if (found) break;
+      if (from >= text_.size()) return false;
+      ++from;
+      next_start();
+    }
+  }
   if (code == ONIG_MISMATCH) return false;
-  LT2_CHECK(code >= 0, "{}: searching a text of {} bytes: {}. Simplify the pattern", where_, text_.size(),
-            message_of(code));
+  if (code < 0) work_.give_up(message_of(code));
   begin = static_cast<size_t>(memory_->region->beg[0]);
   end = static_cast<size_t>(memory_->region->end[0]);
   return true;
+}
+
+// The code of a search from there on.
+int OnigSearch::try_from(size_t from, uint64_t most_steps) {
+  const auto *start = bytes_of(text_), *stop = start + text_.size();
+  for (uint64_t steps = kFirstSteps;; steps = std::min(steps * kMoreSteps, most_steps)) {
+    allow(steps);
+    const int code = onig_search_with_param(pattern_.get(), start, stop, start + from, stop, memory_->region,
+                                            ONIG_OPTION_NONE, memory_->limits);
+    if (!has_too_few(code) || steps == most_steps) return code;
+  }
+}
+
+// The code of a match right there.
+int OnigSearch::try_at(size_t at) {
+  const auto *start = bytes_of(text_), *stop = start + text_.size();
+  for (uint64_t steps = kFirstSteps;; steps = std::min(steps * kMoreSteps, kMostSteps)) {
+    allow(steps);
+    const int code = onig_match_with_param(pattern_.get(), start, stop, start + at, memory_->region, ONIG_OPTION_NONE,
+                                           memory_->limits);
+    if (!has_too_few(code) || steps == kMostSteps) return code;
+  }
+}
+
+// For the next call.
+void OnigSearch::allow(uint64_t steps) {
+  work_.add(steps);
+  if (++calls_ % kCallsBetweenTimes == 0) {
+    const int64_t passed = nanoseconds() - begin_;
+    if (passed > kLong) work_.look();
+    if (passed > most_nanoseconds(text_.size())) work_.give_up("too much time");
+  }
+  if (std::exchange(allowed_, steps) == steps) return;
+  const uint64_t at_one_start = std::min(steps, kMostSteps);
+  onig_set_match_stack_limit_size_of_match_param(memory_->limits, static_cast<unsigned int>(at_one_start));
+  onig_set_retry_limit_in_match_of_match_param(memory_->limits, at_one_start);
+  onig_set_retry_limit_in_search_of_match_param(memory_->limits, steps);
 }
 
 }  // namespace lt2

@@ -3,6 +3,7 @@
 
 #include "base/characters.h"
 #include "base/regex/node.h"
+#include "base/regex/onig.h"
 
 namespace lt2 {
 namespace {
@@ -224,17 +225,21 @@ class Parser {
     return node;
   }
 
+  static bool has_escape(std::string_view atom, std::string_view letters) {
+    for (size_t i = 0; i + 1 < atom.size(); ++i)
+      if (atom[i] == '\\' && letters.find(atom[++i]) != std::string_view::npos) return true;
+    return false;
+  }
+  static bool has_code(std::string_view atom) { return has_escape(atom, "xu0123456789"); }
+  // Whether characters may be in it that it does not name.
+  static bool is_class(std::string_view atom) { return has_escape(atom, "pPsSdDwWhH") || atom.starts_with('['); }
+
   static RegexNode set(std::string_view atom, Options options) {
     std::string text(atom);
     if (options.ignore_case) {
-      // Classes that hold a character whose fold is two would match these two.
-      const bool plain = is_ascii(atom) && !atom.starts_with("[^") && atom.find("[:") == std::string_view::npos;
-      for (size_t i = 0; plain && i + 1 < atom.size(); ++i)
-        if (atom[i] == '\\' &&
-            (is_digit(atom[i + 1]) || std::string_view("pPSDwWhHxu").find(atom[i + 1]) != std::string_view::npos))
-          throw NoTree();
-      if (!plain) throw NoTree();
+      if (!is_ascii(atom) || has_code(atom)) throw NoTree();
       text = "(?i:" + text + ")";
+      if (is_class(atom) && matches_several(text)) throw NoTree();
     }
     if (options.dot_all && atom == ".") text = "(?m:.)";
     return {.kind = Kind::kSet, .atom = text, .parts = {}};
@@ -242,7 +247,7 @@ class Parser {
 
   RegexNode repeated(RegexNode node) {
     RegexNode repeat{.kind = Kind::kRepeat, .parts = {}};
-    bool interval = false;
+    bool interval = false, exact = false;
     if (take("*"))
       repeat.most = RegexProgram::kEndless;
     else if (take("+"))
@@ -250,33 +255,48 @@ class Parser {
     else if (take("?"))
       repeat.most = 1;
     else if (looking_at("{"))
-      take_interval(repeat), interval = true;
+      exact = take_interval(repeat), interval = true;
     else
       return node;
     const bool thing = node.kind != Kind::kAnchor && node.kind != Kind::kAhead && node.kind != Kind::kBehind;
-    const bool marked = looking_at("?") || looking_at("+");
-    // Behind an interval these marks mean other things in Ruby than elsewhere.
-    if (!thing || (interval && marked)) throw NoTree();
-    if (take("?"))
+    if (!thing) throw NoTree();
+    // Behind an interval these marks mean other things in Ruby than elsewhere: X{2}? is (?:X{2})?, and + is one or
+    // more.
+    const bool optional = exact && take("?");
+    bool more = !optional && interval && take("+");
+    if (!optional && !more && take("?"))
       repeat.mode = RegexNode::Mode::kLazy;
-    else if (take("+"))
+    else if (!interval && take("+"))
       repeat.mode = RegexNode::Mode::kPossessive;
     if (!at_end() && std::string_view("*+?{").find(pattern_[at_]) != std::string_view::npos) throw NoTree();
     // Oniguruma ends a repetition of nothing in its own way.
     if (repeat.most > 1 && node.can_be_empty()) throw NoTree();
+    // As many as there are: groups of them add nothing.
+    if (more && (repeat.least == 1 || repeat.most == RegexProgram::kEndless))
+      repeat.most = RegexProgram::kEndless, more = false;
     repeat.parts.push_back(std::move(node));
+    if (optional) return repetition(std::move(repeat), 0, 1);
+    if (more) return repetition(std::move(repeat), 1, RegexProgram::kEndless);
     return repeat;
   }
 
-  void take_interval(RegexNode& repeat) {
+  static RegexNode repetition(RegexNode node, uint32_t least, uint32_t most) {
+    if (most > 1 && node.can_be_empty()) throw NoTree();
+    return {.kind = Kind::kRepeat, .parts = {std::move(node)}, .least = least, .most = most};
+  }
+
+  // Whether it is "{n}".
+  bool take_interval(RegexNode& repeat) {
     ++at_;
     const auto least = number();
-    const auto most = take(",") ? number() : least;
+    const bool range = take(",");
+    const auto most = range ? number() : least;
     const bool open = pattern_[at_ - 1] == ',';
     if (!take("}") || (!least && !most)) throw NoTree();
     repeat.least = least.value_or(0);
     repeat.most = open ? RegexProgram::kEndless : *most;
     if (repeat.least > repeat.most || repeat.most == 0) throw NoTree();
+    return !range;
   }
 
   std::optional<uint32_t> number() {

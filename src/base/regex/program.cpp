@@ -1,6 +1,7 @@
 #include "base/regex/program.h"
 
 #include <map>
+#include <utility>
 
 #include "base/regex/node.h"
 
@@ -31,7 +32,12 @@ class Writer {
 
   int32_t add(RegexInstruction instruction) {
     if (program_.code.size() == kLongest) throw TooLong();
-    if (instruction.op == Op::kRun || instruction.op == Op::kSplit) instruction.slot = program_.slots++;
+    if (instruction.op == Op::kRun || instruction.op == Op::kSplit) {
+      instruction.slot = program_.slots++;
+      if (body_ == Op::kAtomic) instruction.end_slot = program_.end_slots++;
+    }
+    const bool counted = instruction.op == Op::kRun && instruction.most != RegexProgram::kEndless;
+    program_.steps += 1 + (counted ? instruction.most : instruction.least);
     instruction.next = here() + 1;
     program_.code.push_back(instruction);
     return here() - 1;
@@ -103,8 +109,10 @@ class Writer {
   void write_body(Op op, const RegexNode& body, bool negative) {
     const int32_t look = add({.op = op, .negative = negative});
     at(look).other = here();
+    const Op around = std::exchange(body_, op);
     write(body);
     add({.op = Op::kAccept});
+    body_ = around;
     at(look).next = here();
   }
 
@@ -149,6 +157,7 @@ class Writer {
 
   RegexProgram& program_;
   std::map<std::string, int32_t> classes_;
+  Op body_ = Op::kAccept;  // what the innermost body around belongs to
 };
 
 }  // namespace

@@ -35,7 +35,8 @@ struct RegexInstruction {
   int32_t set = -1;         // index into classes; kSplit: what must stand here for `next` to match, -1: unknown
   int32_t next = -1, other = -1;
   uint32_t least = 0, most = 0;
-  int32_t slot = -1;  // kRun, kSplit: their number among themselves, where Matcher keeps what has failed
+  int32_t slot = -1;      // kRun, kSplit: their number among themselves, where Matcher keeps what has failed
+  int32_t end_slot = -1;  // those directly in a kAtomic's body: the same, where Matcher keeps how the body ended
 };
 
 struct RegexProgram {
@@ -44,7 +45,8 @@ struct RegexProgram {
   std::vector<RegexInstruction> code;  // begins at 0
   std::vector<std::unique_ptr<CharacterClass>> classes;
   int32_t first = -1;  // the class of every match's first character, -1: unknown
-  int32_t slots = 0;
+  int32_t slots = 0, end_slots = 0;
+  uint64_t steps = 0;  // at most, of running each instruction once
 
   /// Of a pattern that Oniguruma takes. Null if it has no program.
   static std::unique_ptr<const RegexProgram> compile(const std::string& pattern);

@@ -3,7 +3,10 @@
 namespace lt2 {
 
 Regex::Regex(const std::string& pattern, std::string where)
-    : where_(std::move(where)), onig_(compile_onig(pattern, where_)), program_(RegexProgram::compile(pattern)) {}
+    : where_(std::move(where)),
+      begins_anywhere_(pattern.find("\\G") == std::string::npos),
+      onig_(compile_onig(pattern, where_)),
+      program_(RegexProgram::compile(pattern)) {}
 
 Regex Regex::by_oniguruma(const std::string& pattern, std::string where) {
   Regex regex(pattern, std::move(where));
@@ -13,12 +16,12 @@ Regex Regex::by_oniguruma(const std::string& pattern, std::string where) {
 
 Regex::Search::Search(const Regex& regex, std::string_view text) {
   if (regex.program_)
-    linear_.emplace(*regex.program_, text);
+    linear_.emplace(*regex.program_, text, regex.where_);
   else
-    onig_.emplace(regex.onig_, text, regex.where_);
+    onig_.emplace(regex.onig_, regex.begins_anywhere_, text, regex.where_);
 }
 
-bool Regex::Search::next(size_t from, size_t& begin, size_t& end) {
+bool Regex::Search::search(size_t from, size_t& begin, size_t& end) {
   return linear_ ? linear_->search(from, begin, end) : onig_->search(from, begin, end);
 }
 
