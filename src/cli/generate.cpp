@@ -35,7 +35,7 @@ std::string read_prompt(const GenerateConfig& config) {
   if (config.prompt) return *config.prompt;
   if (config.prompt_file) return std::string(without_byte_order_mark(read_stream(*config.prompt_file)));
   if (isatty(STDIN_FILENO)) log_info("reading the prompt from standard input; end it with Ctrl-D");
-  return InputStream("-").rest();
+  return std::string(without_byte_order_mark(InputStream("-").rest()));
 }
 
 const char* name_of(Finish finish) {

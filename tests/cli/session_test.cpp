@@ -150,6 +150,18 @@ TEST_F(Saying, AByteIsNotTheLettersThatShowIt) {
   EXPECT_EQ(session(), joined({begin("User: p\nAssistant:"), {0xd2, 'b', 'c'}}));
 }
 
+TEST_F(Saying, AByteOrderMarkIsNoPartOfWhatIsSaid) {
+  std::ofstream(root_ / "bom.txt") << "\xef\xbb\xbfp";
+  for (const std::string prompt : {"prompt_file=bom.txt </dev/null", "<bom.txt", "prompt_file=/dev/stdin <bom.txt"}) {
+    const auto result = shell("\"$LT2\" generate " + saying({'b'}) + "state=s.safetensors " + prompt);
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(session(), joined({begin("p"), {'b'}})) << prompt;
+    std::filesystem::remove(root_ / "s.safetensors");
+  }
+  EXPECT_EQ(talk("\xef\xbb\xbfp\n", saying({'b'}) + "state=s.safetensors"), "b\n");
+  EXPECT_EQ(session(), joined({begin("User: p\nAssistant:"), {'b'}}));
+}
+
 TEST_F(Saying, ASessionGoesOnUnderAnotherExitRule) {
   const auto exits = [&](const std::string& arguments) {
     std::vector<int64_t> loops;
