@@ -10,10 +10,10 @@
 #include "base/log.h"
 #include "base/output.h"
 #include "base/signals.h"
+#include "base/utf8.h"
 #include "cli/inference.h"
 #include "config/overrides.h"
 #include "infer/text_stream.h"
-#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {

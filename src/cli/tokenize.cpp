@@ -14,10 +14,10 @@
 #include "base/log.h"
 #include "base/output.h"
 #include "base/units.h"
+#include "base/utf8.h"
 #include "cli/command.h"
 #include "config/overrides.h"
 #include "tokenizer/tokenizer.h"
-#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {

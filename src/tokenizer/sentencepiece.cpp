@@ -6,11 +6,11 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "tokenizer/hf_decoder.h"
 #include "tokenizer/hf_normalizer.h"
 #include "tokenizer/merge.h"
 #include "tokenizer/unicode.h"
-#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {

@@ -7,11 +7,11 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/utf8.h"
 #include "tokenizer/bytes.h"
 #include "tokenizer/hf.h"
 #include "tokenizer/sentencepiece.h"
 #include "tokenizer/tiktoken.h"
-#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {
