@@ -1,7 +1,7 @@
 // One line of a .jsonl file from anywhere: its text or an error, nothing else.
 //
 //   clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -Isrc fuzz/jsonl_fuzz.cpp src/data/json_line.cpp
-//       src/tokenizer/utf8.cpp -lfmt
+//       src/base/utf8.cpp -lfmt
 #include <cstdint>
 #include <string>
 

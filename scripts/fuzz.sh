@@ -14,11 +14,11 @@ clang=${CLANG:-$(command -v clang++ || command -v clang++-14)} ||
   { echo "fuzz: needs clang++ with libFuzzer (Debian: clang libclang-rt-14-dev)" >&2; exit 1; }
 torch=/usr/include/torch/csrc/api/include
 base="src/base/files.cpp src/base/units.cpp"
-text="$base $(ls src/base/regex/*.cpp) src/base/log.cpp src/base/progress.cpp $(ls src/tokenizer/*.cpp | grep -v vectors.cpp)"
+text="$base $(ls src/base/regex/*.cpp) src/base/log.cpp src/base/progress.cpp src/base/utf8.cpp $(ls src/tokenizer/*.cpp | grep -v vectors.cpp)"
 
 sources() {
   case "$1" in
-    jsonl) echo "src/data/json_line.cpp src/tokenizer/utf8.cpp -lfmt" ;;
+    jsonl) echo "src/data/json_line.cpp src/base/utf8.cpp -lfmt" ;;
     # clang 14 cannot read torch 1.13's headers as C++20.
     safetensors) echo "-std=c++17 -isystem $torch src/checkpoint/safetensors.cpp $base -lfmt -ltorch -ltorch_cpu -lc10" ;;
     torch_zip) echo "src/checkpoint/pickle.cpp src/checkpoint/pickle_reader.cpp src/checkpoint/torch_zip.cpp $base -lfmt -lz" ;;

@@ -28,19 +28,4 @@ inline size_t character_before(std::string_view text, size_t at) {
   return at;
 }
 
-inline bool is_utf8(std::string_view text) {
-  for (size_t at = 0; at < text.size();) {
-    const auto lead = static_cast<uint8_t>(text[at]);
-    const size_t bytes = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
-    if (bytes == 0 || at + bytes > text.size()) return false;
-    for (size_t i = 1; i < bytes; ++i)
-      if ((static_cast<uint8_t>(text[at + i]) & 0xc0) != 0x80) return false;
-    const uint32_t code = character_at(text, at).code;
-    const bool too_long = (bytes == 3 && code < 0x800) || (bytes == 4 && code < 0x10000);
-    if (too_long || (code >= 0xd800 && code < 0xe000) || code > 0x10ffff) return false;
-    at += bytes;
-  }
-  return true;
-}
-
 }  // namespace lt2

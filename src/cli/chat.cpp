@@ -2,11 +2,14 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "base/error.h"
 #include "base/input_stream.h"
 #include "base/log.h"
 #include "base/output.h"
 #include "base/signals.h"
+#include "base/utf8.h"
 #include "cli/inference.h"
 #include "infer/chat_form.h"
 #include "infer/text_stream.h"
@@ -41,10 +44,13 @@ int chat(const GenerateConfig& config, const std::string& memory) {
   log_info("{} form; an empty line or Ctrl-D ends the conversation", form.name());
   catch_stop_signals();
   const bool terminal = isatty(STDIN_FILENO) != 0;
+  bool first = true;
   for (std::string line;;) {
     if (terminal) print_out("> ");
     flush_out();
-    if (!wait_for_line(input) || !input.line(line) || line.empty()) break;
+    if (!wait_for_line(input) || !input.line(line)) break;
+    if (std::exchange(first, false)) line = std::string(without_byte_order_mark(line));
+    if (line.empty()) break;
     const size_t before = history.size();
     try {
       const auto turn = form.turn(line, history, source.config.data.add_bos);

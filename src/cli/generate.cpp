@@ -10,10 +10,10 @@
 #include "base/log.h"
 #include "base/output.h"
 #include "base/signals.h"
+#include "base/utf8.h"
 #include "cli/inference.h"
 #include "config/overrides.h"
 #include "infer/text_stream.h"
-#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {
@@ -35,7 +35,7 @@ std::string read_prompt(const GenerateConfig& config) {
   if (config.prompt) return *config.prompt;
   if (config.prompt_file) return std::string(without_byte_order_mark(read_stream(*config.prompt_file)));
   if (isatty(STDIN_FILENO)) log_info("reading the prompt from standard input; end it with Ctrl-D");
-  return InputStream("-").rest();
+  return std::string(without_byte_order_mark(InputStream("-").rest()));
 }
 
 const char* name_of(Finish finish) {
@@ -52,19 +52,21 @@ const char* name_of(Finish finish) {
   return "";
 }
 
-// `begins`: the first token stands where a text begins.
+// `begun`: the tokens go on from text before them.
 std::string json_line(const Tokenizer& tokenizer, const GenerateResult& result, const std::string& text,
-                      const std::string& prompt, int64_t sample, bool begins, bool cut) {
+                      const std::string& prompt, int64_t sample, bool begun, bool cut) {
   auto tokens = nlohmann::ordered_json::array();
-  const auto text_of = [&](int32_t id) {
-    return tokenizer.text_of_bytes(begins && tokens.empty() ? tokenizer.first_bytes(id) : tokenizer.token_bytes(id));
+  const auto text_of = [&](int32_t id, bool& behind) {
+    return tokenizer.text_of_bytes(tokenizer.next_bytes(id, behind));
   };
   for (const auto& token : result.tokens) {
     auto likeliest = nlohmann::ordered_json::array();
-    for (const auto& [id, value] : token.likeliest)
-      likeliest.push_back({{"id", id}, {"text", text_of(id)}, {"logprob", value}});
+    for (const auto& [id, value] : token.likeliest) {
+      bool instead = begun;
+      likeliest.push_back({{"id", id}, {"text", text_of(id, instead)}, {"logprob", value}});
+    }
     tokens.push_back({{"id", token.id},
-                      {"text", text_of(token.id)},
+                      {"text", text_of(token.id, begun)},
                       {"logprob", token.log_probability},
                       {"exit_loop", token.exit},
                       {"likeliest", likeliest}});
@@ -95,7 +97,7 @@ int run(const Arguments& arguments) {
   const auto more = tokenizer->encode(prompt, source.config.data.add_bos && ids.empty(), /*add_eos=*/false,
                                       {.continues = tokenizer->holds_text(ids), .specials = config.parse_special});
   ids.insert(ids.end(), more.begin(), more.end());
-  const bool begins = !tokenizer->holds_text(ids);
+  const bool begun = tokenizer->holds_text(ids);
 
   catch_stop_signals();
   const bool lines = config.logprobs.has_value(), live = config.n == 1 && !lines;
@@ -123,7 +125,7 @@ int run(const Arguments& arguments) {
     show(i, streams[i].finish());
     if (lines) {
       print_out("{}\n",
-                json_line(*tokenizer, result, texts[i], prompt, static_cast<int64_t>(i), begins, streams[i].stopped()));
+                json_line(*tokenizer, result, texts[i], prompt, static_cast<int64_t>(i), begun, streams[i].stopped()));
     } else if (live) {
       print_out("\n");
     } else {

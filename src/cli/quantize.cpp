@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/output.h"
 #include "base/units.h"
+#include "base/utf8.h"
 #include "cli/command.h"
 #include "config/overrides.h"
 #include "config/quantize_config.h"
@@ -14,7 +15,6 @@
 #include "model/frozen_model.h"
 #include "model/model_io.h"
 #include "tokenizer/tokenizer.h"
-#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {

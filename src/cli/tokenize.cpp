@@ -6,6 +6,7 @@
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -13,6 +14,7 @@
 #include "base/log.h"
 #include "base/output.h"
 #include "base/units.h"
+#include "base/utf8.h"
 #include "cli/command.h"
 #include "config/overrides.h"
 #include "tokenizer/tokenizer.h"
@@ -140,14 +142,14 @@ std::vector<int32_t> parse_ids(std::string_view line, const Input& input) {
 
 void encode(const TokenizeConfig& config, const Tokenizer& tokenizer, Input& input, Output& output, Meter& meter) {
   std::string line;
-  const auto ids_of = [&](const std::string& text) {
+  const auto ids_of = [&](std::string_view text) {
     try {
       return tokenizer.encode(text, config.bos, config.eos, {.specials = config.parse_special});
     } catch (const Error& error) {
       fail("tokenize: {}: {}", input.place(), error.what());
     }
   };
-  const auto one = [&](const std::string& text) {
+  const auto one = [&](std::string_view text) {
     const auto ids = meter.time([&] { return ids_of(text); });
     meter.tokens += static_cast<int64_t>(ids.size());
     meter.bytes += static_cast<int64_t>(text.size());
@@ -155,9 +157,10 @@ void encode(const TokenizeConfig& config, const Tokenizer& tokenizer, Input& inp
     append_ids(ids, line);
     output.write(line);
   };
-  if (config.per == "file") return one(input.rest());
+  if (config.per == "file") return one(without_byte_order_mark(input.rest()));
+  bool first = true;
   for (std::string text; input.line(text);) {
-    one(text);
+    one(std::exchange(first, false) ? without_byte_order_mark(text) : text);
     if (input.waits()) output.flush();
   }
 }

@@ -37,7 +37,7 @@ struct GenerateConfig {
   template <class Visit>
   void fields(Visit&& visit) {
     visit("ckpt", ckpt, verbatim_path(), "checkpoint folder");
-    visit("prompt", prompt, verbatim_prose(), "text to continue; null: read from prompt_file or standard input");
+    visit("prompt", prompt, verbatim_prose(), "text to continue; left out: read from prompt_file or standard input");
     visit("prompt_file", prompt_file, verbatim_path(), "file with the text to continue");
     visit("seed", seed, at_least(0), "seed of sampling");
     visit("parse_special", parse_special, any(), "names of special tokens in the prompt become those tokens");

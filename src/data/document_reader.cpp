@@ -6,8 +6,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/signals.h"
+#include "base/utf8.h"
 #include "data/json_line.h"
-#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {

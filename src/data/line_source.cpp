@@ -8,8 +8,8 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "base/utf8.h"
 #include "data/external_shuffle.h"
-#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {

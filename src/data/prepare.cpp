@@ -20,12 +20,12 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/units.h"
+#include "base/utf8.h"
 #include "data/append_files.h"
 #include "data/external_shuffle.h"
 #include "data/json_line.h"
 #include "data/line_source.h"
 #include "data/prepare_job.h"
-#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {

@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/json_field.h"
+#include "base/utf8.h"
 #include "data/line_source.h"
-#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {

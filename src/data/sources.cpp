@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
-#include "tokenizer/utf8.h"
+#include "base/utf8.h"
 
 namespace lt2 {
 namespace {

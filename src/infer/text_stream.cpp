@@ -9,10 +9,13 @@ namespace {
 // Tokens that stand for exactly `part` of a text; none if there are none.
 std::vector<int32_t> exact_tokens(const Tokenizer& tokenizer, const std::string& part, bool first) {
   auto ids = tokenizer.encode(part, false, false, {.continues = !first});
-  std::string bytes;
-  for (size_t i = 0; i < ids.size(); ++i)
-    bytes += first && bytes.empty() ? tokenizer.first_bytes(ids[i]) : tokenizer.token_bytes(ids[i]);
-  if (bytes == part) return ids;
+  const auto are_exact = [&] {
+    bool begun = !first;
+    std::string bytes;
+    for (const int32_t id : ids) bytes += tokenizer.next_bytes(id, begun);
+    return bytes == part;
+  };
+  if (are_exact()) return ids;
   // Part of a character, or what a normalizer changes: byte by byte.
   std::array<int32_t, 256> of_byte;
   of_byte.fill(-1);
@@ -22,7 +25,7 @@ std::vector<int32_t> exact_tokens(const Tokenizer& tokenizer, const std::string&
   }
   ids.clear();
   for (const char byte : part) ids.push_back(of_byte[static_cast<uint8_t>(byte)]);
-  if (std::find(ids.begin(), ids.end(), -1) != ids.end()) ids.clear();
+  if (std::find(ids.begin(), ids.end(), -1) != ids.end() || !are_exact()) ids.clear();
   return ids;
 }
 
@@ -62,10 +65,9 @@ std::string TextStream::cut(const Waiting& token, const std::string& part) {
 
 std::string TextStream::push(int32_t token) {
   if (stopped_) return "";
-  const auto inside = tokenizer_.token_bytes(token);
-  const auto bytes = begun_ ? inside : tokenizer_.first_bytes(token);
-  waiting_.push_back({token, bytes.size(), !begun_});
-  begun_ = begun_ || !inside.empty();
+  const bool begins = !begun_;
+  const auto bytes = tokenizer_.next_bytes(token, begun_);
+  waiting_.push_back({token, bytes.size(), begins});
   bytes_ += bytes;
   auto first = std::string::npos;
   for (const auto& stop : stops_) first = std::min(first, bytes_.find(stop));

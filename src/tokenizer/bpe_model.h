@@ -26,6 +26,7 @@ class BpeModel {
 
   /// Id of a token as the file writes it, or -1.
   int32_t id_of(std::string_view token) const { return vocabulary_.find(token); }
+  int32_t unknown_id() const { return unknown_; }  // -1: there is none
   /// Tokens as the file writes them, by id; empty where an id is left out.
   const std::vector<std::string>& tokens() const { return tokens_; }
 

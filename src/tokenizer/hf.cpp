@@ -5,8 +5,8 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/utf8.h"
 #include "tokenizer/unicode.h"
-#include "tokenizer/utf8.h"
 
 namespace lt2 {
 
@@ -87,7 +87,7 @@ class HfTokenizer::Encoder {
 
 class HfStream : public DecodeStream {
  public:
-  explicit HfStream(const HfTokenizer& of) : of_(of), run_(of.decoder_->start()) {}
+  HfStream(const HfTokenizer& of, bool continues) : of_(of), run_(of.decoder_->start(continues)) {}
 
   std::string push(int32_t id) override {
     of_.check_id(id);
@@ -272,15 +272,15 @@ std::string HfTokenizer::first_bytes(int32_t id) const { return bytes_at(id, /*m
 
 std::string HfTokenizer::decode(const std::vector<int32_t>& ids) const {
   if (!bytes_.empty()) return Tokenizer::decode(ids);
-  const auto stream = decode_stream();
+  const auto stream = decode_stream(/*continues=*/false);
   std::string text;
   for (const int32_t id : ids) text += stream->push(id);
   return text + stream->finish();
 }
 
-std::unique_ptr<DecodeStream> HfTokenizer::decode_stream() const {
-  if (!bytes_.empty()) return Tokenizer::decode_stream();
-  return std::make_unique<HfStream>(*this);
+std::unique_ptr<DecodeStream> HfTokenizer::decode_stream(bool continues) const {
+  if (!bytes_.empty()) return Tokenizer::decode_stream(continues);
+  return std::make_unique<HfStream>(*this, continues);
 }
 
 bool HfTokenizer::is_special(int32_t id) const {

@@ -5,10 +5,10 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "tokenizer/hf_normalizer.h"
 #include "tokenizer/hf_pretokenizer.h"
 #include "tokenizer/json_character.h"
-#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {

@@ -3,10 +3,10 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "tokenizer/hf_normalizer.h"
 #include "tokenizer/json_character.h"
 #include "tokenizer/unicode.h"
-#include "tokenizer/utf8.h"
 #include "tokenizer/words.h"
 
 namespace lt2 {

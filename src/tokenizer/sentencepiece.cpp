@@ -6,11 +6,11 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "tokenizer/hf_decoder.h"
 #include "tokenizer/hf_normalizer.h"
 #include "tokenizer/merge.h"
 #include "tokenizer/unicode.h"
-#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {
@@ -48,60 +48,27 @@ std::string with_spaces(std::string_view piece) {
 
 }  // namespace
 
-// The rules for the first space depend on what came before; a run of byte pieces is one text.
+// A run of byte pieces is one text.
 class SentencePieceStream : public DecodeStream {
  public:
-  explicit SentencePieceStream(const SentencePieceTokenizer& of) : of_(of) {}
+  SentencePieceStream(const SentencePieceTokenizer& of, bool continues) : of_(of), begun_(continues) {}
 
   std::string push(int32_t id) override {
-    of_.check_id(id);
-    std::string text;
-    if (of_.type_of(id) == Type::kByte) {
-      bytes_ += of_.token_bytes(id);
-      const size_t complete = complete_utf8_prefix(bytes_);
-      text = replaced(std::string_view(bytes_).substr(0, complete));
-      bytes_.erase(0, complete);
-    } else {
-      text = flush();
-      if (dropped_space_ || began_ || !text.empty()) at_start_ = false;
-      text += surface(id);
-    }
-    began_ = began_ || !text.empty();
+    const std::string bytes = of_.next_bytes(id, begun_);
+    if (of_.type_of(id) != SentencePieceTokenizer::Type::kByte) return finish() + bytes;
+    bytes_ += bytes;
+    const size_t complete = complete_utf8_prefix(bytes_);
+    std::string text = replaced(std::string_view(bytes_).substr(0, complete));
+    bytes_.erase(0, complete);
     return text;
   }
 
-  std::string finish() override {
-    std::string text = flush();
-    began_ = began_ || !text.empty();
-    return text;
-  }
+  std::string finish() override { return replaced(std::exchange(bytes_, {})); }
 
  private:
-  using Type = SentencePieceTokenizer::Type;
-  std::string surface(int32_t id) {
-    dropped_space_ = false;
-    if (of_.type_of(id) == Type::kControl) return "";
-    if (of_.type_of(id) == Type::kUnknown) return of_.settings_.unk_surface;
-    std::string_view piece = of_.pieces_[static_cast<size_t>(id)].text;
-    const auto& settings = of_.settings_;
-    if (at_start_ && piece.starts_with(kSpaceMark) &&
-        (settings.add_dummy_prefix || settings.remove_extra_whitespaces)) {
-      piece.remove_prefix(kSpaceMark.size());
-      // Where runs of spaces are squeezed, all that stand at the start go, not the first alone.
-      dropped_space_ = !settings.remove_extra_whitespaces;
-    }
-    return with_spaces(piece);
-  }
-
-  std::string flush() {
-    std::string text = replaced(bytes_);
-    bytes_.clear();
-    return text;
-  }
-
   const SentencePieceTokenizer& of_;
   std::string bytes_;
-  bool at_start_ = true, dropped_space_ = false, began_ = false;
+  bool begun_;
 };
 
 SentencePieceTokenizer::SentencePieceTokenizer(std::string_view content, const std::string& where) : Tokenizer(where) {
@@ -396,17 +363,22 @@ std::string SentencePieceTokenizer::first_bytes(int32_t id) const {
   return bytes;
 }
 
+// Where runs of spaces are squeezed, all that stand at the start go, not the first alone.
+bool SentencePieceTokenizer::begins_text(int32_t id) const {
+  return !(settings_.remove_extra_whitespaces ? first_bytes(id) : token_bytes(id)).empty();
+}
+
 std::string SentencePieceTokenizer::text_of_bytes(std::string_view bytes) const { return replaced(bytes); }
 
 std::string SentencePieceTokenizer::decode(const std::vector<int32_t>& ids) const {
-  SentencePieceStream stream(*this);
+  SentencePieceStream stream(*this, /*continues=*/false);
   std::string text;
   for (const int32_t id : ids) text += stream.push(id);
   return text + stream.finish();
 }
 
-std::unique_ptr<DecodeStream> SentencePieceTokenizer::decode_stream() const {
-  return std::make_unique<SentencePieceStream>(*this);
+std::unique_ptr<DecodeStream> SentencePieceTokenizer::decode_stream(bool continues) const {
+  return std::make_unique<SentencePieceStream>(*this, continues);
 }
 
 bool SentencePieceTokenizer::is_special(int32_t id) const {

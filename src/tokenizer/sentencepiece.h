@@ -25,13 +25,15 @@ class SentencePieceTokenizer : public Tokenizer {
 
   std::string token_bytes(int32_t id) const override;
   std::string first_bytes(int32_t id) const override;
+  bool begins_text(int32_t id) const override;
   std::string text_of_bytes(std::string_view bytes) const override;
   std::string decode(const std::vector<int32_t>& ids) const override;
-  std::unique_ptr<DecodeStream> decode_stream() const override;
+  std::unique_ptr<DecodeStream> decode_stream(bool continues) const override;
   int32_t n_words() const override { return static_cast<int32_t>(pieces_.size()); }
   int32_t bos_id() const override { return bos_; }
   int32_t eos_id() const override { return eos_; }
   int32_t pad_id() const override { return pad_; }
+  int32_t unknown_id() const override { return unk_; }
   bool is_special(int32_t id) const override;
   /// Control pieces, and symbols of the user, which stand for themselves in any text.
   int32_t mark_id(std::string_view name) const override;

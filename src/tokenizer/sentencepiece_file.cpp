@@ -3,9 +3,9 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "tokenizer/proto.h"
 #include "tokenizer/sentencepiece.h"
-#include "tokenizer/utf8.h"
 
 namespace lt2 {
 

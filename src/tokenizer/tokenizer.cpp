@@ -7,11 +7,11 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/utf8.h"
 #include "tokenizer/bytes.h"
 #include "tokenizer/hf.h"
 #include "tokenizer/sentencepiece.h"
 #include "tokenizer/tiktoken.h"
-#include "tokenizer/utf8.h"
 
 namespace lt2 {
 namespace {
@@ -75,7 +75,7 @@ std::string Tokenizer::decode(const std::vector<int32_t>& ids) const {
   return text_of_bytes(bytes);
 }
 
-std::unique_ptr<DecodeStream> Tokenizer::decode_stream() const { return std::make_unique<BytesStream>(*this); }
+std::unique_ptr<DecodeStream> Tokenizer::decode_stream(bool) const { return std::make_unique<BytesStream>(*this); }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_bos, bool add_eos,
                                        const TextReading& how) const {
@@ -103,7 +103,14 @@ std::string Tokenizer::decode_after(const std::vector<int32_t>& before, const st
 }
 
 bool Tokenizer::holds_text(const std::vector<int32_t>& ids) const {
-  return std::any_of(ids.begin(), ids.end(), [&](int32_t id) { return !is_special(id) && !token_bytes(id).empty(); });
+  const auto is_text = [&](int32_t id) { return id == unknown_id() || !is_special(id); };
+  return std::any_of(ids.begin(), ids.end(), [&](int32_t id) { return is_text(id) && begins_text(id); });
+}
+
+std::string Tokenizer::next_bytes(int32_t id, bool& begun) const {
+  if (begun) return token_bytes(id);
+  begun = begins_text(id);
+  return first_bytes(id);
 }
 
 std::vector<std::string> tokenizer_names() {
@@ -119,16 +126,11 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name, const Path& p
 }
 
 StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, const std::vector<int32_t>& before)
-    : tokenizer_(tokenizer), stream_(tokenizer.decode_stream()) {
-  // Only whether a text has begun matters to what follows. Marks begin none, though some vocabularies show their names.
-  for (const int32_t id : before)
-    if (!tokenizer.is_special(id) && !stream_->push(id).empty()) break;
-  stream_->finish();
-}
+    : tokenizer_(tokenizer), stream_(tokenizer.decode_stream(tokenizer.holds_text(before))) {}
 
 std::string StreamDecoder::finish() {
   std::string text = stream_->finish();
-  stream_ = tokenizer_.decode_stream();
+  stream_ = tokenizer_.decode_stream(/*continues=*/false);
   return text;
 }
 

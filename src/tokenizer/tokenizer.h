@@ -41,21 +41,29 @@ class Tokenizer {
   virtual std::string token_bytes(int32_t id) const = 0;
   /// The same where a text begins: without the space that encode() puts there.
   virtual std::string first_bytes(int32_t id) const { return token_bytes(id); }
+  /// Whether a text has begun behind this token, which stands where one begins: it gave bytes, or the space in front of
+  /// it, of which there is one. Everything that asks whether a text has begun asks here.
+  virtual bool begins_text(int32_t id) const { return !token_bytes(id).empty(); }
+  /// The bytes of the next token of a text, of which `begun` says whether it has begun, before the token and then
+  /// behind it.
+  std::string next_bytes(int32_t id, bool& begun) const;
   /// How bytes put together from tokens read as text. Broken UTF-8 becomes U+FFFD here.
   virtual std::string text_of_bytes(std::string_view bytes) const;
   /// All tokens' bytes, read as text once at the end, so that a character may be spread over tokens.
   virtual std::string decode(const std::vector<int32_t>& ids) const;
   /// What `ids` add to the text of `before`.
   std::string decode_after(const std::vector<int32_t>& before, const std::vector<int32_t>& ids) const;
-  /// Whether any of `ids` is text, so that what follows them goes on from it.
+  /// Whether a text begins within `ids`, so that what follows them goes on from it. Unknown characters are text; marks
+  /// are none, though some vocabularies show their names.
   bool holds_text(const std::vector<int32_t>& ids) const;
-  /// A fresh stream; the tokenizer must outlive it.
-  virtual std::unique_ptr<DecodeStream> decode_stream() const;
+  /// A fresh stream, of a text that begins or of one that goes on from text before it; the tokenizer must outlive it.
+  virtual std::unique_ptr<DecodeStream> decode_stream(bool continues) const;
 
   virtual int32_t n_words() const = 0;  // the model's vocab_size must equal it
   virtual int32_t bos_id() const = 0;   // -1: there is none
   virtual int32_t eos_id() const = 0;   // -1: there is none
   virtual int32_t pad_id() const { return -1; }
+  virtual int32_t unknown_id() const { return -1; }  // stands for unknown characters; -1: every character is known
   /// Whether `id` is a mark (BOS, roles of a chat) and not text: encode() gives none unless asked for, but for the one
   /// that stands for unknown characters.
   virtual bool is_special(int32_t id) const { return id >= 0 && (id == bos_id() || id == eos_id() || id == pad_id()); }

@@ -78,6 +78,9 @@ TEST_P(TalkingIn, AnAnswerGoesOnFromThePrompt) {
   for (const auto& token : json["tokens"]) pieces += token["text"].get<std::string>();
   EXPECT_EQ(json["text"], "ng isxy");
   EXPECT_EQ(pieces, "ng isxy");
+  // Also where the vocabulary has no word for what was asked.
+  for (const std::string prompt : {"☃", "你好"})
+    EXPECT_EQ(output(saying(rest(" isxy")) + "prompt=" + prompt), " isxy\n");
   if (!bos()) return;
   // Where nothing stands before it, an answer begins a text.
   const auto alone = tokenizer_->encode("isxy", false, false);
@@ -147,6 +150,18 @@ TEST_F(Saying, AByteIsNotTheLettersThatShowIt) {
   EXPECT_EQ(session(), joined({begin("User: p\nAssistant:"), {0xd2, 'b', 'c'}}));
 }
 
+TEST_F(Saying, AByteOrderMarkIsNoPartOfWhatIsSaid) {
+  std::ofstream(root_ / "bom.txt") << "\xef\xbb\xbfp";
+  for (const std::string prompt : {"prompt_file=bom.txt </dev/null", "<bom.txt", "prompt_file=/dev/stdin <bom.txt"}) {
+    const auto result = shell("\"$LT2\" generate " + saying({'b'}) + "state=s.safetensors " + prompt);
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(session(), joined({begin("p"), {'b'}})) << prompt;
+    std::filesystem::remove(root_ / "s.safetensors");
+  }
+  EXPECT_EQ(talk("\xef\xbb\xbfp\n", saying({'b'}) + "state=s.safetensors"), "b\n");
+  EXPECT_EQ(session(), joined({begin("User: p\nAssistant:"), {'b'}}));
+}
+
 TEST_F(Saying, ASessionGoesOnUnderAnotherExitRule) {
   const auto exits = [&](const std::string& arguments) {
     std::vector<int64_t> loops;
@@ -162,6 +177,30 @@ TEST_F(Saying, ASessionGoesOnUnderAnotherExitRule) {
   EXPECT_EQ(exits("prompt='' early_exit_step=0 state=s.safetensors"), (Loops{0, 0, 0}));
   EXPECT_EQ(exits("prompt='x' early_exit_step=1 state=s.safetensors"), (Loops{1, 1, 1}));
   EXPECT_NE(read_file(root_ / "err").find("known)"), std::string::npos);
+}
+
+// A lone space in front of a text is not shown where runs of spaces are squeezed, nor is the next token's then.
+TEST_F(Talking, ATextBeginsAtOnePlaceForAllThatIsShownOfIt) {
+  train({.name = "sp_unigram", .kind = "sp", .file = "sp_unigram/tokenizer.model", .json = {}, .any_byte = false});
+  int32_t space = 0;
+  while (tokenizer_->token_bytes(space) != " ") ++space;
+  const auto ids = joined({{space}, rest(" the king")});
+  const std::string ask = saying(ids) + "prompt='' ";
+  EXPECT_EQ(output(ask), "the king\n");
+  EXPECT_EQ(output(ask + "until='[\" the\"]'"), "the king\n");
+  EXPECT_EQ(output(ask + "until='[\"e k\"]'"), "th\n");
+  std::string pieces;
+  const auto json = nlohmann::json::parse(output(ask + "logprobs=2"));
+  for (const auto& token : json["tokens"]) {
+    pieces += token["text"].get<std::string>();
+    for (const auto& other : token["likeliest"]) {
+      if (other["id"] == token["id"]) {
+        EXPECT_EQ(other["text"], token["text"]);
+      }
+    }
+  }
+  EXPECT_EQ(json["text"], "the king");
+  EXPECT_EQ(pieces, "the king");
 }
 
 // Every word of this vocabulary begins with a space.

@@ -56,6 +56,18 @@ TEST_F(Program, TokensThereAndBack) {
   expect_error("tokenize tokenizer=tiktoken path=none in=text.txt", {"none"});
 }
 
+// Of the whole text or of its first line; elsewhere the character is text.
+TEST_F(Program, TokensOfATextAreWithoutItsByteOrderMark) {
+  const std::string mark = "\xef\xbb\xbf";
+  std::ofstream(root_ / "bom.txt") << mark << "ab\n" << mark << "c\n";
+  std::ofstream(root_ / "mark.txt") << mark;
+  EXPECT_EQ(run("tokenize in=bom.txt").out, "97 98\n239 187 191 99\n");
+  EXPECT_EQ(shell("\"$LT2\" tokenize <bom.txt").out, "97 98\n239 187 191 99\n");
+  EXPECT_EQ(run("tokenize in=bom.txt per=file").out, "97 98 10 239 187 191 99 10\n");
+  EXPECT_EQ(run("tokenize in=mark.txt").out, "\n");
+  EXPECT_EQ(run("tokenize in=mark.txt per=file").out, "\n");
+}
+
 TEST_F(Program, ConvertsThereAndBack) {
   ASSERT_EQ(run("train config=tiny.yaml").status, 0);
   for (const char* step : {"in=run out=official to=official", "in=official out=hf to=hf", "in=hf out=back to=lt2"}) {

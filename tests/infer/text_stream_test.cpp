@@ -78,17 +78,14 @@ class StreamOf : public ::testing::TestWithParam<test::VocabularyCase> {
   std::string bytes_of(const Ids& ids, const Ids& before) const {
     std::string bytes;
     bool begun = tokenizer_->holds_text(before);
-    for (const int32_t id : ids) {
-      bytes += begun ? tokenizer_->token_bytes(id) : tokenizer_->first_bytes(id);
-      begun = begun || !tokenizer_->token_bytes(id).empty();
-    }
+    for (const int32_t id : ids) bytes += tokenizer_->next_bytes(id, begun);
     return bytes;
   }
   Ids random_ids(std::mt19937& random, size_t most) const {
     Ids ids(random() % (most + 1));
     for (auto& id : ids) {
       id = static_cast<int32_t>(random() % static_cast<uint32_t>(random() % 2 ? 300 : tokenizer_->n_words()));
-      if (id >= tokenizer_->n_words() || tokenizer_->is_special(id)) id = text_[0];
+      if (id >= tokenizer_->n_words() || (tokenizer_->is_special(id) && id != tokenizer_->unknown_id())) id = text_[0];
     }
     return ids;
   }
@@ -155,6 +152,32 @@ TEST_P(StreamOf, TheFirstWordOfAnAnswerIsFoundWithItsSpace) {
   if (GetParam().name == "metaspace_never" || tokenizer_->decode(tokenizer_->encode("is it", false, false)) != "is it")
     return;
   EXPECT_EQ(streamed(tokenizer_->encode("is it", false, false), {" is"}, {}).shown, "is it");
+}
+
+// Lone spaces and unknown characters in front: shown and compared with stop texts by one rule.
+TEST_P(StreamOf, WhatIsShownIsWhatStopTextsAreLookedForIn) {
+  std::mt19937 random(3);
+  static const std::vector<std::string> texts = {" ", "  ", "☃", "the", " is", ""};
+  const auto some = [&] {
+    Ids ids;
+    for (auto count = random() % 4; count > 0; --count) {
+      const auto more = tokenizer_->encode(texts[random() % texts.size()], false, false, {.continues = true});
+      ids.insert(ids.end(), more.begin(), more.end());
+    }
+    return ids;
+  };
+  for (int trial = 0; trial < 500; ++trial) {
+    const auto before = some(), ids = some();
+    const auto text = tokenizer_->decode_after(before, ids);
+    ASSERT_EQ(bytes_of(ids, before), text);
+    for (const std::string stop : {" ", " the", " is"}) {
+      const auto out = streamed(ids, {stop}, before);
+      ASSERT_EQ(out.stopped, text.find(stop) != std::string::npos) << text;
+      if (!out.stopped) {
+        ASSERT_EQ(out.shown, text);
+      }
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Vocabularies, StreamOf, ::testing::ValuesIn(test::vocabulary_cases()),

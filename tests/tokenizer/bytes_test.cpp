@@ -7,7 +7,7 @@
 #include <random>
 
 #include "base/error.h"
-#include "tokenizer/utf8.h"
+#include "base/utf8.h"
 
 namespace lt2 {
 namespace {
@@ -76,35 +76,6 @@ TEST(BytesTokenizer, AddsBosAndEos) {
   EXPECT_TRUE(tokenizer.encode("", false, false).empty());
   EXPECT_EQ(tokenizer.n_words(), 258);
   EXPECT_THROW(tokenizer.decode({-1}), Error);
-}
-
-TEST(Utf8, CountsMaximalSubparts) {
-  EXPECT_EQ(count_invalid_utf8("plain ASCII, long enough for whole words, then \xc3\xa9"), 0);
-  EXPECT_EQ(count_invalid_utf8("\xed\xa0\x80"), 3);          // a surrogate
-  EXPECT_EQ(count_invalid_utf8("\xf4\x90\x80\x80"), 4);      // above U+10FFFF
-  EXPECT_EQ(count_invalid_utf8("\xf0\x9f\x98"), 1);          // cut off
-  EXPECT_EQ(count_invalid_utf8("\xe2\x82\xe2\x82\xac"), 1);  // broken off, then a whole character
-  EXPECT_EQ(count_invalid_utf8(std::string_view("\0\x80", 2)), 1);
-}
-
-TEST(Utf8, AppendIsTheInverseOfReading) {
-  for (const uint32_t code : {0x0u, 0x7fu, 0x80u, 0x7ffu, 0x800u, 0xd7ffu, 0xe000u, 0xffffu, 0x10000u, 0x10ffffu}) {
-    std::string text;
-    append_utf8(text, code);
-    const Utf8Unit unit = utf8_unit(text, 0);
-    EXPECT_TRUE(unit.valid) << code;
-    EXPECT_EQ(unit.bytes, text.size()) << code;
-  }
-}
-
-TEST(Utf8, BordersNeverCutACharacter) {
-  const std::string text =
-      "a\xe2\x82\xac"
-      "b";
-  EXPECT_EQ(utf8_border_from(text, 1), 1u);
-  EXPECT_EQ(utf8_border_from(text, 2), 4u);
-  EXPECT_EQ(utf8_border_from(text, 3), 4u);
-  EXPECT_EQ(utf8_border_from(text, 5), 5u);
 }
 
 TEST(StreamDecoder, HoldsBackACharacterUntilItIsCertain) {

@@ -119,6 +119,40 @@ TEST(SentencePieceModel, SpacesFollowTheSettings) {
   EXPECT_EQ(encoded(model(kUnigram, pieces, "", kPlain + number(5, 0)), " a"), (Ids{4, 2}));
 }
 
+// As SentencePiece's library decodes the whole, under every pair of settings. Pieces: 2 a, 3 a lone space, 4 space and
+// a, 5 two spaces.
+TEST(SentencePieceModel, ATextBeginsWhereTheSettingsSayIt) {
+  const std::string mark = "\xe2\x96\x81", unknown = " \xe2\x81\x87 ";
+  const auto pieces = piece("a", -1) + piece(mark, -1) + piece(mark + "a", -1) + piece(mark + mark, -1);
+  struct Case {
+    int prefix, squeeze;
+    std::vector<std::string> texts;
+  };
+  const std::vector<Ids> all = {{3, 4}, {1, 3, 3, 4}, {5, 4}, {3, 0, 4}, {0, 3, 4}, {1, 1, 4, 4}};
+  for (const auto& c : std::vector<Case>{
+           {1, 1, {"a", "a", "  a", unknown + " a", unknown + "  a", "a a"}},
+           {0, 1, {"a", "a", "  a", unknown + " a", unknown + "  a", "a a"}},
+           {1, 0, {" a", "  a", "  a", unknown + " a", unknown + "  a", "a a"}},
+           {0, 0, {"  a", "   a", "   a", " " + unknown + " a", unknown + "  a", " a a"}},
+       }) {
+    const SentencePieceTokenizer tokenizer(model(kUnigram, pieces, "", number(3, c.prefix) + number(4, c.squeeze)),
+                                           "m");
+    for (size_t i = 0; i < all.size(); ++i) {
+      const auto what = ::testing::PrintToString(all[i]) + " " + std::to_string(c.prefix) + std::to_string(c.squeeze);
+      EXPECT_EQ(tokenizer.decode(all[i]), c.texts[i]) << what;
+      bool begun = false;
+      std::string bytes;
+      for (const int32_t id : all[i]) bytes += tokenizer.next_bytes(id, begun);
+      EXPECT_EQ(bytes, c.texts[i]) << what;
+      for (size_t at = 0; at <= all[i].size(); ++at) {
+        const auto middle = all[i].begin() + static_cast<std::ptrdiff_t>(at);
+        const Ids before(all[i].begin(), middle), rest(middle, all[i].end());
+        EXPECT_EQ(tokenizer.decode(before) + tokenizer.decode_after(before, rest), c.texts[i]) << what << " at " << at;
+      }
+    }
+  }
+}
+
 TEST(SentencePieceFile, HostileModelsAreRefused) {
   const auto refused = [](const std::string& file) {
     return test::error_of([&] { SentencePieceTokenizer(file, "m"); });

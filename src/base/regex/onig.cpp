@@ -7,8 +7,8 @@
 #include <mutex>
 #include <utility>
 
-#include "base/characters.h"
 #include "base/error.h"
+#include "base/utf8.h"
 
 namespace lt2 {
 namespace {
@@ -62,7 +62,7 @@ OnigPattern compile_onig(const std::string& pattern, const std::string& where) {
     return onig_initialize(encodings, 1) == ONIG_NORMAL;
   }();
   LT2_CHECK(ready, "{}: Oniguruma does not start", where);
-  LT2_CHECK(is_utf8(pattern), "{}: no regular expression: not UTF-8", where);
+  LT2_CHECK(count_invalid_utf8(pattern) == 0, "{}: no regular expression: not UTF-8", where);
   OnigErrorInfo info{};
   regex_t* compiled = nullptr;
   const int code = onig_new(&compiled, bytes_of(pattern), bytes_of(pattern) + pattern.size(), ONIG_OPTION_NONE,
