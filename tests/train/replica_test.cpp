@@ -29,11 +29,19 @@ torch::Tensor tokens_of(int64_t step, int64_t micro) {
   return torch::randint(61, {kRows, kLength + 1});
 }
 
-// Steps [from, to), on this rank's rows of the global batches.
-void train(Replica& replica, int64_t from, int64_t to, const std::vector<torch::Tensor>& batches, Outcome& out) {
+// An epsilon that gradients of rounding errors do not reach: with the usual one AdamW makes whole steps of them, and
+// where a state is carried these grow to 3e-3 of the moments in four steps.
+OptimConfig optimizer() {
   OptimConfig optim;
   optim.lr = 3e-3;
   optim.warmup = 1;
+  optim.epsilon = 1e-3;
+  return optim;
+}
+
+// Steps [from, to), on this rank's rows of the global batches.
+void train(Replica& replica, int64_t from, int64_t to, const std::vector<torch::Tensor>& batches, Outcome& out) {
+  const OptimConfig optim = optimizer();
   const int64_t rows = kRows / replica.group().world();
   for (int64_t step = from; step < to; ++step) {
     out.steps.push_back(train_step(replica, optim, step, kSteps, kMicro, [&](int64_t micro) {
@@ -67,7 +75,7 @@ Outcome run(const ModelCase& c, int world, Sharding sharding, Recompute recomput
   Outcome out;
   test::on_ranks(world, [&](const std::shared_ptr<Group>& group) {
     const auto rank = static_cast<size_t>(group->rank());
-    Replica replica(*models[rank], {}, group, sharding);
+    Replica replica(*models[rank], optimizer(), group, sharding);
     if (resumed) replica.restore_optimizer(resumed->moments);
     Outcome own;
     train(replica, from, to, batches, own);
@@ -91,11 +99,11 @@ void expect_alike(const Outcome& out, const Outcome& one) {
   ASSERT_EQ(out.parameters.size(), one.parameters.size());
   for (size_t i = 0; i < one.parameters.size(); ++i) {
     EXPECT_EQ(out.parameters[i].first, one.parameters[i].first);
-    EXPECT_TRUE(test::close(out.parameters[i].second, one.parameters[i].second, 1e-3)) << one.parameters[i].first;
+    EXPECT_TRUE(test::close(out.parameters[i].second, one.parameters[i].second, 3e-4)) << one.parameters[i].first;
   }
   ASSERT_EQ(out.moments.size(), one.moments.size());
   for (const auto& [name, tensor] : one.moments)
-    EXPECT_TRUE(test::close(take(out.moments, name, tensor.sizes().vec()), tensor, 2e-3)) << name;
+    EXPECT_TRUE(test::close(take(out.moments, name, tensor.sizes().vec()), tensor, 3e-4)) << name;
 }
 
 struct Setting {
@@ -170,7 +178,7 @@ TEST_P(GivenUp, ByAnyRankCountsOnNone) {
   test::on_ranks(s.world, [&](const std::shared_ptr<Group>& group) {
     const int rank = group->rank();
     LoopedTransformer& model = *models[static_cast<size_t>(rank)];
-    Replica replica(model, {}, group, s.sharding);
+    Replica replica(model, optimizer(), group, s.sharding);
     Outcome own;
     // The first step learns what later ones know; both are tried again and again, some calls of a layer further.
     for (int64_t step = 0; step < kSteps; ++step) {
@@ -220,7 +228,7 @@ TEST(Replica, ANumberThatIsNotOneStopsAllRanksAlike) {
   std::vector<bool> applied;
   test::on_ranks(2, [&](const std::shared_ptr<Group>& group) {
     const auto model = test::make_model({.name = "full"});
-    Replica replica(*model, {}, group, Sharding::kZero1);
+    Replica replica(*model, optimizer(), group, Sharding::kZero1);
     if (group->rank() == 1) {
       torch::NoGradGuard no_grad;
       model->layers[0]->feed_forward->w1->weight[0].fill_(NAN);
@@ -237,7 +245,7 @@ TEST(Replica, FullShardLetsWeightsGo) {
   test::on_ranks(2, [&](const std::shared_ptr<Group>& group) {
     const auto model = test::make_model({.name = "full"});
     model->recompute = Recompute::kLayer;
-    Replica replica(*model, {}, group, Sharding::kFull);
+    Replica replica(*model, optimizer(), group, Sharding::kFull);
     const auto& weight = model->layers[1]->feed_forward->w1->weight;
     EXPECT_EQ(weight.numel(), 0);
     Outcome out;
