@@ -1,0 +1,44 @@
+#include "template/template.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "template/evaluator.h"
+#include "template/parser.h"
+
+namespace lt2 {
+
+TemplateOptions TemplateOptions::chat() {
+  TemplateOptions options;
+  options.trim_blocks = options.lstrip_blocks = true;
+  return options;
+}
+
+TemplateOptions TemplateOptions::task() {
+  TemplateOptions options;
+  options.strict_undefined = options.keep_trailing_newline = true;
+  return options;
+}
+
+Template::Template(std::string name, const TemplateOptions& options, std::shared_ptr<const jinja::Tree> tree)
+    : name_(std::move(name)), options_(options), tree_(std::move(tree)) {}
+
+Template Template::parse(std::string_view source, const std::string& name, const TemplateOptions& options) {
+  jinja::Parser parser(jinja::tokens_of(source, name, options), name, options);
+  return {name, options, std::make_shared<const jinja::Tree>(parser.parse())};
+}
+
+std::string Template::render(const nlohmann::ordered_json& variables) const {
+  LT2_CHECK(variables.is_object() || variables.is_null(), "{}: expected an object of variables, found {}", name_,
+            variables.type_name());
+  jinja::Evaluator evaluator(options_);
+  for (const auto& [key, value] : variables.items())
+    evaluator.define(key, jinja::from_json(value, name_ + ": variable " + key));
+  try {
+    return evaluator.run(*tree_);
+  } catch (const Error& error) {
+    fail("{}:{}: {}", name_, evaluator.line(), error.what());
+  }
+}
+
+}  // namespace lt2
