@@ -73,7 +73,7 @@ Value Evaluator::by_kind(const Expression& expression) {
     case ExpressionKind::kConditional:
       if (truth(*this, part(0))) return part(1);
       if (expression.parts[2]) return part(2);
-      return Value::undefined("the condition is false and there is no else");
+      return Value::undefined("the condition is false and there is no else", /*lenient=*/true);
     case ExpressionKind::kList:
     case ExpressionKind::kTuple:
       return list(expression);

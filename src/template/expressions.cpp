@@ -41,19 +41,18 @@ void Parser::check_depth(Expression& expression) const {
 
 ExpressionPtr Parser::expression(bool with_conditional) { return with_conditional ? conditional() : disjunction(); }
 
-bool Parser::ends_tuple(std::string_view end) const {
-  return now().kind == TokenKind::kPrintEnd || now().kind == TokenKind::kBlockEnd || now().is_sign(")") ||
-         (!end.empty() && now().is_name(end));
+bool Parser::ends_tuple() const {
+  return now().kind == TokenKind::kPrintEnd || now().kind == TokenKind::kBlockEnd || now().is_sign(")");
 }
 
 // Expressions with commas between them are a tuple, one without a comma is itself.
-ExpressionPtr Parser::tuple(bool with_conditional, std::string_view end, bool in_parentheses) {
+ExpressionPtr Parser::tuple(bool with_conditional, bool in_parentheses) {
   const int line = now().line;
   std::vector<ExpressionPtr> items;
   bool many = false;
   while (true) {
     if (!items.empty()) expect_sign(",");
-    if (ends_tuple(end)) break;
+    if (ends_tuple()) break;
     items.push_back(expression(with_conditional));
     if (!now().is_sign(",")) break;
     many = true;
@@ -229,7 +228,7 @@ ExpressionPtr Parser::primary() {
   if (now().is_sign("[")) return list();
   if (now().is_sign("{")) return dict();
   if (!skip_sign("(")) expected("an expression");
-  value = tuple(true, {}, /*in_parentheses=*/true);
+  value = tuple(true, /*in_parentheses=*/true);
   expect_sign(")");
   return value;
 }

@@ -35,7 +35,7 @@ class Writer {
     if (value.is_none()) return "null";
     if (value.is_boolean()) return value.boolean() ? "true" : "false";
     if (value.is_integer()) return std::to_string(value.integer());
-    if (value.is_undefined() && run_.options.strict_undefined) refuse_undefined(value);
+    check_defined(run_, value);
     LT2_CHECK(value.is_real(), "a value of type {} cannot be written as JSON{}", value.type_name(),
               value.is_undefined() ? ": " + value.undefined().message : "");
     if (std::isnan(value.real())) return "NaN";
@@ -102,7 +102,7 @@ class Writer {
     if (i != std::string_view::npos) {
       out_ += '\\';
       out_ += kLetters[i];
-    } else if (code >= 0x20 && (code < 0x7f || !style_.ascii || code == 0x7f)) {
+    } else if (code >= 0x20 && (code < 0x7f || !style_.ascii)) {
       out_ += bytes;
     } else if (code < 0x10000) {
       out_ += fmt::format("\\u{:04x}", code);

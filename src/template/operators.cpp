@@ -146,7 +146,7 @@ Value joined(Runtime& run, const Value& a, const Value& b) {
 void refuse_undefined(const Value& value) { fail("{}", value.undefined().message); }
 
 void check_defined(Runtime& run, const Value& value) {
-  if (value.is_undefined() && run.options.strict_undefined) refuse_undefined(value);
+  if (value.is_undefined() && run.options.strict_undefined && !value.undefined().lenient) refuse_undefined(value);
 }
 
 bool truth(Runtime& run, const Value& value) {

@@ -66,7 +66,7 @@ Body Parser::body_until(const std::vector<std::string>& ends) {
     } else if (now().kind == TokenKind::kPrintBegin) {
       take();
       auto print = start(StatementKind::kPrint);
-      print->values.push_back(tuple(true, {}));
+      print->values.push_back(tuple(true));
       expect(TokenKind::kPrintEnd, "'}}'");
       body.push_back(std::move(print));
     } else {
@@ -143,12 +143,12 @@ void Parser::statement(Body& into) {
 }
 
 void Parser::parse_for(Statement& loop) {
-  loop.targets.push_back(target(false, "in"));
+  loop.targets.push_back(target(false));
   ++all_loops_;
   check_target(*loop.targets[0]);
   --all_loops_;
   if (!skip_name("in")) expected("'in'");
-  loop.values.push_back(tuple(false, "recursive"));
+  loop.values.push_back(tuple(false));
   const Outside outside(*this, /*ends_loops=*/false);
   if (skip_name("if")) loop.filter = expression();
   loop.recursive = skip_name("recursive");
@@ -166,7 +166,7 @@ void Parser::parse_if(Statement& statement) {
   ++conditions_;
   while (true) {
     Branch branch;
-    branch.test = tuple(false, {});
+    branch.test = tuple(false);
     branch.body = block_body({"elif", "else", "endif"});
     statement.branches.push_back(std::move(branch));
     const Token end = take();
@@ -184,7 +184,7 @@ void Parser::parse_set(Statement& set) {
   set.targets.push_back(target(true));
   check_target(*set.targets[0]);
   if (skip_sign("=")) {
-    set.values.push_back(tuple(true, {}));
+    set.values.push_back(tuple(true));
     return;
   }
   set.kind = StatementKind::kSetBlock;
@@ -257,14 +257,14 @@ void Parser::parse_with(Statement& with) {
 }
 
 // A name, a tuple of names or, if it may be one, NAMESPACE.ATTRIBUTE.
-ExpressionPtr Parser::target(bool with_namespace, std::string_view end) {
+ExpressionPtr Parser::target(bool with_namespace) {
   const Nested level(*this);
   const int line = now().line;
   std::vector<ExpressionPtr> parts;
   bool many = false;
   while (true) {
     if (!parts.empty()) expect_sign(",");
-    if (ends_tuple(end)) break;
+    if (ends_tuple()) break;
     if (now().kind == TokenKind::kName && with_namespace && ahead().is_sign(".")) {
       auto name = make(ExpressionKind::kNamespaceName, now().line);
       name->name = take().text;

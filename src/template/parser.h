@@ -45,15 +45,15 @@ class Parser {
   void parse_with(Statement& with);
   void parse_signature(Signature& signature);
   void macro_body(Statement& macro, const char* end);
-  ExpressionPtr target(bool with_namespace, std::string_view end = {});
+  ExpressionPtr target(bool with_namespace);
   void check_target(const Expression& target);
 
   // Expressions (expressions.cpp).
   ExpressionPtr make(ExpressionKind kind, int line, std::vector<ExpressionPtr> parts = {});
   void check_depth(Expression& expression) const;
   ExpressionPtr expression(bool conditional = true);
-  ExpressionPtr tuple(bool conditional, std::string_view end, bool in_parentheses = false);
-  bool ends_tuple(std::string_view end) const;
+  ExpressionPtr tuple(bool conditional, bool in_parentheses = false);
+  bool ends_tuple() const;
   ExpressionPtr conditional();
   ExpressionPtr disjunction();
   ExpressionPtr conjunction();

@@ -167,7 +167,7 @@ Value zfill_method(Runtime& run, const Value& self, const Arguments& arguments) 
   const Parameters given("zfill()", arguments, {"width"}, 1);
   FormatSpec spec;
   spec.width = given.integer(0);
-  spec.fill = "0";
+  spec.fill = std::string(1, '0');
   const bool space = self.bytes().starts_with(' ');  // no sign here
   return Value::text(padded(run, self.bytes(), spec, space ? '>' : '='));
 }

@@ -27,6 +27,7 @@ struct Text {
 /// What a name without a value stands for: the message of the error that most uses of it end in.
 struct Undefined {
   std::string message;
+  bool lenient = false;  // what a condition without else gives: no error even where undefined values are
 };
 
 enum class SequenceKind { kList, kTuple, kRange, kView, kIterator };
@@ -90,8 +91,8 @@ class Value {
   static Value real(double value) { return Value(value); }
   /// Without limits: for what is no longer than texts that there are. Runtime::text() checks.
   static Value text(std::string utf8) { return Value(std::make_shared<const Text>(std::move(utf8))); }
-  static Value undefined(std::string message) {
-    return Value(std::make_shared<const Undefined>(Undefined{std::move(message)}));
+  static Value undefined(std::string message, bool lenient = false) {
+    return Value(std::make_shared<const Undefined>(Undefined{std::move(message), lenient}));
   }
   static Value list(std::vector<Value> items) { return sequence(SequenceKind::kList, std::move(items)); }
   static Value tuple(std::vector<Value> items) { return sequence(SequenceKind::kTuple, std::move(items)); }

@@ -54,7 +54,8 @@ bool cased(Runtime& run, const Value& value, const char* method) {
 }
 
 bool is_sequence(Runtime& run, const Value& value) {
-  if (value.is_undefined()) return !run.options.strict_undefined;  // it has a length and can be asked for items
+  // A lenient one has a length and can be asked for items.
+  if (value.is_undefined()) return !run.options.strict_undefined || value.undefined().lenient;
   if (!value.is_sequence()) return value.is_text() || value.is_dict();
   return value.sequence().kind != SequenceKind::kView && value.sequence().kind != SequenceKind::kIterator;
 }
