@@ -29,12 +29,12 @@ Value whole(double value) {
 Value int_filter(Runtime& run, const Value& value, const Arguments& arguments) {
   const Parameters given("int", arguments, {"default", "base"});
   const Value otherwise = given.has(0) ? given[0] : Value::integer(0);
-  const int64_t base = given.integer(1, 10);
   if (value.is_undefined()) refuse_undefined(value);
   if (value.is_integer()) return Value::integer(value.integer());
   if (value.is_real()) return std::isnan(value.real()) ? otherwise : whole(value.real());
   if (!value.is_text()) return otherwise;
   run.spend_bytes(value.bytes().size());
+  const int64_t base = given.integer(1, 10);
   if (base == 0 || (base >= 2 && base <= 36)) {
     bool too_large = false;
     if (const auto read = integer_of(value.bytes(), static_cast<int>(base), &too_large)) return Value::integer(*read);

@@ -12,8 +12,9 @@ namespace {
 constexpr int64_t kMostDigits = 10'000;
 
 std::string in_base(uint64_t value, unsigned base, bool upper_case) {
+  const char* digits = upper_case ? "0123456789ABCDEF" : "0123456789abcdef";
   std::string out;
-  do out += (upper_case ? "0123456789ABCDEF" : "0123456789abcdef")[value % base];
+  do out += digits[value % base];
   while ((value /= base) > 0);
   std::reverse(out.begin(), out.end());
   return out;

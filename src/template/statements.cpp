@@ -191,7 +191,9 @@ Evaluator::Flow Evaluator::run_filter_block(const Statement& statement) {
     if (const Flow flow = run(statement.body); flow != Flow::kOn) return flow;
     text = std::move(capture.text);
   }
-  print(text_of(*this, filter_chain(*statement.filter, Value::text(std::move(text)))));
+  const Value filtered_text = filter_chain(*statement.filter, Value::text(std::move(text)));
+  LT2_CHECK(filtered_text.is_text(), "the filter of a block must give a text, found {}", filtered_text.type_name());
+  print(filtered_text.bytes());
   return Flow::kOn;
 }
 

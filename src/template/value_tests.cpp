@@ -82,7 +82,7 @@ const std::unordered_map<std::string, Test>& tests() {
       {"mapping", plain([](Runtime&, const Value& v) { return v.is_dict(); })},
       {"sequence", plain([](Runtime& run, const Value& v) { return is_sequence(run, v); })},
       {"iterable", plain([](Runtime& run, const Value& v) { return is_iterable(run, v); })},
-      {"callable", plain([](Runtime&, const Value& v) { return v.is_object() && v.object()->callable(); })},
+      {"callable", plain([](Runtime&, const Value& v) { return v.is_undefined() || (v.is_object() && v.object()->callable()); })},
       {"escaped", plain([](Runtime&, const Value&) { return false; })},
       {"odd", plain([](Runtime& run, const Value& v) { return rest_is(run, v, 2, 1); })},
       {"even", plain([](Runtime& run, const Value& v) { return rest_is(run, v, 2, 0); })},
