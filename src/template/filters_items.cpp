@@ -54,6 +54,9 @@ void sort_by_key(Runtime& run, Keyed& items, bool reverse) {
   });
 }
 
+// sorted() wants an integer here, where other flags may be anything.
+bool reversed(const Parameters& given, size_t i) { return given.integer(i, 0) != 0; }
+
 Value items_alone(Keyed keyed) {
   std::vector<Value> items;
   for (auto& [key, value] : keyed) items.push_back(std::move(value));
@@ -75,7 +78,7 @@ Value sort_filter(Runtime& run, const Value& value, const Arguments& arguments) 
     for (const auto& path : paths) keys.push_back(path(run, one));
     keyed.emplace_back(Value::list(std::move(keys)), one);
   }
-  sort_by_key(run, keyed, given.truth(run, 0, false));
+  sort_by_key(run, keyed, reversed(given, 0));
   return items_alone(std::move(keyed));
 }
 
@@ -91,7 +94,7 @@ Value dictsort(Runtime& run, const Value& value, const Arguments& arguments) {
     const Value& order = by == "key" ? key : member;
     keyed.emplace_back(ignore_case ? lowered(order) : order, Value::tuple({key, member}));
   }
-  sort_by_key(run, keyed, given.truth(run, 2, false));
+  sort_by_key(run, keyed, reversed(given, 2));
   return items_alone(std::move(keyed));
 }
 
@@ -104,10 +107,9 @@ Value groupby(Runtime& run, const Value& value, const Arguments& arguments) {
   sort_by_key(run, keyed, false);
   std::vector<Value> groups;
   for (size_t begin = 0; begin < keyed.size();) {
-    size_t end = begin;
-    std::vector<Value> items;
+    size_t end = begin + 1;
+    std::vector<Value> items{keyed[begin].second};
     while (end < keyed.size() && equal(run, keyed[end].first, keyed[begin].first)) items.push_back(keyed[end++].second);
-    if (items.empty()) items.push_back(keyed[end++].second);  // not a number: equal to nothing
     Sequence group(SequenceKind::kTuple, {real_path(run, items[0]), Value::list(items)});
     group.group = true;
     groups.push_back(Value::of(std::move(group)));

@@ -61,14 +61,16 @@ Value rounded(int64_t value, int64_t precision) {
   if (precision < -18) return Value::integer(0);
   int64_t unit = 1;
   for (int64_t i = 0; i > precision; --i) unit *= 10;
-  int64_t low = value / unit * unit, rest = value % unit;
-  if (rest < 0) {
-    rest += unit;
-    low -= unit;
-  }
-  const bool up = rest > unit - rest || (rest == unit - rest && (low / unit) % 2 != 0);
-  int64_t result = low;
-  LT2_CHECK(!up || !__builtin_add_overflow(low, unit, &result), "the result does not fit an integer of 64 bits");
+  int64_t rest = value % unit;
+  if (rest < 0) rest += unit;
+  int64_t low = 0, result = 0;
+  bool fits = !__builtin_sub_overflow(value, rest, &low);
+  const bool odd = (low / unit) % 2 != 0;
+  const bool up = rest > unit - rest || (rest == unit - rest && odd);
+  result = low;
+  // The smaller multiple may not fit where the larger one does.
+  if (up) fits = !__builtin_add_overflow(value, unit - rest, &result);
+  LT2_CHECK(fits, "the result does not fit an integer of 64 bits");
   return Value::integer(result);
 }
 

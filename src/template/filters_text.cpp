@@ -120,16 +120,16 @@ Value indent(Runtime& run, const Value& value, const Arguments& arguments) {
 
 Value truncate(Runtime& run, const Value& value, const Arguments& arguments) {
   const Parameters given("truncate", arguments, {"length", "killwords", "end", "leeway"});
-  if (value.is_undefined()) refuse_undefined(value);
-  LT2_CHECK(value.is_text(), "truncate wants a text, found {}", value.type_name());
   const std::string end = given.text(2, "...");
   const int64_t length = given.integer(0, 255), end_length = Text(end).length;
   const int64_t leeway = given[3].is_none() ? 5 : given.integer(3);
   LT2_CHECK(length >= end_length && leeway >= 0,
             "truncate wants a length of at least {} and no negative leeway, found {} and {}", end_length, length,
             leeway);
+  const int64_t size = length_of(run, value);
+  if (size >= 0 && size - length <= leeway) return value;
+  LT2_CHECK(value.is_text(), "truncate wants a text, found {}", value.type_name());
   const Text& text = value.text();
-  if (text.length - length <= leeway) return value;
   std::string cut = slice_of(text, 0, 1, std::min(length - end_length, text.length));
   if (!given.truth(run, 1, false)) cut = cut.substr(0, cut.rfind(' '));
   return run.text(cut + end);

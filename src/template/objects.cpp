@@ -51,7 +51,8 @@ class Joiner : public Object {
   std::string type_name() const override { return "Joiner"; }
   bool callable() const override { return true; }
   int depth() const override { return separator_.depth() + 1; }
-  Value call(Runtime&, Arguments&) override {
+  Value call(Runtime&, Arguments& arguments) override {
+    const Parameters given("a joiner", arguments, {});
     if (std::exchange(used_, true)) return separator_;
     return Value::text("");
   }

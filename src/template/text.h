@@ -21,6 +21,8 @@ std::vector<std::string> characters_of(std::string_view text);
 
 std::string upper(std::string_view text);
 std::string lower(std::string_view text);
+/// Lower, and what looks different but is compared as equal alike: ss for a sharp s.
+std::string casefold(std::string_view text);
 std::string swapcase(std::string_view text);
 /// The first character as in a title, the others lower.
 std::string capitalize(std::string_view text);

@@ -177,6 +177,18 @@ std::string lower(std::string_view text) {
   return each_character(text, [&](std::string& out, size_t at, uint32_t code) { append_lower(out, text, at, code); });
 }
 
+std::string casefold(std::string_view text) {
+  return each_character(text, [&](std::string& out, size_t at, uint32_t code) {
+    if (const char* many = long_upper(code)) {
+      out += lower(many);
+    } else if (code == 0x3c2 || code == 0x3a3) {
+      out += "\xcf\x83";
+    } else {
+      append_lower(out, text, at, code);
+    }
+  });
+}
+
 std::string swapcase(std::string_view text) {
   return each_character(text, [&](std::string& out, size_t at, uint32_t code) {
     if (is_upper(code)) return append_lower(out, text, at, code);

@@ -238,7 +238,7 @@ const std::unordered_map<std::string, Method>& methods() {
       {"splitlines", splitlines_method},
       {"upper", change_method<upper>},
       {"lower", change_method<lower>},
-      {"casefold", change_method<lower>},
+      {"casefold", change_method<casefold>},
       {"capitalize", change_method<capitalize>},
       {"title", change_method<title>},
       {"swapcase", change_method<swapcase>},

@@ -109,6 +109,7 @@ std::vector<Case> hostile() {
       {"large_negative", "{{ -(-9223372036854775807 - 1) }}", "64 bits"},
       {"large_quotient", "{{ (-9223372036854775807 - 1) // -1 }}", "64 bits"},
       {"large_absolute", "{{ (-9223372036854775807 - 1) | abs }}", "64 bits"},
+      {"large_rounded", "{{ 9223372036854775807 | round(-1) }}", "64 bits"},
       {"large_literal", "{{ 9223372036854775808 }}", "64 bits"},
       {"large_text", "{{ '9223372036854775808' | int }}", "64 bits"},
       {"large_float", "{{ 1e30 | int }}", "64 bits"},
