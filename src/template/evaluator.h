@@ -28,6 +28,7 @@ class Evaluator : public Runtime {
   static constexpr int kMostLevels = 1500;
 
   // Statements (statements.cpp).
+  static std::shared_ptr<Scope> scope_in(const std::shared_ptr<Scope>& around, const HiddenNames& hidden);
   Flow run(const Body& body);
   Flow run(const Statement& statement);
   Flow run_if(const Statement& statement);

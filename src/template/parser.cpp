@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "template/hidden_names.h"
 #include "template/parser_levels.h"
 
 namespace lt2::jinja {
@@ -51,6 +52,7 @@ void Parser::expected(const std::string& what) const {
 Tree Parser::parse() {
   Tree tree;
   tree.body = body_until({});
+  find_hidden_names(tree);
   return tree;
 }
 

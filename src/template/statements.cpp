@@ -68,10 +68,16 @@ class Evaluator::Macro : public Object, public std::enable_shared_from_this<Macr
   Evaluator& run_;
 };
 
+std::shared_ptr<Scope> Evaluator::scope_in(const std::shared_ptr<Scope>& around, const HiddenNames& hidden) {
+  auto scope = std::make_shared<Scope>(around);
+  for (const auto& [name, value] : hidden) scope->set(name, value);
+  return scope;
+}
+
 std::string Evaluator::run(const Tree& tree) {
   std::string out;
   out_ = &out;
-  scope_ = std::make_shared<Scope>(scope_);
+  scope_ = scope_in(scope_, tree.hidden);
   run(tree.body);
   return out;
 }
@@ -122,7 +128,7 @@ Evaluator::Flow Evaluator::run(const Statement& statement) {
     case StatementKind::kWith:
       return run_with(statement);
     case StatementKind::kScope: {
-      const Inside inside(*this, std::make_shared<Scope>(scope_));
+      const Inside inside(*this, scope_in(scope_, statement.hidden));
       return run(statement.body);
     }
     case StatementKind::kBreak:
@@ -170,7 +176,7 @@ Evaluator::Flow Evaluator::run_loop(const Statement& statement, const Value& ite
   bool complete = false;  // an iteration came to its end: as in jinja2, break in the first one leads to the else
   for (Value item; loop->next(item);) {
     spend(1);
-    const Inside inside(*this, std::make_shared<Scope>(around));
+    const Inside inside(*this, scope_in(around, statement.hidden));
     scope_->set("loop", loop_value);
     assign(*statement.targets[0], item);
     const Flow flow = run(statement.body);
@@ -179,12 +185,12 @@ Evaluator::Flow Evaluator::run_loop(const Statement& statement, const Value& ite
   }
   loop->finish();
   if (complete) return Flow::kOn;
-  const Inside inside(*this, std::make_shared<Scope>(around));
+  const Inside inside(*this, scope_in(around, statement.hidden_otherwise));
   return run(statement.otherwise);
 }
 
 Evaluator::Flow Evaluator::run_filter_block(const Statement& statement) {
-  const Inside inside(*this, std::make_shared<Scope>(scope_));
+  const Inside inside(*this, scope_in(scope_, statement.hidden));
   std::string text;
   {
     Capture capture(*this);
@@ -200,7 +206,7 @@ Evaluator::Flow Evaluator::run_filter_block(const Statement& statement) {
 Evaluator::Flow Evaluator::run_set_block(const Statement& statement) {
   Value value;
   {
-    const Inside inside(*this, std::make_shared<Scope>(scope_));
+    const Inside inside(*this, scope_in(scope_, statement.hidden));
     std::string text;
     {
       Capture capture(*this);
@@ -224,7 +230,7 @@ Value Evaluator::filter_chain(const Expression& filter, const Value& input) {
 Evaluator::Flow Evaluator::run_with(const Statement& statement) {
   std::vector<Value> values;
   for (const auto& value : statement.values) values.push_back(value_of(*value));
-  const Inside inside(*this, std::make_shared<Scope>(scope_));
+  const Inside inside(*this, scope_in(scope_, statement.hidden));
   for (size_t i = 0; i < values.size(); ++i) assign(*statement.targets[i], values[i]);
   return run(statement.body);
 }
@@ -267,7 +273,7 @@ void Evaluator::run_call_block(const Statement& statement) {
 
 Value Evaluator::call_macro(const Macro& macro, const Arguments& arguments) {
   const Level level(calls_, options.limits.depth, "macros call each other");
-  const Inside inside(*this, std::make_shared<Scope>(macro.scope));
+  const Inside inside(*this, scope_in(macro.scope, macro.statement.hidden));
   bind(macro, arguments);
   Capture capture(*this);
   run(macro.statement.body);

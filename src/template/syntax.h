@@ -2,6 +2,7 @@
 // The syntax tree of a template.
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "template/value.h"
@@ -86,6 +87,9 @@ enum class StatementKind {
   kContinue,
 };
 
+/// With the values they have until they are set.
+using HiddenNames = std::vector<std::pair<std::string, Value>>;
+
 struct Statement {
   StatementKind kind = StatementKind::kText;
   int line = 1;
@@ -97,10 +101,12 @@ struct Statement {
   Signature signature;
   bool recursive = false;
   Body body, otherwise;
+  HiddenNames hidden, hidden_otherwise;  // of each (hidden_names.h)
 };
 
 struct Tree {
   Body body;
+  HiddenNames hidden;
 };
 
 }  // namespace lt2::jinja
