@@ -1,6 +1,6 @@
 // Any bytes as a template: a clear error of one line, or a text within its limit.
 //   clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -Isrc fuzz/template_fuzz.cpp src/template/*.cpp
-//       -lfmt -lutf8proc && ./a.out fuzz/seeds/template
+//       src/base/text.cpp -lfmt -lutf8proc && ./a.out fuzz/seeds/template
 #include <cstdint>
 #include <cstdlib>
 #include <nlohmann/json.hpp>

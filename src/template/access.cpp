@@ -12,7 +12,10 @@ namespace {
 std::string described(const Value& value) { return value.is_none() ? "None" : value.type_name() + " object"; }
 
 Value missing(Runtime& run, const Value& value, const Value& key) {
-  if (key.is_text()) return Value::undefined("'" + described(value) + "' has no attribute " + repr_of(key.bytes()));
+  if (key.is_text()) {
+    const std::string name = slice_of(key.text(), 0, 1, std::min<int64_t>(key.text().length, 80));
+    return Value::undefined("'" + described(value) + "' has no attribute " + repr_of(name));
+  }
   return Value::undefined(described(value) + " has no element " + (iterable(key) ? "of that key" : repr_of(run, key)));
 }
 
@@ -90,7 +93,7 @@ Value item(Runtime& run, const Value& value, const Value& key) {
   }
   check_defined(run, key);
   if (hashable(key)) {
-    if (value.is_dict() && !key.is_text()) run.spend(static_cast<int64_t>(value.dict().size()));
+    if (value.is_dict()) spend_lookup(run, value.dict(), key);
     if (const Value* there = found(value, key)) return *there;
   }
   Value out;

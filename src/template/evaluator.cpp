@@ -130,7 +130,7 @@ Value Evaluator::dict(const Expression& expression) {
   for (size_t i = 0; i < expression.parts.size(); i += 2) {
     const Value key = value_of(*expression.parts[i]);
     check_defined(*this, key);
-    if (!key.is_text()) spend(static_cast<int64_t>(members.size()));
+    spend_lookup(*this, members, key);
     members.set(key, value_of(*expression.parts[i + 1]));
   }
   return Value::of(std::move(members));

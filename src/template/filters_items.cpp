@@ -18,13 +18,14 @@ Value lowered(const Value& value) { return value.is_text() ? Value::text(lower(v
 // The value that "address.city" or 0 leads to inside an item.
 class Path {
  public:
-  Path(const Value& attribute, bool ignore_case, const Value& otherwise = {})
+  Path(Runtime& run, const Value& attribute, bool ignore_case, const Value& otherwise = {})
       : ignore_case_(ignore_case), otherwise_(otherwise) {
     if (attribute.is_none()) return;
     if (!attribute.is_text()) {
       parts_.push_back(attribute);
       return;
     }
+    run.spend_bytes(attribute.bytes().size() * 8);
     for (const auto& part : split(attribute.bytes(), ".", -1, false)) {
       const bool digits = !part.empty() && part.find_first_not_of("0123456789") == std::string::npos;
       const auto index = digits ? integer_of(part, 10) : std::nullopt;
@@ -68,9 +69,10 @@ Value sort_filter(Runtime& run, const Value& value, const Arguments& arguments) 
   const bool ignore_case = !given.truth(run, 1, false);
   std::vector<Path> paths;
   if (given[2].is_text()) {
-    for (const auto& part : split(given[2].bytes(), ",", -1, false)) paths.emplace_back(Value::text(part), ignore_case);
+    for (const auto& part : split(given[2].bytes(), ",", -1, false))
+      paths.emplace_back(run, Value::text(part), ignore_case);
   } else {
-    paths.emplace_back(given[2], ignore_case);
+    paths.emplace_back(run, given[2], ignore_case);
   }
   Keyed keyed;
   for (const auto& one : items_of(run, value)) {
@@ -101,7 +103,7 @@ Value dictsort(Runtime& run, const Value& value, const Arguments& arguments) {
 Value groupby(Runtime& run, const Value& value, const Arguments& arguments) {
   const Parameters given("groupby", arguments, {"attribute", "default", "case_sensitive"}, 1);
   const bool ignore_case = !given.truth(run, 2, false);
-  const Path path(given[0], ignore_case, given[1]), real_path(given[0], false, given[1]);
+  const Path path(run, given[0], ignore_case, given[1]), real_path(run, given[0], false, given[1]);
   Keyed keyed;
   for (const auto& one : items_of(run, value)) keyed.emplace_back(path(run, one), one);
   sort_by_key(run, keyed, false);
@@ -120,13 +122,13 @@ Value groupby(Runtime& run, const Value& value, const Arguments& arguments) {
 
 Value unique(Runtime& run, const Value& value, const Arguments& arguments) {
   const Parameters given("unique", arguments, {"case_sensitive", "attribute"});
-  const Path path(given[1], !given.truth(run, 0, false));
+  const Path path(run, given[1], !given.truth(run, 0, false));
   Dict seen;
   std::vector<Value> items;
   for (const auto& one : items_of(run, value)) {
     const Value key = path(run, one);
     check_defined(run, key);
-    run.spend(key.is_text() ? 1 : 1 + static_cast<int64_t>(seen.size()));
+    spend_lookup(run, seen, key);
     if (seen.has(key)) continue;
     seen.set(key, {});
     items.push_back(one);
@@ -137,7 +139,7 @@ Value unique(Runtime& run, const Value& value, const Arguments& arguments) {
 template <bool largest>
 Value extreme(Runtime& run, const Value& value, const Arguments& arguments) {
   const Parameters given(largest ? "max" : "min", arguments, {"case_sensitive", "attribute"});
-  const Path path(given[1], !given.truth(run, 0, false));
+  const Path path(run, given[1], !given.truth(run, 0, false));
   const auto items = items_of(run, value);
   if (items.empty()) return Value::undefined("No aggregated item, sequence was empty.");
   Value best = items[0], best_key = path(run, best);
@@ -152,7 +154,7 @@ Value extreme(Runtime& run, const Value& value, const Arguments& arguments) {
 
 Value join(Runtime& run, const Value& value, const Arguments& arguments) {
   const Parameters given("join", arguments, {"d", "attribute"});
-  const Path path(given[1], false);
+  const Path path(run, given[1], false);
   const std::string between = given.has(0) ? text_of(run, given[0]) : "";
   std::string out;
   bool first = true;
@@ -260,7 +262,7 @@ Value slice_filter(Runtime& run, const Value& value, const Arguments& arguments)
 
 Value sum(Runtime& run, const Value& value, const Arguments& arguments) {
   const Parameters given("sum", arguments, {"attribute", "start"});
-  const Path path(given[0], false);
+  const Path path(run, given[0], false);
   Value total = given.has(1) ? given[1] : Value::integer(0);
   for (const auto& one : items_of(run, value)) total = arithmetic(run, "+", total, path(run, one));
   return total;
@@ -281,7 +283,7 @@ Value map(Runtime& run, const Value& value, const Arguments& arguments) {
   if (!truth(run, value)) return Value::iterator({});
   if (arguments.positional.empty()) {
     const Parameters given("map", arguments, {"attribute", "default"}, 1);
-    const Path path(given[0], false, given[1]);
+    const Path path(run, given[0], false, given[1]);
     for (const auto& one : items_of(run, value)) items.push_back(path(run, one));
     return Value::iterator(std::move(items));
   }
@@ -299,7 +301,7 @@ template <bool wanted, bool by_attribute>
 Value select(Runtime& run, const Value& value, const Arguments& arguments) {
   if (!truth(run, value)) return Value::iterator({});
   Arguments rest = arguments;
-  Path path({}, false);
+  Path path(run, {}, false);
   const auto take = [&] {
     const Value front = rest.positional.front();
     rest.positional.erase(rest.positional.begin());
@@ -307,7 +309,7 @@ Value select(Runtime& run, const Value& value, const Arguments& arguments) {
   };
   if (by_attribute) {
     LT2_CHECK(!rest.positional.empty(), "Missing parameter for attribute name");
-    path = Path(take(), false);
+    path = Path(run, take(), false);
   }
   std::string test;
   if (!rest.positional.empty()) {

@@ -70,6 +70,7 @@ std::string escaped(std::string_view text) {
 Value trim(Runtime& run, const Value& value, const Arguments& arguments) {
   const Parameters given("trim", arguments, {"chars"});
   const std::string text = text_of(run, value);
+  if (given[0].is_text()) run.spend_bytes(given[0].bytes().size() * 8);  // they are sorted
   const auto chars = given[0].is_none() ? std::optional<std::string>() : given.text(0);
   return run.text(std::string(strip(text, Side::kBoth, chars)));
 }

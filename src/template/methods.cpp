@@ -42,7 +42,7 @@ Value copy_method(Runtime&, const Value& self, const Arguments& arguments) {
 Value get_method(Runtime& run, const Value& self, const Arguments& arguments) {
   const Parameters given("get()", arguments, {"key", "default"}, 1);
   check_defined(run, given[0]);
-  if (!given[0].is_text()) run.spend(static_cast<int64_t>(self.dict().size()));
+  spend_lookup(run, self.dict(), given[0]);
   const Value* there = self.dict().find(given[0]);
   return there ? *there : given[1];
 }

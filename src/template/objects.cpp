@@ -89,6 +89,7 @@ Dict members_of(Runtime& run, const char* what, const Arguments& arguments) {
   Dict members;
   if (!arguments.positional.empty()) {
     const Value& from = arguments.positional[0];
+    if (from.is_undefined()) refuse_undefined(from);
     if (from.is_dict()) {
       members = from.dict();
       run.spend(static_cast<int64_t>(members.size()));
@@ -96,7 +97,7 @@ Dict members_of(Runtime& run, const char* what, const Arguments& arguments) {
       for (const auto& pair : items_of(run, from)) {
         const auto both = items_of(run, pair);
         LT2_CHECK(both.size() == 2, "{} wants pairs, found {} items", what, both.size());
-        if (!both[0].is_text()) run.spend(static_cast<int64_t>(members.size()));
+        spend_lookup(run, members, both[0]);
         members.set(both[0], both[1]);
       }
     }

@@ -28,6 +28,7 @@ bool same_items(Runtime& run, const Sequence& a, const Sequence& b) {
 bool same_members(Runtime& run, const Dict& a, const Dict& b) {
   if (a.size() != b.size()) return false;
   for (const auto& [key, value] : a.items()) {
+    spend_lookup(run, b, key);
     const Value* other = b.find(key);
     if (!other || !equal(run, value, *other)) return false;
   }
@@ -143,6 +144,11 @@ Value joined(Runtime& run, const Value& a, const Value& b) {
 
 }  // namespace
 
+void spend_lookup(Runtime& run, const Dict& dict, const Value& key) {
+  if (key.is_text()) return run.spend_bytes(key.bytes().size());
+  run.spend(static_cast<int64_t>(dict.size()));
+}
+
 void refuse_undefined(const Value& value) { fail("{}", value.undefined().message); }
 
 void check_defined(Runtime& run, const Value& value) {
@@ -216,11 +222,11 @@ bool contains(Runtime& run, const Value& container, const Value& item) {
   if (container.is_text()) {
     LT2_CHECK(item.is_text(), "'in <string>' requires string as left operand, not {}", item.type_name());
     run.spend_bytes(container.bytes().size());
-    return container.bytes().find(item.bytes()) != std::string::npos;
+    return find_text(container.bytes(), item.bytes()) != std::string::npos;
   }
   if (container.is_dict()) {
     check_defined(run, item);
-    if (!item.is_text()) run.spend(static_cast<int64_t>(container.dict().size()));
+    spend_lookup(run, container.dict(), item);
     return container.dict().has(item);
   }
   LT2_CHECK(container.is_sequence(), "argument of type '{}' is not iterable", container.type_name());

@@ -38,6 +38,9 @@ Value slice(Runtime& run, const Value& value, const Value& start, const Value& s
 std::string text_of(Runtime& run, const Value& value);
 std::string repr_of(Runtime& run, const Value& value, int depth = 0);
 
+/// Before a key is looked for.
+void spend_lookup(Runtime& run, const Dict& dict, const Value& key);
+
 /// The error of an undefined value: always thrown.
 [[noreturn]] void refuse_undefined(const Value& value);
 /// Thrown where only a strict Jinja refuses an undefined value.

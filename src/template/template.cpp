@@ -2,11 +2,24 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/characters.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "template/evaluator.h"
 #include "template/parser.h"
 
 namespace lt2 {
+
+namespace {
+
+// What a template says in raise_exception may be of any length and have many lines.
+std::string one_line(const std::string& message) {
+  constexpr size_t kMost = 1000;
+  if (message.size() <= kMost) return printable(message);
+  return printable(message.substr(0, character_before(message, kMost))) + "...";
+}
+
+}  // namespace
 
 TemplateOptions TemplateOptions::chat() {
   TemplateOptions options;
@@ -37,7 +50,7 @@ std::string Template::render(const nlohmann::ordered_json& variables) const {
   try {
     return evaluator.run(*tree_);
   } catch (const Error& error) {
-    fail("{}:{}: {}", name_, evaluator.line(), error.what());
+    fail("{}:{}: {}", name_, evaluator.line(), one_line(error.what()));
   }
 }
 

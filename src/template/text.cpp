@@ -1,6 +1,7 @@
 #include "template/text.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/characters.h"
 #include "base/error.h"
@@ -146,7 +147,7 @@ std::vector<std::string> split(std::string_view text, const std::optional<std::s
   if (from_right) {
     size_t end = text.size();
     while (more() && end >= separator->size()) {
-      const size_t found = text.rfind(*separator, end - separator->size());
+      const size_t found = rfind_text(text.substr(0, end), *separator);
       if (found == std::string_view::npos) break;
       parts.emplace_back(text.substr(found + separator->size(), end - found - separator->size()));
       end = found;
@@ -157,7 +158,7 @@ std::vector<std::string> split(std::string_view text, const std::optional<std::s
   }
   size_t at = 0;
   while (more()) {
-    const size_t found = text.find(*separator, at);
+    const size_t found = find_text(text, *separator, at);
     if (found == std::string_view::npos) break;
     parts.emplace_back(text.substr(at, found - at));
     at = found + separator->size();
@@ -184,6 +185,31 @@ std::vector<std::string> splitlines(std::string_view text, bool keep_ends) {
   return lines;
 }
 
+size_t find_text(std::string_view text, std::string_view what, size_t from) {
+  if (from > text.size()) return std::string_view::npos;
+  if (what.size() < 2) return text.find(what, from);
+  const void* there = memmem(text.data() + from, text.size() - from, what.data(), what.size());
+  return there ? static_cast<size_t>(static_cast<const char*>(there) - text.data()) : std::string_view::npos;
+}
+
+size_t rfind_text(std::string_view text, std::string_view what) {
+  constexpr size_t kShort = 32;  // so short that a look at every place costs no more
+  if (what.size() <= kShort) return text.rfind(what);
+  // Knuth, Morris, Pratt: border[i] is the length of the longest proper start of `what` that ends at i.
+  std::vector<size_t> border(what.size(), 0);
+  const auto longer = [&](size_t matched, char next) {
+    while (matched > 0 && (matched == what.size() || what[matched] != next)) matched = border[matched - 1];
+    return matched + (what[matched] == next);
+  };
+  for (size_t i = 1, matched = 0; i < what.size(); ++i) border[i] = matched = longer(matched, what[i]);
+  size_t last = std::string_view::npos;
+  for (size_t i = 0, matched = 0; i < text.size(); ++i) {
+    matched = longer(matched, text[i]);
+    if (matched == what.size()) last = i + 1 - what.size();
+  }
+  return last;
+}
+
 std::string replace(std::string_view text, std::string_view old, std::string_view with, int64_t most, size_t limit) {
   std::string out;
   const auto check = [&] { LT2_CHECK(out.size() <= limit, "a text of more than {} bytes", limit); };
@@ -201,7 +227,7 @@ std::string replace(std::string_view text, std::string_view old, std::string_vie
   }
   size_t at = 0;
   for (; most != 0; --most) {
-    const size_t found = text.find(old, at);
+    const size_t found = find_text(text, old, at);
     if (found == std::string_view::npos) break;
     out.append(text.substr(at, found - at)).append(with);
     check();

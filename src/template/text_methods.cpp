@@ -29,6 +29,7 @@ template <Side side>
 Value strip_method(Runtime& run, const Value& self, const Arguments& arguments) {
   const Parameters given("strip()", arguments, {"chars"});
   run.spend_bytes(self.bytes().size());
+  if (given[0].is_text()) run.spend_bytes(given[0].bytes().size() * 8);  // they are sorted
   return Value::text(std::string(strip(self.bytes(), side, text_or_none(given, 0))));
 }
 
@@ -71,8 +72,9 @@ Value find_method_of(Runtime& run, const Value& self, const Arguments& arguments
   const Parameters given("find()", arguments, {"sub", "start", "end"}, 1);
   run.spend_bytes(self.bytes().size());
   const Window window(self.text(), given);
-  const size_t at = window.empty ? std::string_view::npos
-                                 : (from_right ? window.part.rfind(given.text(0)) : window.part.find(given.text(0)));
+  const size_t at = window.empty
+                        ? std::string_view::npos
+                        : (from_right ? rfind_text(window.part, given.text(0)) : find_text(window.part, given.text(0)));
   LT2_CHECK(!must_be_there || at != std::string_view::npos, "substring not found");
   if (at == std::string_view::npos) return Value::integer(-1);
   return Value::integer(window.start + Text(std::string(window.part.substr(0, at))).length);
@@ -86,7 +88,8 @@ Value count_method(Runtime& run, const Value& self, const Arguments& arguments) 
   if (window.empty) return Value::integer(0);
   if (part.empty()) return Value::integer(window.stop - window.start + 1);
   int64_t count = 0;
-  for (size_t at = window.part.find(part); at != std::string_view::npos; at = window.part.find(part, at + part.size()))
+  for (size_t at = find_text(window.part, part); at != std::string_view::npos;
+       at = find_text(window.part, part, at + part.size()))
     ++count;
   return Value::integer(count);
 }
@@ -138,7 +141,7 @@ Value partition_method(Runtime& run, const Value& self, const Arguments& argumen
   run.spend_bytes(self.bytes().size());
   const std::string &text = self.bytes(), &part = given.text(0);
   LT2_CHECK(!part.empty(), "empty separator");
-  const size_t at = from_right ? text.rfind(part) : text.find(part);
+  const size_t at = from_right ? rfind_text(text, part) : find_text(text, part);
   if (at == std::string::npos) {
     const Value nothing = Value::text("");
     return from_right ? Value::tuple({nothing, nothing, self}) : Value::tuple({self, nothing, nothing});

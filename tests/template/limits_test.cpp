@@ -37,7 +37,7 @@ TEST_P(HostileTemplate, EndsWithAnError) {
   EXPECT_TRUE(found.failed) << found.text.substr(0, 200);
   EXPECT_NE(found.text.find(GetParam().error), std::string::npos) << found.text.substr(0, 500);
   EXPECT_TRUE(found.text.starts_with("fixture:")) << found.text.substr(0, 200);
-  EXPECT_LT(found.text.size(), 400u);
+  EXPECT_LT(found.text.size(), 2100u);
   EXPECT_LT(seconds.count(), 20) << "far beyond what a busy machine explains";
 }
 
@@ -133,6 +133,21 @@ std::vector<Case> hostile() {
       {"many_slices", "{{ [1] | slice(10 ** 12) | list }}", kSteps},
       {"unique_numbers", "{{ range(100000) | map('float') | unique | list | length }}", kSteps},
       {"long_search", "{% for i in range(100000) %}{{ 'b' in 'a' * 1000000 }}{% endfor %}", kSteps},
+      {"long_search_of_long_text",
+       "{% set t = 'a' * 1000000 %}{% set u = 'a' * 50000 ~ 'b' %}{% for i in range(100000) %}{{ u in t }}{{ t.find(u) "
+       "}}{{ t.rfind(u) }}{{ t.count(u) }}{{ t.replace(u, '') | length }}{% endfor %}",
+       kSteps},
+      {"long_search_from_right",
+       "{% set t = 'a' * 1000000 %}{% set u = 'b' ~ 'a' * 50000 %}{% for i in range(100000) %}{{ t.rfind(u) }}{{ "
+       "t.rsplit(u) | length }}{% endfor %}",
+       kSteps},
+      {"long_strip", "{% set t = 'ab' * 500000 %}{% for i in range(100000) %}{{ 'c'.strip(t) }}{% endfor %}", kSteps},
+      {"long_attribute",
+       "{% set t = 'a.' * 100000 %}{% for i in range(100000) %}{{ [] | sort(attribute=t) }}{{ [1] | join(attribute='a' "
+       "* 100000) }}{% endfor %}",
+       kSteps},
+      {"long_keys", "{% set t = 'a' * 1000000 %}{% for i in range(100000) %}{{ {}[t] }}{{ x[t] }}{% endfor %}", kSteps},
+      {"long_message", "{{ raise_exception('a\n' * 1000000) }}", "\\na\\na"},
       {"indexed_text", "{% set t = 'é' * 1000000 %}{% for i in range(100000) %}{{ t[i] }}{% endfor %}", kSteps},
       {"many_splits", "{% for i in range(100000) %}{% set t = ('a ' * 100000).split() %}{% endfor %}", kSteps},
       {"deep_value", deep_list + "{% set ns.v = [ns.v] %}{% endfor %}", kValues},
