@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Renders templates with jinja2 and writes what src/template/ must give: tests/data/template/{chat,edges,tasks}.json.
 
-    python3 -m venv /tmp/jinja && /tmp/jinja/bin/pip install jinja2==3.1.6
-    /tmp/jinja/bin/python scripts/make-template-fixtures.py
+    python3 scripts/make-template-fixtures.py
 
-Needs jinja2 and nothing else. The environment is that in which chat templates of Hugging Face models are rendered (the
+Needs jinja2 (made with 3.1.6) and nothing else. The environment is that in which chat templates of Hugging Face models are rendered (the
 immutable sandbox, break and continue, {% generation %}, tojson without escapes for HTML); options say what differs. A
 case has an output, or an error: the words that raise_exception was given, or an empty text for errors of jinja2 itself,
 whose words are not ours. The time is 2024-07-26 12:30:45.

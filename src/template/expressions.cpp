@@ -339,8 +339,7 @@ ExpressionPtr Parser::filter(ExpressionPtr of, bool inline_start) {
     while (skip_sign(".")) filter->name += "." + expect_name("the name of a filter").text;
     if (now().is_sign("(")) filter->arguments = call_arguments();
     check_depth(*filter);
-    if (conditions_ == 0 && !has_filter(filter->name))
-      unknown_.emplace_back(name.line, fmt::format("no filter is named '{}'", filter->name));
+    if (conditions_ == 0 && !has_filter(filter->name)) unknown_.emplace_back(name.line, no_filter(filter->name));
     of = std::move(filter);
   }
   return of;

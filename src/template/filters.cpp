@@ -13,9 +13,15 @@ Filter filter_named(const std::string& name) {
 
 bool has_filter(const std::string& name) { return filter_named(name) != nullptr; }
 
+std::string no_filter(const std::string& name) {
+  for (const char* other : {"pprint", "random", "striptags", "urlize", "wordwrap", "xmlattr"})
+    if (name == other) return "the filter '" + name + "' is not in the subset of Jinja that runs here";
+  return "no filter is named '" + name + "'";
+}
+
 Value apply_filter(Runtime& run, const std::string& name, const Value& value, const Arguments& arguments) {
   const Filter filter = filter_named(name);
-  LT2_CHECK(filter, "no filter is named '{}'", name);
+  LT2_CHECK(filter, "{}", no_filter(name));
   run.spend(1);
   return filter(run, value, arguments);
 }

@@ -37,8 +37,12 @@ Template::Template(std::string name, const TemplateOptions& options, std::shared
     : name_(std::move(name)), options_(options), tree_(std::move(tree)) {}
 
 Template Template::parse(std::string_view source, const std::string& name, const TemplateOptions& options) {
-  jinja::Parser parser(jinja::tokens_of(source, name, options), name, options);
-  return {name, options, std::make_shared<const jinja::Tree>(parser.parse())};
+  try {
+    jinja::Parser parser(jinja::tokens_of(source, name, options), name, options);
+    return {name, options, std::make_shared<const jinja::Tree>(parser.parse())};
+  } catch (const Error& error) {
+    fail("{}", one_line(error.what()));  // a name in it may be as long as the template
+  }
 }
 
 std::string Template::render(const nlohmann::ordered_json& variables) const {

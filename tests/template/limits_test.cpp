@@ -158,6 +158,8 @@ std::vector<Case> hostile() {
       {"deep_groups", deep_list + "{% set ns.v = [ns.v] | groupby(0) %}{% endfor %}", ""},
       {"deep_loops", deep_list + "{% for x in [ns.v] %}{% set ns.v = loop %}{% endfor %}{% endfor %}", kValues},
       {"namespace_in_itself", "{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}", kCalls},
+      {"unknown_filter", "{{ x | wordwrap(3) }}", "'wordwrap' is not in the subset"},
+      {"long_name", "{{ 1 " + std::string(100'000, 'a') + " }}", "aaa..."},
       {"unknown_tag", "{% include 'x' %}", "not in the subset"},
       {"bytes", "\xff", "UTF-8"},
   };
