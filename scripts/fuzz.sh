@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-600}
 shift || true
-all=(jsonl safetensors torch_zip tiktoken tokenizer_json sentencepiece)
+all=(jsonl safetensors torch_zip tiktoken tokenizer_json sentencepiece template)
 targets=("${all[@]}")
 [ $# -gt 0 ] && targets=("$@")
 
@@ -23,6 +23,7 @@ sources() {
     safetensors) echo "-std=c++17 -isystem $torch src/checkpoint/safetensors.cpp $base -lfmt -ltorch -ltorch_cpu -lc10" ;;
     torch_zip) echo "src/checkpoint/pickle.cpp src/checkpoint/pickle_reader.cpp src/checkpoint/torch_zip.cpp $base -lfmt -lz" ;;
     tiktoken | tokenizer_json | sentencepiece) echo "$text -lfmt -lutf8proc -lonig" ;;
+    template) echo "$(ls src/template/*.cpp | tr '\n' ' ') src/base/text.cpp -lfmt -lutf8proc" ;;
     *) echo "fuzz: unknown target $1; known: ${all[*]}" >&2; return 1 ;;
   esac
 }
