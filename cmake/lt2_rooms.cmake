@@ -3,7 +3,7 @@
 #   lt2_room(NAME [PLAIN] [USES room...] [LINKS target...])
 #
 # PLAIN rooms never include torch: they compile in seconds. The others share one precompiled header of torch.
-# USES states the arrows: a room sees only the headers' symbols of the rooms it names, so a wrong arrow fails to link
+# USES states the arrows, which scripts/test-rooms.sh compares with docs/architecture.md and the includes: a room whose symbols are not among them fails to link
 # in that room's test program.
 
 set(LT2_WARNINGS -Wall -Wextra -Wshadow -Wno-unused-parameter -Wno-missing-field-initializers)

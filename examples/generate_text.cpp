@@ -2,8 +2,8 @@
 // Usage: generate_text [CHECKPOINT_DIR]      without one the weights are fresh and the text is noise
 #include <cstdio>
 
+#include "folders/model_folder.h"
 #include "infer/generate.h"
-#include "model/model_io.h"
 #include "ops/runtime.h"
 #include "tokenizer/tokenizer.h"
 
@@ -11,7 +11,7 @@ int main(int argc, char** argv) try {
   lt2::init_runtime();
   std::shared_ptr<lt2::LoopedTransformer> model;
   if (argc > 1) {
-    model = lt2::load_model(argv[1]).model;
+    model = lt2::load_masters(lt2::open_model(argv[1]));
   } else {
     lt2::ModelConfig config;
     config.dim = 64;

@@ -3,8 +3,8 @@
 
 #include "base/error.h"
 #include "check/judge.h"
+#include "folders/ouro_form.h"
 #include "model/looped_transformer.h"
-#include "model/ouro_folder.h"
 #include "ops/rms_norm/op.h"
 
 namespace lt2::check {

@@ -23,8 +23,8 @@
 #include "measure/grid.h"
 #include "measure/models.h"
 #include "model/accounting.h"
-#include "model/frozen_model.h"
-#include "model/model_io.h"
+#include "model/frozen_weights.h"
+#include "ops/dtype.h"
 #include "ops/tensor_pool.h"
 
 namespace lt2 {
@@ -272,8 +272,8 @@ std::vector<OwnModel> open_models(const Request& request, const std::vector<std:
   const size_t count = std::max<size_t>(1, (trained ? request.ckpts : request.configs).size());
   for (size_t i = 0; i < count; ++i) {
     const int64_t before = tensor_pool_counts().live_bytes;
-    const auto source = open_model(trained ? request.ckpts[i] : "", request.configs.empty() ? "" : request.configs[i],
-                                   overrides, request.dtype.empty() ? std::nullopt : std::optional(request.dtype));
+    const auto source = model_source(trained ? request.ckpts[i] : "", request.configs.empty() ? "" : request.configs[i],
+                                     overrides, request.dtype.empty() ? std::nullopt : std::optional(request.dtype));
     if (request.weights && weight_format_name(*source.model) != weight_format_name(*request.weights)) {
       LT2_CHECK(request.grid || !request.wants("train"),
                 "weights= freezes them, so nothing can be trained; give mode=");

@@ -1,5 +1,5 @@
 // lt2 convert in=PATH out=DIR to=lt2|official|hf
-#include "model/convert.h"
+#include "folders/write_model.h"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 #include "base/units.h"
 #include "cli/command.h"
 #include "cli/source.h"
-#include "model/model_io.h"
+#include "ops/dtype.h"
 
 namespace lt2 {
 namespace {
@@ -52,28 +52,28 @@ int run(const Arguments& arguments) {
   LT2_CHECK(!in.empty() && !out.empty() && !to.empty(),
             "lt2 convert: give in=PATH, out=DIR and to=lt2|official|hf; for example: lt2 convert in=runs/demo "
             "out=demo-hf to=hf");
-  ConvertOptions options{.to = parse_form(to, "to")};
-  const bool hf = options.to == CheckpointForm::kHf;
+  WriteOptions options{.to = parse_form(to, "to")};
+  const bool hf = options.to == FolderForm::kHf;
   LT2_CHECK(hf || (dtype.empty() && shard_size.empty()),
             "lt2 convert: {} goes with to=hf; the {} form holds fp32 in one file",
             dtype.empty() ? "shard_size" : "dtype", to);
   if (!dtype.empty()) options.dtype = parse_dtype(dtype, "dtype");
   if (!shard_size.empty()) options.shard_bytes = parse_bytes(shard_size, "shard_size");
 
-  const auto checkpoint = open_checkpoint(in);
-  write_checkpoint(checkpoint, out, options);
+  const auto checkpoint = open_model(in, {.training_state = true});
+  write_model(checkpoint, out, options);
   int64_t parameters = 0;
   for (const auto& [name, tensor] : checkpoint.parameters) parameters += tensor.numel();
-  print_out("{} ({})  ->  {} ({})\n", checkpoint.folder.string(), form_name(checkpoint.form), out, to);
+  print_out("{} ({})  ->  {} ({})\n", checkpoint.where.string(), form_name(checkpoint.form), out, to);
   print_out("weights          {} tensors, {} parameters\n", checkpoint.parameters.size(),
             human_count(static_cast<double>(parameters)));
-  const bool moments = !checkpoint.optimizer.empty();
+  const bool moments = !checkpoint.training.optimizer.empty();
   print_out("optimizer state  {}\n", !moments ? "none in the source"
                                      : hf     ? "left out: hf holds weights only"
                                               : "converted");
-  const bool state = checkpoint.train_state.has_value();
+  const bool state = checkpoint.training.loaders.has_value();
   print_out("data position    {}\n", !state ? "none in the source" : hf ? "left out: hf holds weights only" : "copied");
-  if (options.to == CheckpointForm::kLt2 && !(moments && state)) {
+  if (options.to == FolderForm::kLt2 && !(moments && state)) {
     print_out("A run cannot be resumed from this; start one from its weights with checkpoint.init_ckpt_path={}\n", out);
   }
   return 0;

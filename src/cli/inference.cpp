@@ -10,7 +10,7 @@
 #include "base/signals.h"
 #include "base/units.h"
 #include "data/prepare.h"
-#include "model/model_io.h"
+#include "ops/dtype.h"
 
 namespace lt2 {
 namespace {
@@ -100,8 +100,8 @@ Inference open_inference(const GenerateConfig& config, const std::string& memory
   const auto weights =
       config.weights == "auto" ? std::nullopt : std::optional(parse_weight_format(config.weights, "weights"));
   Inference out;
-  out.source = open_frozen_model(config.ckpt, parse_dtype(config.dtype.value_or("bf16"), "dtype"), weights,
-                                 {.total_ut_steps = config.total_ut_steps});
+  out.source = frozen_source(config.ckpt, parse_dtype(config.dtype.value_or("bf16"), "dtype"), weights,
+                             {.total_ut_steps = config.total_ut_steps});
   auto& model = *out.source.model;
   const auto& tokenizer = out.source.config.data.tokenizer;
   out.tokenizer = make_tokenizer(tokenizer.name, tokenizer.path, tokenizer.specials);

@@ -146,7 +146,7 @@ int run(const Arguments& arguments) {
   LT2_CHECK(!words.empty(), "lt2 inspect: give ckpt=DIR, config=FILE or machine");
   if (words[0] == "machine") return inspect_machine({words.begin() + 1, words.end()});
   const auto ckpt = take_path(words, "ckpt"), config = take_path(words, "config");
-  return inspect_model(open_model(ckpt, config, words, std::nullopt));
+  return inspect_model(model_source(ckpt, config, words, std::nullopt));
 }
 
 }  // namespace

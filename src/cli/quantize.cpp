@@ -10,10 +10,10 @@
 #include "cli/command.h"
 #include "config/overrides.h"
 #include "config/quantize_config.h"
+#include "folders/packed_folder.h"
 #include "measure/quality.h"
 #include "model/accounting.h"
-#include "model/frozen_model.h"
-#include "model/model_io.h"
+#include "ops/dtype.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lt2 {
@@ -59,7 +59,7 @@ int run(const Arguments& arguments) {
             "quantize: there is nothing to do; give out=DIR, a folder to write, or text=FILE, a text to measure on");
   LT2_CHECK(config.out.empty() || !std::filesystem::exists(config.out),
             "quantize: {} exists already; name a folder that does not", config.out);
-  const auto folder = open_model_folder(config.ckpt);
+  const auto folder = open_model(config.ckpt);
   LT2_CHECK(!folder.frozen, "quantize: {}: holds {} weights already; take the folder they were made from", config.ckpt,
             weight_format_name(folder.format));
   const auto format = parse_weight_format(config.weights, "weights");

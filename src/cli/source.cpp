@@ -5,8 +5,8 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "model/frozen_model.h"
-#include "model/model_io.h"
+#include "folders/packed_folder.h"
+#include "ops/dtype.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lt2 {
@@ -14,25 +14,23 @@ namespace {
 
 ModelSource source_of(const ModelFolder& folder, std::shared_ptr<LoopedTransformer> model) {
   ModelSource out{.model = std::move(model),
-                  .config = folder.run.value_or(TrainConfig()),
+                  .config = folder.run_config(),
                   .where = folder.where.string(),
                   .trained = true,
                   .stop_ids = folder.stop_ids,
                   .generation = folder.generation};
-  out.config.model = folder.config;
   // Without a tokenizer there is still a place where one is looked for: who needs it names the missing file.
-  out.config.data.tokenizer = folder.tokenizer.value_or(
-      TokenizerConfig{.name = "hf", .path = (folder.where / "tokenizer.json").string(), .specials = "lingua"});
-  out.config.data.add_bos = folder.add_bos;
-  out.config.distributed.model_dtype = folder.dtype == torch::kBFloat16 ? "bf16" : "fp32";
+  if (!folder.tokenizer)
+    out.config.data.tokenizer = {
+        .name = "hf", .path = (folder.where / "tokenizer.json").string(), .specials = "lingua"};
   return out;
 }
 
 }  // namespace
 
-ModelSource open_model(const std::string& ckpt, const std::string& config_file,
-                       const std::vector<std::string>& overrides, const std::optional<std::string>& dtype,
-                       const ModelFolderOptions& loops) {
+ModelSource model_source(const std::string& ckpt, const std::string& config_file,
+                         const std::vector<std::string>& overrides, const std::optional<std::string>& dtype,
+                         const OpenOptions& loops) {
   LT2_CHECK(!ckpt.empty() || !config_file.empty() || overrides.empty(),
             "unexpected argument {}; give ckpt=DIR (trained weights) or config=FILE (initial weights)",
             overrides.empty() ? "" : overrides[0]);
@@ -42,7 +40,7 @@ ModelSource open_model(const std::string& ckpt, const std::string& config_file,
   if (!ckpt.empty()) {
     LT2_CHECK(overrides.empty(), "unknown key {}; a checkpoint's configuration cannot be overridden",
               overrides.empty() ? "" : overrides[0]);
-    const auto folder = open_model_folder(ckpt, loops);
+    const auto folder = open_model(ckpt, loops);
     return source_of(folder,
                      folder.frozen ? load_frozen(folder, {}, type.value_or(folder.dtype)) : load_masters(folder, type));
   }
@@ -67,9 +65,9 @@ ModelSource open_model(const std::string& ckpt, const std::string& config_file,
   return out;
 }
 
-ModelSource open_frozen_model(const std::string& ckpt, torch::ScalarType dtype, std::optional<WeightFormat> weights,
-                              const ModelFolderOptions& loops) {
-  const auto folder = open_model_folder(ckpt, loops);
+ModelSource frozen_source(const std::string& ckpt, torch::ScalarType dtype, std::optional<WeightFormat> weights,
+                          const OpenOptions& loops) {
+  const auto folder = open_model(ckpt, loops);
   return source_of(folder, load_frozen(folder, weights, dtype));
 }
 

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "config/train_config.h"
+#include "folders/model_folder.h"
 #include "model/looped_transformer.h"
-#include "model/model_folder.h"
 
 namespace lt2 {
 
@@ -21,17 +21,17 @@ struct ModelSource {
   GenerationDefaults generation;  // the folder's
 };
 
-/// Loads a checkpoint or a model folder (model/model_folder.h), or builds the configuration's model with its initial
+/// Loads a checkpoint or a model folder (folders/model_folder.h), or builds the configuration's model with its initial
 /// weights (key.sub=value overrides apply to that only). Exactly one of `ckpt` and `config_file` must be non-empty.
 /// `dtype` overrides the type of the products, `loops` what a folder says of its loops.
-ModelSource open_model(const std::string& ckpt, const std::string& config_file,
-                       const std::vector<std::string>& overrides, const std::optional<std::string>& dtype,
-                       const ModelFolderOptions& loops = {});
+ModelSource model_source(const std::string& ckpt, const std::string& config_file,
+                         const std::vector<std::string>& overrides, const std::optional<std::string>& dtype,
+                         const OpenOptions& loops = {});
 
 /// A checkpoint or model folder for inference alone: weights frozen in `weights`, or as the folder holds them, or in
 /// `dtype`.
-ModelSource open_frozen_model(const std::string& ckpt, torch::ScalarType dtype, std::optional<WeightFormat> weights,
-                              const ModelFolderOptions& loops);
+ModelSource frozen_source(const std::string& ckpt, torch::ScalarType dtype, std::optional<WeightFormat> weights,
+                          const OpenOptions& loops);
 
 /// Takes KEY=VALUE out of `words`; empty if it is not there. Throws lt2::Error if it is there twice.
 std::string take_word(std::vector<std::string>& words, const std::string& key);

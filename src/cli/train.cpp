@@ -17,7 +17,7 @@
 #include "distributed/layout.h"
 #include "distributed/waiting.h"
 #include "measure/speed.h"
-#include "model/model_io.h"
+#include "ops/dtype.h"
 #include "ops/runtime.h"
 #include "train/plan.h"
 #include "train/trainer.h"

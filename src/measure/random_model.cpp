@@ -4,7 +4,7 @@
 #include <cmath>
 #include <map>
 
-#include "model/frozen_model.h"
+#include "model/frozen_weights.h"
 
 namespace lt2 {
 namespace {

@@ -9,7 +9,8 @@
 #include "base/log.h"
 #include "checkpoint/checksums.h"
 #include "checkpoint/safetensors.h"
-#include "model/model_io.h"
+#include "folders/model_folder.h"
+#include "folders/run_folder.h"
 
 namespace lt2 {
 
@@ -23,9 +24,9 @@ void save_checkpoint(const fs::path& folder, const NamedTensors& parameters, con
                      const std::string& params_json, const TrainState& state, const Companions& companions) {
   make_folders(folder.parent_path(), "checkpoint.path");
   const auto fill = [&](const fs::path& aside) {
-    write_safetensors(aside / "model.safetensors", parameters, {{"format", "pt"}});
-    write_safetensors(aside / "optimizer.safetensors", moments, {{"format", "pt"}});
-    write_file_atomically(aside / "params.json", params_json);
+    write_safetensors(aside / kWeightsFile, parameters, {{"format", "pt"}});
+    write_safetensors(aside / kOptimizerFile, moments, {{"format", "pt"}});
+    write_file_atomically(aside / kParamsFile, params_json);
     companions.write(aside);
     // A loader's state holds 128-bit integers, which JSON libraries cut: it travels as text.
     nlohmann::ordered_json json{{"step", state.step},
@@ -38,24 +39,16 @@ void save_checkpoint(const fs::path& folder, const NamedTensors& parameters, con
     } else {
       json["data_loader_state"] = state.loaders;
     }
-    write_file_atomically(aside / "train_state.json", json.dump(2) + "\n");
+    write_file_atomically(aside / kTrainStateFile, json.dump(2) + "\n");
     write_checksums(aside);
   };
   write_folder_atomically(folder, fill, IfThere::kReplace);
 }
 
-NamedTensors load_moments(const fs::path& folder) {
-  const SafetensorsFile file(folder / "optimizer.safetensors");
-  NamedTensors tensors;
-  for (const auto& name : file.names()) tensors.emplace_back(name, file.tensor(name));
-  return tensors;
-}
-
-TrainState load_train_state(const fs::path& folder) {
-  const auto path = folder / "train_state.json";
+TrainState parse_train_state(const std::string& text, const std::string& where) {
   constexpr int64_t kMost = int64_t{1} << 62;
-  const auto document = parse_json(read_file(path), path.string());
-  const JsonField root(document, path.string()), loaders = root.at("data_loader_state");
+  const auto document = parse_json(text, where);
+  const JsonField root(document, where), loaders = root.at("data_loader_state");
   TrainState state{.step = root.at("step").integer(0, kMost),
                    .tokens = root.integer("tokens", 0, kMost, 0),
                    .draws = root.integer("draws", 0, kMost, 0),

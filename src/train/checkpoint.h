@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "folders/companions.h"
 #include "mixers/mixer.h"
-#include "model/companions.h"
 
 namespace lt2 {
 
@@ -30,10 +30,8 @@ std::filesystem::path checkpoint_folder(const std::filesystem::path& checkpoints
 void save_checkpoint(const std::filesystem::path& folder, const NamedTensors& parameters, const NamedTensors& moments,
                      const std::string& params_json, const TrainState& state, const Companions& companions = {});
 
-/// Of a folder whose checksums were verified (checkpoint/checksums.h). Throws lt2::Error naming what does not fit.
-TrainState load_train_state(const std::filesystem::path& folder);
-/// The optimizer's state, views of the mapped file.
-NamedTensors load_moments(const std::filesystem::path& folder);
+/// train_state.json, read from `where`. Throws lt2::Error naming what does not fit.
+TrainState parse_train_state(const std::string& text, const std::string& where);
 
 /// Of the folders up to `step` keeps the newest `keep` whose step is a multiple of `every`, and of the validation
 /// folders likewise. Folders that are a multiple of neither stay, as does everything when keep <= 0, and those beyond

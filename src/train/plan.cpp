@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "data/sources.h"
-#include "model/model_io.h"
+#include "ops/dtype.h"
 
 namespace lt2 {
 namespace {

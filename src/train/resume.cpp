@@ -8,16 +8,12 @@
 #include <vector>
 
 #include "base/error.h"
-#include "base/files.h"
 #include "config/patterns.h"
-#include "config/tokenizer_path.h"
-#include "model/companions.h"
+#include "folders/companions.h"
 #include "train/schedule.h"
 
 namespace lt2 {
 namespace {
-
-namespace fs = std::filesystem;
 
 std::vector<FieldChange> changes_of(TrainConfig before, TrainConfig now) {
   return changed_fields(collect_fields(before), collect_fields(now));
@@ -107,39 +103,16 @@ Effect effect_of(const FieldChange& change, const TrainConfig& before, const Tra
 
 }  // namespace
 
-std::optional<SavedConfig> saved_config(const fs::path& folder) {
-  const auto path = folder / "params.json";
-  if (!fs::exists(path)) return std::nullopt;
-  const auto text = read_file(path);
-  SavedConfig out;
-  try {
-    out.config = parse_train_config(text, path.string(), {});
-  } catch (const Error&) {
-    out.config = {};
-    out.config.model = model_config_from_json(text, path.string());
-    out.whole = false;
-  }
-  out.config.data.tokenizer = located(out.config.data.tokenizer, folder);
-  validate_model(out.config.model, path.string());
-  return out;
-}
-
-SavedConfig saved_config(const ModelFolder& folder) {
-  SavedConfig out{.config = folder.run.value_or(TrainConfig()), .whole = folder.run.has_value()};
-  out.config.model = folder.config;
-  if (folder.tokenizer) out.config.data.tokenizer = *folder.tokenizer;
-  return out;
-}
-
-std::string check_same_model(const fs::path& folder, const SavedConfig& before, const TrainConfig& now, bool allowed) {
+std::string check_same_model(const ModelFolder& before, const TrainConfig& now, bool allowed) {
+  const auto was = before.run_config();
   std::vector<std::string> fields;
-  for (const auto& change : changes_of(before.config, now)) {
-    const bool known = before.whole || change.key.starts_with("model.");
-    if (known && effect_of(change, before.config, now) == Effect::kModel) fields.push_back(text_of(change));
+  for (const auto& change : changes_of(was, now)) {
+    const bool known = before.run || change.key.starts_with("model.");
+    if (known && effect_of(change, was, now) == Effect::kModel) fields.push_back(text_of(change));
   }
   if (fields.empty()) return "";
-  auto line =
-      fmt::format("{}: trained as another model of the same shapes: {}", folder.string(), fmt::join(fields, ", "));
+  auto line = fmt::format("{}: trained as another model of the same shapes: {}", before.where.string(),
+                          fmt::join(fields, ", "));
   LT2_CHECK(allowed,
             "{}. Set these as they were, or checkpoint.allow_model_change=true to use the weights all the same", line);
   return line;

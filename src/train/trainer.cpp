@@ -14,10 +14,10 @@
 #include "base/units.h"
 #include "checkpoint/checksums.h"
 #include "data/sources.h"
+#include "folders/model_folder.h"
+#include "folders/run_folder.h"
 #include "infer/generate.h"
 #include "model/accounting.h"
-#include "model/model_folder.h"
-#include "model/model_io.h"
 #include "train/plan.h"
 
 namespace lt2 {
@@ -101,26 +101,26 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
   const auto newest = newest_checkpoint();
   // A permission for this start, not a property of the run.
   const bool allow_model_change = std::exchange(config_.checkpoint.allow_model_change, false);
-  std::optional<SavedConfig> before;
-  // Weights first: the replica takes over where they lie.
+  std::optional<ModelFolder> from;
   if (newest) {
-    load_parameters(*model_, SafetensorsFile(*newest / "model.safetensors"));
-    before = saved_config(*newest);
-    compare_model(*newest, before, allow_model_change);
+    from = open_model(*newest, {.training_state = true, .verify = false});
+  } else if (config_.checkpoint.init_ckpt_path) {
+    from = open_model(*config_.checkpoint.init_ckpt_path);
+  }
+  // Weights first: the replica takes over where they lie.
+  if (from) {
+    take_parameters(*model_, *from);
+    compare_model(*from, allow_model_change);
   } else {
     model_->initialise();
-    if (config_.checkpoint.init_ckpt_path) {
-      const auto from = open_model_folder(*config_.checkpoint.init_ckpt_path);
-      take_parameters(*model_, from);
-      compare_model(from.where, saved_config(from), allow_model_change);
-      log_info("weights from {}", from.where.string());
-    }
   }
+  if (from && !newest) log_info("weights from {}", from->where.string());
   replica_ = std::make_unique<Replica>(*model_, config_.optim, group_, parse_sharding(config_.distributed.fsdp_type));
   if (newest) {
-    replica_->restore_optimizer(load_moments(*newest));
-    state_ = load_train_state(*newest);
-    const auto state_file = (*newest / "train_state.json").string();
+    const auto state_file = (*newest / kTrainStateFile).string();
+    LT2_CHECK(from->training.loaders, "{} does not exist; a run goes on from it", state_file);
+    replica_->restore_optimizer(from->training.optimizer);
+    state_ = parse_train_state(*from->training.loaders, state_file);
     LT2_CHECK(checkpoint_folder(checkpoints_, state_.step).filename() == newest->filename(),
               "{}: step: expected that of its folder, found {}. Restore the folder, or remove it to go on from the one "
               "before",
@@ -134,7 +134,7 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
     }
     saved_step_ = state_.step;
     log_info("resuming from {} (step {})", newest->string(), state_.step);
-    if (before) tell_changes(*before);
+    tell_changes(*from);
   }
   if (config_.profiling.run) {
     tracer_ = StepTracer(dump_dir_ / config_.profiling.trace_folder, group_->rank(), config_.profiling.profile_warmup,
@@ -169,21 +169,20 @@ std::optional<fs::path> Trainer::newest_checkpoint() const {
   return std::nullopt;
 }
 
-// `before`: the configuration that the weights in `folder` were trained under.
-void Trainer::compare_model(const fs::path& folder, const std::optional<SavedConfig>& before, bool allow_change) const {
-  const auto line = before ? check_same_model(folder, *before, config_, allow_change)
-                           : folder.string() + ": no params.json beside the weights: only their shapes were compared";
+void Trainer::compare_model(const ModelFolder& before, bool allow_change) const {
+  const auto line = check_same_model(before, config_, allow_change);
   if (!line.empty() && writes()) log_warning("{}", line);
 }
 
-void Trainer::tell_changes(const SavedConfig& before) const {
+void Trainer::tell_changes(const ModelFolder& folder) const {
   if (!writes()) return;
-  if (!before.whole) {
+  if (!folder.run) {
     log_warning("its params.json is of another version of this program: only the model was compared");
     return;
   }
-  if (const auto line = changes_line(before.config, config_, state_.step); !line.empty()) log_info("{}", line);
-  if (const auto line = rate_change_line(before.config, config_, state_.step); !line.empty()) log_warning("{}", line);
+  const auto before = folder.run_config();
+  if (const auto line = changes_line(before, config_, state_.step); !line.empty()) log_info("{}", line);
+  if (const auto line = rate_change_line(before, config_, state_.step); !line.empty()) log_warning("{}", line);
 }
 
 int64_t Trainer::tokens_per_step() const {

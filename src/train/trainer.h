@@ -65,9 +65,8 @@ class Trainer {
   bool stopped(bool together) const;
   void keep_failure(const std::function<void()>& use_files);
   std::optional<std::filesystem::path> newest_checkpoint() const;
-  void compare_model(const std::filesystem::path& folder, const std::optional<SavedConfig>& before,
-                     bool allow_change) const;
-  void tell_changes(const SavedConfig& before) const;
+  void compare_model(const ModelFolder& before, bool allow_change) const;
+  void tell_changes(const ModelFolder& folder) const;
 
   TrainConfig config_;
   std::filesystem::path dump_dir_, checkpoints_;

@@ -3,8 +3,7 @@
 
 #include "base/error.h"
 #include "data/prepare.h"
-#include "model/model_folder.h"
-#include "model/model_io.h"
+#include "folders/model_folder.h"
 #include "report/report.h"
 #include "tests/support/mutate.h"
 #include "tests/support/program.h"
@@ -61,7 +60,7 @@ TEST_F(Damage, TrainState) {
 
 TEST_F(Damage, Configurations) {
   fs::remove(step_ / "checksums.json");
-  expect_errors(step_ / "params.json", [&] { open_model_folder(step_); });
+  expect_errors(step_ / "params.json", [&] { open_model(step_); });
   expect_errors(root_ / "tiny.yaml", [&] {
     Notes notes;
     auto config = load_train_config((root_ / "tiny.yaml").string(), {}, &notes);
@@ -72,7 +71,7 @@ TEST_F(Damage, Configurations) {
 TEST_F(Damage, Weights) {
   fs::remove(step_ / "checksums.json");
   expect_errors(
-      step_ / "model.safetensors", [&] { open_model_folder(step_); }, 100);
+      step_ / "model.safetensors", [&] { open_model(step_); }, 100);
 }
 
 TEST_F(Damage, Pages) {
@@ -93,7 +92,7 @@ TEST_F(Damage, ModelFolders) {
       << R"({"do_sample": true, "temperature": 0.7, "top_p": 0.9, "top_k": 40, "eos_token_id": [2, 1]})";
   std::ofstream(folder / "tokenizer_config.json") << R"({"add_bos_token": true, "bos_token": {"content": "<s>"}})";
   for (const char* name : {"config.json", "generation_config.json"})
-    expect_errors(folder / name, [&] { open_model_folder(folder); });
+    expect_errors(folder / name, [&] { open_model(folder); });
 }
 
 TEST_F(Damage, UnfinishedPreparations) {

@@ -2,9 +2,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/inference.h"
-#include "model/convert.h"
-#include "model/frozen_model.h"
-#include "model/model_io.h"
+#include "folders/packed_folder.h"
+#include "folders/write_model.h"
 #include "tests/support/program.h"
 
 namespace lt2::test {
@@ -92,11 +91,11 @@ class Folders : public Program, public ::testing::WithParamInterface<VocabularyC
             .bos = tokenizer.bos_id(),
             .eos = tokenizer.eos_id()};
   }
-  static void convert(const fs::path& from, const fs::path& to, CheckpointForm form) {
-    write_checkpoint(open_checkpoint(from), to, {.to = form});
+  static void convert(const fs::path& from, const fs::path& to, FolderForm form) {
+    write_model(open_model(from, {.training_state = true}), to, {.to = form});
   }
   static void quantize(const fs::path& from, const fs::path& to) {
-    const auto folder = open_model_folder(from);
+    const auto folder = open_model(from);
     write_frozen_folder(to, *load_frozen(folder, WeightFormat::kInt8, torch::kFloat32), WeightFormat::kInt8, folder);
   }
 
@@ -125,17 +124,17 @@ TEST_P(Folders, OpenAnywhereAndStopWhereTheRunStopped) {
   fs::current_path(root_ / "elsewhere");
   const fs::path run = "../moved", forms = "../forms";
   EXPECT_EQ(texts_of(run), expected);
-  convert(run, forms / "official", CheckpointForm::kOfficial);
-  convert(run, forms / "hf", CheckpointForm::kHf);
+  convert(run, forms / "official", FolderForm::kOfficial);
+  convert(run, forms / "hf", FolderForm::kHf);
   quantize(run, forms / "run_int8");
   quantize(forms / "hf", forms / "hf_int8");
   fs::rename(root_ / "moved", root_ / "gone_too");
   fs::rename(root_ / "forms", root_ / "elsewhere/forms");
   fs::current_path(root_);
   const fs::path there = "elsewhere/forms";
-  convert(there / "official", there / "lt2", CheckpointForm::kLt2);
-  convert(there / "hf", there / "official_of_hf", CheckpointForm::kOfficial);
-  convert(there / "official_of_hf", there / "lt2_of_hf", CheckpointForm::kLt2);
+  convert(there / "official", there / "lt2", FolderForm::kLt2);
+  convert(there / "hf", there / "official_of_hf", FolderForm::kOfficial);
+  convert(there / "official_of_hf", there / "lt2_of_hf", FolderForm::kLt2);
   quantize(there / "lt2", there / "official_int8");
   fs::rename(there / "official", there / "official_gone");
   for (const char* form : {"lt2", "hf", "lt2_of_hf", "run_int8", "hf_int8", "official_int8"}) {

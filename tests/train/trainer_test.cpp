@@ -22,7 +22,8 @@
 #include "base/threads.h"
 #include "checkpoint/checksums.h"
 #include "checkpoint/safetensors.h"
-#include "model/model_io.h"
+#include "folders/model_folder.h"
+#include "folders/run_folder.h"
 #include "tests/support/compare.h"
 #include "tests/support/rank_file.h"
 #include "tests/support/ranks.h"
@@ -172,8 +173,8 @@ TEST_F(TrainerTest, WritesTheDumpDirectory) {
   // The written configuration makes the same run.
   auto again = load_train_config((run / "config.yaml").string(), {});
   EXPECT_EQ(again.model.vocab_size, 258);
-  const auto loaded = load_model(run);
-  EXPECT_EQ(loaded.config.steps, 6);
+  const auto loaded = open_model(run);
+  EXPECT_EQ(loaded.run->steps, 6);
 }
 
 TEST_F(TrainerTest, InterruptedRunContinuesBitForBit) {
@@ -381,7 +382,7 @@ TEST_F(TrainerTest, TheLastGoodCheckpointHoldsFiniteWeights) {
   const auto good = checkpoint_folder(root_ / "a" / "checkpoints", 1);
   EXPECT_TRUE(has(error, "The last good checkpoint is " + good.string())) << error;
   EXPECT_EQ(step_folders(root_ / "a" / "checkpoints"), std::vector<fs::path>{good});
-  for (const auto& [name, parameter] : load_model(good).model->official_parameters())
+  for (const auto& [name, parameter] : load_masters(open_model(good))->official_parameters())
     EXPECT_TRUE(parameter.isfinite().all().item<bool>()) << name;
 }
 

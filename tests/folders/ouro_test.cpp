@@ -13,11 +13,10 @@
 #include "base/files.h"
 #include "base/threads.h"
 #include "checkpoint/hf_folder.h"
-#include "model/convert.h"
-#include "model/model_folder.h"
-#include "model/model_io.h"
-#include "model/ouro_folder.h"
-#include "model/tensor_source.h"
+#include "folders/model_folder.h"
+#include "folders/ouro_form.h"
+#include "folders/tensor_source.h"
+#include "folders/write_model.h"
 #include "tests/support/compare.h"
 
 namespace lt2 {
@@ -137,7 +136,7 @@ std::string mapped_file(const void* address) {
 // ---------------------------------------------------------------------------------------------- published folders
 
 TEST_F(Ouro, PublishedFolderGivesTheReference) {
-  const auto folder = open_model_folder(write());
+  const auto folder = open_model(write());
   const auto model = load_masters(folder);
   torch::NoGradGuard no_grad;
   const auto tokens = vector("tokens"), loop_logits = vector("loop_logits");
@@ -145,9 +144,9 @@ TEST_F(Ouro, PublishedFolderGivesTheReference) {
     EXPECT_TRUE(close(model->logits(h), loop_logits[t], 1e-4)) << "loop " << t;
   });
   for (const std::string threshold : {"0.3", "0.5", "0.9"}) {
-    ModelFolderOptions options;
+    OpenOptions options;
     options.early_exit_threshold = std::stod(threshold);
-    const auto rule = load_masters(open_model_folder(root_ / "published", options))->exit_rule();
+    const auto rule = load_masters(open_model(root_ / "published", options))->exit_rule();
     for (int64_t row = 0; row < tokens.size(0); ++row) {
       auto state = model->make_state(1);
       const auto out = advance_one(*model, state, tokens[row], rule, true);
@@ -163,7 +162,7 @@ TEST_F(Ouro, PublishedFolderGivesTheReference) {
 }
 
 TEST_F(Ouro, FolderSaysHowToRunIt) {
-  auto folder = open_model_folder(write());
+  auto folder = open_model(write());
   EXPECT_EQ(folder.config.model_type, "ouro");
   EXPECT_EQ(folder.config.loop_count, 4);
   EXPECT_EQ(folder.config.rope_theta, 1e6);
@@ -189,7 +188,7 @@ TEST_F(Ouro, FolderSaysHowToRunIt) {
   write_file_atomically(root_ / "published" / "tokenizer_config.json", R"({"add_bos_token": true})");
   fs::remove(root_ / "published" / "generation_config.json");
   fs::remove(root_ / "published" / "tokenizer.json");
-  folder = open_model_folder(root_ / "published");
+  folder = open_model(root_ / "published");
   EXPECT_TRUE(folder.add_bos);
   EXPECT_EQ(folder.stop_ids, std::vector<int32_t>{2}) << "config.json's";
   EXPECT_FALSE(folder.tokenizer);
@@ -198,7 +197,7 @@ TEST_F(Ouro, FolderSaysHowToRunIt) {
 TEST_F(Ouro, WeightsAreViewsOfTheFile) {
   auto config = published_config();
   config["torch_dtype"] = "bfloat16";
-  const auto folder = open_model_folder(write("bf16", config, published_weights(), torch::kBFloat16));
+  const auto folder = open_model(write("bf16", config, published_weights(), torch::kBFloat16));
   EXPECT_EQ(folder.dtype, torch::kBFloat16);
   EXPECT_EQ(folder.names().front(), "tok_embeddings.weight");
   EXPECT_EQ(folder.names().size(), published_weights().size());
@@ -217,7 +216,7 @@ TEST_F(Ouro, NewerFilesNestRopeThetaAndNameTheTypeDtype) {
   config.erase("torch_dtype");
   config["dtype"] = "bfloat16";
   config["rope_parameters"] = {{"rope_theta", 5e5}, {"rope_type", "default"}};
-  const auto folder = open_model_folder(write("new", config, published_weights()));
+  const auto folder = open_model(write("new", config, published_weights()));
   EXPECT_EQ(folder.config.rope_theta, 5e5);
   EXPECT_EQ(folder.dtype, torch::kBFloat16);
 }
@@ -229,27 +228,27 @@ TEST_F(Ouro, TiedOutputMayBeLeftOutAndRotaryTablesAreIgnored) {
   for (const auto& [name, tensor] : published_weights())
     if (name != "lm_head.weight") weights.emplace_back(name, tensor);
   weights.emplace_back("model.layers.0.self_attn.rotary_emb.inv_freq", torch::ones({4}));
-  const auto without = load_masters(open_model_folder(write("without", config, weights)));
+  const auto without = load_masters(open_model(write("without", config, weights)));
   EXPECT_FALSE(without->output);
   for (const auto& [name, tensor] : published_weights())
     if (name == "model.embed_tokens.weight") weights.emplace_back("lm_head.weight", tensor);
-  const auto with = load_masters(open_model_folder(write("with", config, weights)));
+  const auto with = load_masters(open_model(write("with", config, weights)));
   const auto h = torch::ones({1, 1, 32});
   EXPECT_TRUE(identical(with->logits(h), without->logits(h)));
   weights.back().second = weights.back().second + 1;
   const auto other = write("other", config, weights);
-  expect_error([&] { open_model_folder(other); }, {"lm_head.weight differs from model.embed_tokens.weight"});
+  expect_error([&] { open_model(other); }, {"lm_head.weight differs from model.embed_tokens.weight"});
 }
 
 TEST_F(Ouro, SlidingLayersUseTheWindow) {
   auto config = published_config();
   config.update(
       {{"layer_types", {"sliding_attention", "full_attention"}}, {"sliding_window", 5}, {"use_sliding_window", true}});
-  const auto model = load_masters(open_model_folder(write("sliding", config, published_weights())));
+  const auto model = load_masters(open_model(write("sliding", config, published_weights())));
   EXPECT_EQ(model->config().attention_pattern, "5,None");
   config.erase("layer_types");
   config["max_window_layers"] = 1;
-  EXPECT_EQ(open_model_folder(write("from", config, published_weights())).config.attention_pattern, "None,5");
+  EXPECT_EQ(open_model(write("from", config, published_weights())).config.attention_pattern, "None,5");
 
   torch::NoGradGuard no_grad;
   const auto tokens = vector("tokens");
@@ -295,7 +294,7 @@ TEST_P(OuroLies, OneClearLine) {
   auto weights = published_weights();
   if (lie.weights) lie.weights(weights);
   const auto folder = write("lie", config, weights);
-  expect_error([&] { open_model_folder(folder); }, lie.found);
+  expect_error([&] { open_model(folder); }, lie.found);
 }
 
 const std::string kQ = "model.layers.1.self_attn.q_proj.weight";
@@ -379,7 +378,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& each) { return each.param.name; });
 
 TEST_F(Ouro, BrokenFoldersAreOneClearLine) {
-  const auto opening = [](const fs::path& path) { return [path] { open_model_folder(path); }; };
+  const auto opening = [](const fs::path& path) { return [path] { open_model(path); }; };
   expect_error(opening(root_ / "nowhere"), {"nowhere does not exist"});
   expect_error(opening(root_), {"no complete checkpoint in"});
   auto folder = write("no_shard");
@@ -417,10 +416,10 @@ TEST_F(Ouro, LoopsAndExitsCanBeChosen) {
   torch::NoGradGuard no_grad;
   const auto tokens = vector("tokens");
   for (const int64_t T : {1, 3}) {
-    const auto model = load_masters(open_model_folder(folder, {.total_ut_steps = T}));
+    const auto model = load_masters(open_model(folder, {.total_ut_steps = T}));
     EXPECT_TRUE(close(model->logits(model->hidden(tokens)), vector("loop_logits")[T - 1], 1e-4));
   }
-  const auto model = load_masters(open_model_folder(folder, {.early_exit_step = 1, .early_exit_threshold = 0.3}));
+  const auto model = load_masters(open_model(folder, {.early_exit_step = 1, .early_exit_threshold = 0.3}));
   for (const bool defer : {false, true}) {
     auto rule = model->exit_rule();
     rule.defer = defer;
@@ -429,12 +428,12 @@ TEST_F(Ouro, LoopsAndExitsCanBeChosen) {
     EXPECT_TRUE(close(out.logits, vector("loop_logits")[1][0], 1e-4)) << "the fixed step wins";
     EXPECT_EQ(std::set<int64_t>(out.exits.begin(), out.exits.end()), std::set<int64_t>{1});
   }
-  const auto deeper = load_masters(open_model_folder(folder, {.total_ut_steps = 6}));
+  const auto deeper = load_masters(open_model(folder, {.total_ut_steps = 6}));
   EXPECT_EQ(deeper->make_state(1).draws[0].slots.size(), 12u);
-  expect_error([&] { open_model_folder(folder, {.total_ut_steps = 0}); }, {"total_ut_steps must be from 1"});
-  expect_error([&] { open_model_folder(folder, {.total_ut_steps = 2, .early_exit_step = 2}); },
+  expect_error([&] { open_model(folder, {.total_ut_steps = 0}); }, {"total_ut_steps must be from 1"});
+  expect_error([&] { open_model(folder, {.total_ut_steps = 2, .early_exit_step = 2}); },
                {"early_exit_step", "found 2"});
-  expect_error([&] { open_model_folder(folder, {.early_exit_threshold = 0}); }, {"above 0 and at most 1; found 0"});
+  expect_error([&] { open_model(folder, {.early_exit_threshold = 0}); }, {"above 0 and at most 1; found 0"});
 }
 
 // ---------------------------------------------------------------------------------------------- deferred loops
@@ -627,7 +626,7 @@ TEST_F(Ouro, HybridsHaveFoldersToo) {
     EXPECT_EQ(config.at("gdn_head_dim"), 8);
     EXPECT_EQ(config.at("gdn_expand_v"), 1.0);
 
-    const auto back = load_masters(open_model_folder(path));
+    const auto back = load_masters(open_model(path));
     const auto theirs = back->official_parameters(), ours = model->official_parameters();
     ASSERT_EQ(theirs.size(), ours.size());
     for (size_t i = 0; i < ours.size(); ++i) EXPECT_TRUE(identical(theirs[i].second, ours[i].second)) << ours[i].first;
@@ -642,44 +641,43 @@ TEST_F(Ouro, ConvertingThereAndBackIsTheSameBitForBit) {
   config["torch_dtype"] = "bfloat16";
   config["early_exit_threshold"] = 0.75;
   const auto published = write("published", config, published_weights(), torch::kBFloat16);
-  const auto first = open_checkpoint(published);
-  EXPECT_EQ(first.form, CheckpointForm::kHf);
-  write_checkpoint(first, root_ / "ours", {.to = CheckpointForm::kLt2});
-  write_checkpoint(open_checkpoint(root_ / "ours"), root_ / "official", {.to = CheckpointForm::kOfficial});
-  write_checkpoint(open_checkpoint(root_ / "official"), root_ / "back",
-                   {.to = CheckpointForm::kHf, .dtype = torch::kBFloat16, .shard_bytes = 60'000});
+  const auto first = open_model(published, {.training_state = true});
+  EXPECT_EQ(first.form, FolderForm::kHf);
+  write_model(first, root_ / "ours", {.to = FolderForm::kLt2});
+  write_model(open_model(root_ / "ours", {.training_state = true}), root_ / "official", {.to = FolderForm::kOfficial});
+  write_model(open_model(root_ / "official", {.training_state = true}), root_ / "back",
+              {.to = FolderForm::kHf, .dtype = torch::kBFloat16, .shard_bytes = 60'000});
   const HfFolder before(published), after(root_ / "back");
   EXPECT_EQ(std::set<std::string>(before.names().begin(), before.names().end()),
             std::set<std::string>(after.names().begin(), after.names().end()));
   for (const auto& name : before.names()) EXPECT_TRUE(identical(before.tensor(name), after.tensor(name))) << name;
   for (const char* beside : {"tokenizer.json", "generation_config.json"})
     EXPECT_TRUE(read_file(published / beside) == read_file(root_ / "back" / beside)) << beside;
-  EXPECT_EQ(open_model_folder(root_ / "back").config, open_model_folder(published).config);
+  EXPECT_EQ(open_model(root_ / "back").config, open_model(published).config);
 
   // A checkpoint of ours like any other, and its own folder.
-  const auto loaded = load_model(root_ / "ours");
-  EXPECT_EQ(loaded.model->compute_type, torch::kBFloat16);
-  EXPECT_EQ(loaded.config.data.tokenizer.path, (root_ / "ours" / "tokenizer.json").string());
-  const auto opened = open_model_folder(root_ / "ours");
-  EXPECT_EQ(opened.config, open_model_folder(published).config);
+  const auto opened = open_model(root_ / "ours");
+  EXPECT_EQ(load_masters(opened)->compute_type, torch::kBFloat16);
+  EXPECT_EQ(opened.tokenizer->path, (root_ / "ours" / "tokenizer.json").string());
+  EXPECT_EQ(opened.config, open_model(published).config);
   EXPECT_EQ(opened.stop_ids, (std::vector<int32_t>{2, 5}));
   EXPECT_EQ(opened.tokenizer->path, (root_ / "ours" / "tokenizer.json").string());
   EXPECT_FALSE(opened.add_bos);
 
   // Only config.json knew where texts end, and it is written anew.
   fs::remove(published / "generation_config.json");
-  write_checkpoint(open_checkpoint(published), root_ / "again", {.to = CheckpointForm::kHf});
+  write_model(open_model(published, {.training_state = true}), root_ / "again", {.to = FolderForm::kHf});
   EXPECT_FALSE(fs::exists(root_ / "again" / "params.json"));
-  EXPECT_EQ(open_model_folder(root_ / "again").stop_ids, std::vector<int32_t>{2});
+  EXPECT_EQ(open_model(root_ / "again").stop_ids, std::vector<int32_t>{2});
   // params.json must tell of the same model, config.json of where to leave the loops.
   auto edited = json::parse(read_file(root_ / "back" / "config.json"));
   edited["early_exit_threshold"] = 0.25;
   write_file_atomically(root_ / "back" / "config.json", edited.dump());
-  write_checkpoint(open_checkpoint(root_ / "back"), root_ / "edited", {.to = CheckpointForm::kLt2});
-  EXPECT_EQ(open_model_folder(root_ / "edited").config.early_exit_threshold, 0.25);
+  write_model(open_model(root_ / "back", {.training_state = true}), root_ / "edited", {.to = FolderForm::kLt2});
+  EXPECT_EQ(open_model(root_ / "edited").config.early_exit_threshold, 0.25);
   edited["rope_theta"] = 17.0;
   write_file_atomically(root_ / "back" / "config.json", edited.dump());
-  expect_error([&] { open_checkpoint(root_ / "back"); }, {"describe different models"});
+  expect_error([&] { open_model(root_ / "back", {.training_state = true}); }, {"describe different models"});
 }
 
 TEST_F(Ouro, WhatTheFormCannotSayIsRefused) {

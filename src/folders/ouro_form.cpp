@@ -1,4 +1,4 @@
-#include "model/ouro_folder.h"
+#include "folders/ouro_form.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "checkpoint/hf_folder.h"
 #include "config/patterns.h"
+#include "folders/settings.h"
 
 namespace lt2 {
 namespace {
@@ -45,73 +46,18 @@ std::string renamed(const Renamed (&table)[N], const std::string& name) {
 
 // ---- Reading config.json ----
 
-std::string shown(const json& value) {
-  const auto text = value.dump(-1, ' ', true, json::error_handler_t::replace);
-  return text.size() > 100 ? text.substr(0, 100) + "..." : text;
+int64_t needed(const Settings& settings, const char* key) {
+  const auto value = settings.whole(key);
+  LT2_CHECK(value, "{}: {} is missing; an ouro model needs it", settings.where(), key);
+  return *value;
 }
 
-// The keys of an object; null is as good as absent.
-class Keys {
- public:
-  Keys(const json& object, std::string where) : object_(object), where_(std::move(where)) {}
-
-  const json* find(const char* key) const {
-    const auto found = object_.find(key);
-    return found == object_.end() || found->is_null() ? nullptr : &*found;
-  }
-  std::optional<int64_t> whole(const char* key, int64_t least = 1) const {
-    const auto* value = find(key);
-    if (!value) return std::nullopt;
-    // Beyond 2^31 no size of a model lies, and products of two stay exact.
-    const bool fits = value->is_number_integer() &&
-                      (!value->is_number_unsigned() || value->get<uint64_t>() <= uint64_t{1} << 31) &&
-                      value->get<int64_t>() >= least;
-    LT2_CHECK(fits, "{}: {} must be a whole number from {} to 2^31; found {}", where_, key, least, shown(*value));
-    return value->get<int64_t>();
-  }
-  int64_t needed(const char* key) const {
-    const auto value = whole(key);
-    LT2_CHECK(value, "{}: {} is missing; an ouro model needs it", where_, key);
-    return *value;
-  }
-  std::optional<double> positive(const char* key) const {
-    const auto* value = find(key);
-    if (!value) return std::nullopt;
-    LT2_CHECK(value->is_number() && value->get<double>() > 0, "{}: {} must be a number above 0; found {}", where_, key,
-              shown(*value));
-    return value->get<double>();
-  }
-  bool flag(const char* key, bool otherwise) const {
-    const auto* value = find(key);
-    if (!value) return otherwise;
-    LT2_CHECK(value->is_boolean(), "{}: {} must be true or false; found {}", where_, key, shown(*value));
-    return value->get<bool>();
-  }
-  std::optional<std::string> text(const char* key) const {
-    const auto* value = find(key);
-    if (!value) return std::nullopt;
-    LT2_CHECK(value->is_string(), "{}: {} must be a text; found {}", where_, key, shown(*value));
-    return value->get<std::string>();
-  }
-  std::optional<Keys> object(const char* key) const {
-    const auto* value = find(key);
-    if (!value) return std::nullopt;
-    LT2_CHECK(value->is_object(), "{}: {} must be an object; found {}", where_, key, shown(*value));
-    return Keys(*value, where_ + ": " + key);
-  }
-  const std::string& where() const { return where_; }
-
- private:
-  const json& object_;
-  std::string where_;
-};
-
 // What the published code can do and this program cannot: silently another model would come out.
-void refuse_variants(const Keys& keys) {
+void refuse_variants(const Settings& keys) {
   const auto act = keys.text("hidden_act");
   LT2_CHECK(!act || *act == "silu", "{}: hidden_act must be \"silu\"; found {}", keys.where(), shown(act.value_or("")));
   for (const char* bias : {"attention_bias", "mlp_bias"}) {
-    LT2_CHECK(!keys.flag(bias, false), "{}: {} is true; expected false: Ouro's projections have no biases",
+    LT2_CHECK(!keys.flag(bias).value_or(false), "{}: {} is true; expected false: Ouro's projections have no biases",
               keys.where(), bias);
   }
   const auto partial = keys.positive("partial_rotary_factor");
@@ -121,7 +67,7 @@ void refuse_variants(const Keys& keys) {
             keys.where());
 }
 
-double rope_theta(const Keys& keys) {
+double rope_theta(const Settings& keys) {
   auto theta = keys.positive("rope_theta");
   for (const char* group : {"rope_parameters", "rope_scaling"}) {
     const auto rope = keys.object(group);
@@ -140,7 +86,7 @@ double rope_theta(const Keys& keys) {
   return *theta;
 }
 
-std::vector<std::string> kinds_of_layers(const Keys& keys, const ModelConfig& config, bool windows_used) {
+std::vector<std::string> kinds_of_layers(const Settings& keys, const ModelConfig& config, bool windows_used) {
   std::vector<std::string> kinds(static_cast<size_t>(config.n_layers), kFull);
   const auto* given = keys.find("layer_types");
   if (given) {
@@ -165,8 +111,9 @@ std::vector<std::string> kinds_of_layers(const Keys& keys, const ModelConfig& co
 }
 
 // Windows of the full layers as an explicit list.
-void read_windows(const Keys& keys, ModelConfig& config) {
-  const bool forbidden = !keys.flag("use_sliding_window", true), asked = keys.flag("use_sliding_window", false);
+void read_windows(const Settings& keys, ModelConfig& config) {
+  const bool forbidden = !keys.flag("use_sliding_window").value_or(true),
+             asked = keys.flag("use_sliding_window").value_or(false);
   const auto window = keys.whole("sliding_window");
   const auto kinds = kinds_of_layers(keys, config, asked && window);
   std::vector<std::string> types;
@@ -190,13 +137,13 @@ void read_windows(const Keys& keys, ModelConfig& config) {
   config.attention_pattern = any ? pattern : "0:1";
 }
 
-void read_hybrid(const Keys& keys, ModelConfig& config) {
+void read_hybrid(const Settings& keys, ModelConfig& config) {
   config.layer_pattern = keys.text("layer_pattern").value_or("full");
   if (!keys.find("layer_pattern")) return;
   // What is not said is the teacher's geometry, which makes its weights fit as they are.
   config.gdn_head_dim = keys.whole("gdn_head_dim").value_or(*config.head_dim);
   config.gdn_expand_v = keys.positive("gdn_expand_v").value_or(1.0);
-  config.gdn_allow_neg_eigval = keys.flag("gdn_allow_neg_eigval", false);
+  config.gdn_allow_neg_eigval = keys.flag("gdn_allow_neg_eigval").value_or(false);
 }
 
 }  // namespace
@@ -211,27 +158,27 @@ std::string ouro_tensor_name(const std::string& official) {
 ModelConfig ouro_model_config(const std::string& config_json, const std::string& where) {
   const auto root = json::parse(config_json, nullptr, /*allow_exceptions=*/false);
   LT2_CHECK(root.is_object(), "{}: expected a JSON object", where);
-  const Keys keys(root, where);
+  const Settings keys(root, where);
   refuse_variants(keys);
   ModelConfig config;
   config.model_type = "ouro";
   config.use_residual = config.use_block_residual = false;
-  config.dim = keys.needed("hidden_size");
-  config.intermediate_size = keys.needed("intermediate_size");
-  config.n_layers = keys.needed("num_hidden_layers");
-  config.n_heads = keys.needed("num_attention_heads");
+  config.dim = needed(keys, "hidden_size");
+  config.intermediate_size = needed(keys, "intermediate_size");
+  config.n_layers = needed(keys, "num_hidden_layers");
+  config.n_heads = needed(keys, "num_attention_heads");
   config.n_kv_heads = keys.whole("num_key_value_heads").value_or(*config.n_heads);
   const auto head_dim = keys.whole("head_dim");
   LT2_CHECK(head_dim || config.dim % *config.n_heads == 0,
             "{}: head_dim is missing and num_attention_heads = {} does not divide hidden_size = {}", where,
             *config.n_heads, config.dim);
   config.head_dim = head_dim.value_or(config.dim / *config.n_heads);
-  config.vocab_size = keys.needed("vocab_size");
+  config.vocab_size = needed(keys, "vocab_size");
   config.norm_eps = keys.positive("rms_norm_eps").value_or(1e-6);
   config.rope_theta = rope_theta(keys);
-  config.loop_count = keys.needed("total_ut_steps");
+  config.loop_count = needed(keys, "total_ut_steps");
   config.max_seqlen = keys.whole("max_position_embeddings").value_or(config.max_seqlen);
-  config.weight_tying = keys.flag("tie_word_embeddings", false);
+  config.weight_tying = keys.flag("tie_word_embeddings").value_or(false);
   config.early_exit_step = keys.whole("early_exit_step", 0);
   config.early_exit_threshold = keys.positive("early_exit_threshold");
   LT2_CHECK(config.early_exit_threshold.value_or(1) <= 1, "{}: early_exit_threshold must be at most 1; found {}", where,

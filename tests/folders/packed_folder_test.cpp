@@ -1,6 +1,6 @@
 // Weights packed for inference: the same bits where the numbers are the same, near where they are rounded, and a folder
 // that gives back what was written.
-#include "model/frozen_model.h"
+#include "folders/packed_folder.h"
 
 #include <filesystem>
 
@@ -51,7 +51,7 @@ class Frozen : public ::testing::TestWithParam<test::ModelCase> {
 };
 
 TEST_P(Frozen, KeepsTheBitsOfItsType) {
-  const auto folder = open_model_folder(root / "model");
+  const auto folder = open_model(root / "model");
   for (const auto& [format, type] :
        {std::pair{WeightFormat::kF32, torch::kFloat32}, {WeightFormat::kBf16, torch::kBFloat16}}) {
     model->compute_type = type;
@@ -67,7 +67,7 @@ TEST_P(Frozen, KeepsTheBitsOfItsType) {
 }
 
 TEST_P(Frozen, IntegersComeNear) {
-  const auto folder = open_model_folder(root / "model");
+  const auto folder = open_model(root / "model");
   model->compute_type = torch::kFloat32;
   const auto exact = torch::log_softmax(logits(*model), -1);
   double before = 0;
@@ -82,12 +82,12 @@ TEST_P(Frozen, IntegersComeNear) {
 }
 
 TEST_P(Frozen, AFolderGivesBackWhatWasWritten) {
-  const auto folder = open_model_folder(root / "model");
+  const auto folder = open_model(root / "model");
   for (const auto format : {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4}) {
     const auto frozen = load_frozen(folder, format, torch::kBFloat16);
     const auto out = root / weight_format_name(format);
     write_frozen_folder(out, *frozen, format, folder);
-    const auto opened = open_model_folder(out);
+    const auto opened = open_model(out);
     EXPECT_EQ(opened.format, format);
     const auto again = load_frozen(opened, {}, torch::kBFloat16);
     EXPECT_TRUE(test::identical(logits(*again), logits(*frozen))) << weight_format_name(format);
@@ -97,7 +97,7 @@ TEST_P(Frozen, AFolderGivesBackWhatWasWritten) {
 }
 
 TEST_P(Frozen, DamagedFoldersAreRefused) {
-  const auto folder = open_model_folder(root / "model");
+  const auto folder = open_model(root / "model");
   write_frozen_folder(root / "int8", *load_frozen(folder, WeightFormat::kInt8, torch::kFloat32), WeightFormat::kInt8,
                       folder);
   auto bytes = read_file(root / "int8" / "frozen.safetensors");
@@ -107,7 +107,7 @@ TEST_P(Frozen, DamagedFoldersAreRefused) {
     ASSERT_NE(at, std::string::npos);
     copy.replace(at, from.size(), to);
     write_file_atomically(root / "int8" / "frozen.safetensors", copy);
-    EXPECT_THROW(load_frozen(open_model_folder(root / "int8"), {}, torch::kFloat32), Error) << from;
+    EXPECT_THROW(load_frozen(open_model(root / "int8"), {}, torch::kFloat32), Error) << from;
   };
   spoil("lt2-frozen-1", "lt2-frozen-9");
   spoil("\"int8\"", "\"int7\"");

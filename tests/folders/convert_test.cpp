@@ -1,4 +1,4 @@
-#include "model/convert.h"
+#include "folders/write_model.h"
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -14,7 +14,6 @@
 #include "checkpoint/checksums.h"
 #include "checkpoint/hf_folder.h"
 #include "checkpoint/torch_file.h"
-#include "model/model_io.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
 
@@ -84,7 +83,7 @@ class Convert : public ::testing::Test {
     return "";
   }
   std::string open_error(const fs::path& path) {
-    return error_of([&] { open_checkpoint(path); });
+    return error_of([&] { open_model(path, {.training_state = true}); });
   }
   // An official file with this tree.
   void write_pth(const fs::path& folder, const ModelConfig& config,
@@ -104,31 +103,33 @@ class Convert : public ::testing::Test {
   fs::path root_;
 };
 
+ModelFolder open_whole(const fs::path& path) { return open_model(path, {.training_state = true}); }
+
 class ConvertLayouts : public Convert, public ::testing::WithParamInterface<ModelCase> {};
 
 TEST_P(ConvertLayouts, ThereAndBackIsTheSameBitForBit) {
   const auto model = test::make_model(GetParam());
   const auto run = root_ / "run";
   write_run(run, *model);
-  const auto original = open_checkpoint(run);
-  EXPECT_EQ(original.form, CheckpointForm::kLt2);
+  const auto original = open_whole(run);
+  EXPECT_EQ(original.form, FolderForm::kLt2);
 
-  write_checkpoint(original, root_ / "official", {.to = CheckpointForm::kOfficial});
-  const auto official = open_checkpoint(root_ / "official");
-  EXPECT_EQ(official.form, CheckpointForm::kOfficial);
-  write_checkpoint(official, root_ / "back", {.to = CheckpointForm::kLt2});
+  write_model(original, root_ / "official", {.to = FolderForm::kOfficial});
+  const auto official = open_whole(root_ / "official");
+  EXPECT_EQ(official.form, FolderForm::kOfficial);
+  write_model(official, root_ / "back", {.to = FolderForm::kLt2});
   expect_same_files(run, root_ / "back");
 
-  write_checkpoint(original, root_ / "hf", {.to = CheckpointForm::kHf, .shard_bytes = 100'000});
-  const auto hf = open_checkpoint(root_ / "hf");
-  EXPECT_EQ(hf.form, CheckpointForm::kHf);
-  EXPECT_TRUE(hf.optimizer.empty());
-  write_checkpoint(hf, root_ / "back_from_hf", {.to = CheckpointForm::kLt2});
+  write_model(original, root_ / "hf", {.to = FolderForm::kHf, .shard_bytes = 100'000});
+  const auto hf = open_whole(root_ / "hf");
+  EXPECT_EQ(hf.form, FolderForm::kHf);
+  EXPECT_TRUE(hf.training.optimizer.empty());
+  write_model(hf, root_ / "back_from_hf", {.to = FolderForm::kLt2});
   EXPECT_TRUE(read_file(run / "model.safetensors") == read_file(root_ / "back_from_hf" / "model.safetensors"));
 
   const auto expected = logits_of(*model);
   for (const char* folder : {"back", "back_from_hf"})
-    EXPECT_TRUE(identical(logits_of(*load_model(root_ / folder).model), expected)) << folder;
+    EXPECT_TRUE(identical(logits_of(*load_masters(open_model(root_ / folder))), expected)) << folder;
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -144,8 +145,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST_F(Convert, HfFolderDescribesItself) {
   const auto model = test::make_model({.name = "full"});
   write_run(root_ / "run", *model);
-  write_checkpoint(open_checkpoint(root_ / "run"), root_ / "hf",
-                   {.to = CheckpointForm::kHf, .dtype = torch::kBFloat16});
+  write_model(open_whole(root_ / "run"), root_ / "hf", {.to = FolderForm::kHf, .dtype = torch::kBFloat16});
   const auto config = nlohmann::json::parse(read_file(root_ / "hf" / "config.json"));
   EXPECT_EQ(config.at("architectures"), nlohmann::json({"LT2ForCausalLM"}));
   EXPECT_EQ(config.at("model_type"), "lt2");
@@ -158,10 +158,10 @@ TEST_F(Convert, HfFolderDescribesItself) {
 
   // Alone it is enough for a model; with params.json the two must agree.
   fs::remove(root_ / "hf" / "params.json");
-  write_checkpoint(open_checkpoint(root_ / "hf"), root_ / "back", {});
-  const auto back = load_model(root_ / "back", torch::kFloat32);
-  EXPECT_TRUE(back.config.model == model->config());
-  for (const auto& [name, parameter] : back.model->official_parameters()) {
+  write_model(open_whole(root_ / "hf"), root_ / "back", {});
+  const auto back = open_model(root_ / "back");
+  EXPECT_TRUE(back.config == model->config());
+  for (const auto& [name, parameter] : load_masters(back)->official_parameters()) {
     EXPECT_EQ(parameter.scalar_type(), torch::kFloat32);
     EXPECT_TRUE(identical(parameter, HfFolder(root_ / "hf").tensor(name).to(torch::kFloat32)));
   }
@@ -189,7 +189,7 @@ TEST_F(Convert, HalfPrecisionIsWidenedExactly) {
     write_pth(folder, model->config(), [&](auto& file) {
       return file.values.dict({{"model", model_tree(file, half)}, {"optim", file.values.none()}});
     });
-    write_checkpoint(open_checkpoint(folder), folder / "ours", {});
+    write_model(open_whole(folder), folder / "ours", {});
     const SafetensorsFile ours(folder / "ours" / "model.safetensors");
     for (const auto& [name, tensor] : half) {
       EXPECT_EQ(ours.info(name).dtype, "F32");
@@ -213,7 +213,7 @@ TEST_F(Convert, TiedAliasMayBeThere) {
   tensors.emplace_back("output.tied_module.weight", model->tok_embeddings);
   const auto tree = [&](auto& file) { return file.values.dict({{"model", model_tree(file, tensors)}}); };
   write_pth(root_ / "same", model->config(), tree);
-  EXPECT_EQ(open_checkpoint(root_ / "same").parameters.size(), tensors.size() - 1);
+  EXPECT_EQ(open_whole(root_ / "same").parameters.size(), tensors.size() - 1);
   tensors.back().second = model->tok_embeddings + 1;
   write_pth(root_ / "other", model->config(), tree);
   EXPECT_NE(open_error(root_ / "other").find("differs from tok_embeddings.weight"), std::string::npos);
@@ -225,7 +225,7 @@ TEST_F(Convert, TiedAliasMayBeThere) {
 TEST_F(Convert, OfficialOptimizerHasTheOfficialForm) {
   const auto model = test::make_model({.name = "full"});
   write_run(root_ / "run", *model);
-  write_checkpoint(open_checkpoint(root_ / "run"), root_ / "out", {.to = CheckpointForm::kOfficial});
+  write_model(open_whole(root_ / "run"), root_ / "out", {.to = FolderForm::kOfficial});
   const auto text = read_file(root_ / "out" / "consolidated.pth");
   const auto root = torch::pickle_load(std::vector<char>(text.begin(), text.end())).toGenericDict();
   const auto optim = root.at("optim").toGenericDict();
@@ -268,12 +268,13 @@ TEST_F(Convert, OptimizerOfOtherPrograms) {
   int number = 0;
   for (const auto& step : steps) {
     const auto folder = with_slot(std::to_string(number++), name, [&](auto& f) { return moments(f, step(f), ones); });
-    const auto read = open_checkpoint(folder).optimizer;
+    const auto read = open_whole(folder).training.optimizer;
     ASSERT_EQ(read.size(), 3u);
     EXPECT_EQ(read[2].first, name + ".step");
     EXPECT_TRUE(identical(read[2].second, torch::tensor({9}, torch::kInt64)));
   }
-  EXPECT_TRUE(open_checkpoint(with_slot("empty", name, [](auto& f) { return f.values.dict({}); })).optimizer.empty());
+  EXPECT_TRUE(
+      open_whole(with_slot("empty", name, [](auto& f) { return f.values.dict({}); })).training.optimizer.empty());
 
   const auto error = [&](const std::string& folder, const std::string& slot_name,
                          const std::function<PickleRef(TorchFileBuilder&)>& slot) {
@@ -335,17 +336,17 @@ TEST_F(Convert, FindsOutWhatAPathIs) {
   const auto model = test::make_model({.name = "full"});
   write_run(root_ / "dump" / "checkpoints" / "0000000005", *model, false);
   write_run(root_ / "dump" / "checkpoints" / "0000000012", *model);
-  EXPECT_EQ(open_checkpoint(root_ / "dump").folder.filename(), "0000000012");
-  EXPECT_EQ(open_checkpoint(root_ / "dump" / "checkpoints" / "0000000005").optimizer.size(), 0u);
+  EXPECT_EQ(open_whole(root_ / "dump").where.filename(), "0000000012");
+  EXPECT_EQ(open_whole(root_ / "dump" / "checkpoints" / "0000000005").training.optimizer.size(), 0u);
 
   const auto step = root_ / "official" / "checkpoints" / "0000000007";
-  write_checkpoint(open_checkpoint(root_ / "dump"), step / "consolidated", {.to = CheckpointForm::kOfficial});
-  EXPECT_EQ(open_checkpoint(step).form, CheckpointForm::kOfficial);
-  EXPECT_EQ(open_checkpoint(step / "consolidated" / "consolidated.pth").form, CheckpointForm::kOfficial);
+  write_model(open_whole(root_ / "dump"), step / "consolidated", {.to = FolderForm::kOfficial});
+  EXPECT_EQ(open_whole(step).form, FolderForm::kOfficial);
+  EXPECT_EQ(open_whole(step / "consolidated" / "consolidated.pth").form, FolderForm::kOfficial);
   std::ofstream(step / "__0_0.distcp") << "x";
-  EXPECT_EQ(open_checkpoint(step).form, CheckpointForm::kOfficial);
+  EXPECT_EQ(open_whole(step).form, FolderForm::kOfficial);
   fs::rename(step / "consolidated" / "consolidated.pth", step / "consolidated" / "step7.pth");
-  EXPECT_EQ(open_checkpoint(step).form, CheckpointForm::kOfficial);
+  EXPECT_EQ(open_whole(step).form, FolderForm::kOfficial);
   std::ofstream(step / "consolidated" / "b.pth") << "x";
   EXPECT_NE(open_error(step).find("holds 2 .pth files"), std::string::npos);
   fs::remove_all(step / "consolidated");
@@ -355,7 +356,7 @@ TEST_F(Convert, FindsOutWhatAPathIs) {
   EXPECT_NE(open_error(root_).find("no checkpoint; expected"), std::string::npos);
   std::ofstream(root_ / "file.txt") << "x";
   EXPECT_NE(open_error(root_ / "file.txt").find("expected a folder, or a .pth file"), std::string::npos);
-  EXPECT_EQ(parse_form("hf", "to"), CheckpointForm::kHf);
+  EXPECT_EQ(parse_form("hf", "to"), FolderForm::kHf);
   EXPECT_THROW(parse_form("pt", "to"), Error);
 }
 
@@ -372,12 +373,12 @@ TEST_F(Convert, DamageIsSeen) {
 TEST_F(Convert, OldConfigurationsGiveTheModel) {
   const auto model = test::make_model({.name = "full"});
   write_run(root_ / "run", *model);
-  write_checkpoint(open_checkpoint(root_ / "run"), root_ / "out", {.to = CheckpointForm::kOfficial});
+  write_model(open_whole(root_ / "run"), root_ / "out", {.to = FolderForm::kOfficial});
   auto params = nlohmann::ordered_json::parse(read_file(root_ / "out" / "params.json"));
   params["model"]["a_field_of_another_age"] = 3;
   write_file_atomically(root_ / "out" / "params.json", params.dump());
-  write_checkpoint(open_checkpoint(root_ / "out"), root_ / "back", {});
-  EXPECT_TRUE(load_model(root_ / "back").config.model == model->config());
+  write_model(open_whole(root_ / "out"), root_ / "back", {});
+  EXPECT_TRUE(open_model(root_ / "back").config == model->config());
 }
 
 // The vocabulary of a run: where older runs looked for it, and what a hostile configuration may name.
@@ -397,13 +398,13 @@ TEST_F(Convert, OnlyAVocabularyIsCarriedAlong) {
   fs::copy_file(given, root_ / "mine.model");
   fs::current_path(root_);
   name_it("sp", "mine.model");
-  write_checkpoint(open_checkpoint("run"), "out", {});
+  write_model(open_whole("run"), "out", {});
   fs::current_path(before);
   EXPECT_EQ(read_file(root_ / "out" / "tokenizer.model"), read_file(given));
   EXPECT_EQ(nlohmann::json::parse(read_file(root_ / "out" / "params.json"))["data"]["tokenizer"]["path"],
             "tokenizer.model");
-  EXPECT_EQ(open_checkpoint(root_ / "out").tokenizer->path, (root_ / "out" / "tokenizer.model").string());
-  EXPECT_EQ(load_model(root_ / "out").config.data.tokenizer.path, (root_ / "out" / "tokenizer.model").string());
+  EXPECT_EQ(open_whole(root_ / "out").tokenizer->path, (root_ / "out" / "tokenizer.model").string());
+  EXPECT_EQ(open_model(root_ / "out").tokenizer->path, (root_ / "out" / "tokenizer.model").string());
 
   // A file that is no vocabulary does not travel, and neither does its absence hinder.
   write_file_atomically(root_ / "secret", "a private text");
@@ -412,11 +413,11 @@ TEST_F(Convert, OnlyAVocabularyIsCarriedAlong) {
     for (const char* kind : {"sp", "tiktoken", "hf"}) {
       name_it(kind, path.string());
       const auto out = root_ / std::to_string(number++);
-      write_checkpoint(open_checkpoint(root_ / "run"), out, {.to = CheckpointForm::kHf});
+      write_model(open_whole(root_ / "run"), out, {.to = FolderForm::kHf});
       for (const auto& entry : fs::directory_iterator(out))
         EXPECT_EQ(read_file(entry.path()).find("a private text"), std::string::npos) << entry.path();
       EXPECT_FALSE(fs::exists(out / "tokenizer.json") || fs::exists(out / "tokenizer.model"));
-      EXPECT_EQ(open_checkpoint(out).tokenizer->path, path.string());
+      EXPECT_EQ(open_whole(out).tokenizer->path, path.string());
     }
   }
 }
@@ -424,15 +425,15 @@ TEST_F(Convert, OnlyAVocabularyIsCarriedAlong) {
 TEST_F(Convert, NothingIsOverwritten) {
   const auto model = test::make_model({.name = "full"});
   write_run(root_ / "run", *model);
-  const auto checkpoint = open_checkpoint(root_ / "run");
+  const auto checkpoint = open_whole(root_ / "run");
   fs::create_directories(root_ / "there");
-  for (const auto form : {CheckpointForm::kLt2, CheckpointForm::kOfficial, CheckpointForm::kHf})
+  for (const auto form : {FolderForm::kLt2, FolderForm::kOfficial, FolderForm::kHf})
     EXPECT_NE(error_of([&] {
-                write_checkpoint(checkpoint, root_ / "there", {.to = form});
+                write_model(checkpoint, root_ / "there", {.to = form});
               }).find("exists already. Remove it or choose another name"),
               std::string::npos);
   EXPECT_TRUE(fs::is_empty(root_ / "there"));
-  write_checkpoint(checkpoint, root_ / "deep" / "new" / "", {.to = CheckpointForm::kHf});
+  write_model(checkpoint, root_ / "deep" / "new" / "", {.to = FolderForm::kHf});
   EXPECT_TRUE(fs::exists(root_ / "deep" / "new" / "config.json"));
   EXPECT_EQ(std::distance(fs::directory_iterator(root_ / "deep"), fs::directory_iterator()), 1);
 }

@@ -1,4 +1,4 @@
-#include "model/tensor_source.h"
+#include "folders/tensor_source.h"
 
 #include <algorithm>
 #include <map>
@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "config/patterns.h"
-#include "model/looped_transformer.h"
 
 namespace lt2 {
 namespace {
@@ -54,8 +53,7 @@ TensorSource tensor_source(const std::shared_ptr<SafetensorsFile>& file) {
           .names = file->names(),
           .file = [file](const std::string&) { return file->path().string(); },
           .shape = [file](const std::string& name) { return file->info(name).shape; },
-          .view = [file](const std::string& name) { return file->view(name); },
-          .own_name = {}};
+          .view = [file](const std::string& name) { return file->view(name); }};
 }
 
 TensorSource tensor_source(const std::shared_ptr<HfFolder>& folder,
@@ -66,6 +64,17 @@ TensorSource tensor_source(const std::shared_ptr<HfFolder>& folder,
           .shape = [folder](const std::string& name) { return folder->info(name).shape; },
           .view = [folder](const std::string& name) { return folder->view(name); },
           .own_name = std::move(own_name)};
+}
+
+TensorSource tensor_source(std::string where, const NamedTensors& tensors) {
+  const auto by_name = std::make_shared<std::map<std::string, torch::Tensor>>(tensors.begin(), tensors.end());
+  TensorSource out;
+  for (const auto& [name, tensor] : tensors) out.names.push_back(name);
+  out.file = [where](const std::string&) { return where; };
+  out.where = std::move(where);
+  out.shape = [by_name](const std::string& name) { return by_name->at(name).sizes().vec(); };
+  out.view = [by_name](const std::string& name) { return by_name->at(name); };
+  return out;
 }
 
 std::vector<std::pair<std::string, std::vector<int64_t>>> parameter_shapes(const ModelConfig& config) {
@@ -118,14 +127,15 @@ NamedTensors take_parameters(const TensorSource& source, const ModelConfig& conf
   NamedTensors out;
   for (const auto& [name, shape] : shapes) {
     const std::string own = source.own(name);
+    if (source.elsewhere.count(name)) continue;
     LT2_CHECK(there.count(own), "{}: {} is missing; the model of this configuration has it. {}", source.where, own,
               hint(config, name));
     check_shape(source, own, shape);
     out.emplace_back(name, source.view(own));
     check_floating(source.file(own), own, out.back().second);
   }
-  const torch::Tensor& table = out[0].second;
   for (const auto& name : tied) {
+    const torch::Tensor& table = out[0].second;
     if (!there.count(name)) continue;
     const bool same_shape = source.shape(name) == table.sizes().vec();
     const auto repeated = same_shape ? source.view(name) : torch::Tensor();
@@ -136,6 +146,19 @@ NamedTensors take_parameters(const TensorSource& source, const ModelConfig& conf
               "{}: {} differs from {}, although the configuration ties them", source.file(name), name, embedding);
   }
   return out;
+}
+
+void take_parameters(LoopedTransformer& model, const TensorSource& source) {
+  torch::NoGradGuard no_grad;
+  auto parameters = model.official_parameters();
+  const auto given = take_parameters(source, model.config());
+  LT2_CHECK(given.size() == parameters.size(),
+            "{}: holds weights frozen for inference; nothing else can be done with them", source.where);
+  for (size_t i = 0; i < given.size(); ++i) {
+    LT2_CHECK(given[i].first == parameters[i].first, "internal: {} stands where {} belongs", given[i].first,
+              parameters[i].first);
+    parameters[i].second.copy_(given[i].second);
+  }
 }
 
 }  // namespace lt2

@@ -1,4 +1,4 @@
-#include "model/companions.h"
+#include "folders/companions.h"
 
 #include <algorithm>
 

@@ -5,19 +5,19 @@
 // map with frozen weights NAME.panels, NAME.layout and NAME.scales (ops/linear/frozen.h), of every other parameter
 // NAME. Beside it the settings and the tokenizer of the folder it was made from. It is mapped, not read: opening takes
 // no time, and processes that run the same folder share its pages.
-#include "model/model_folder.h"
+#include "folders/model_folder.h"
 
 namespace lt2 {
 
-/// The folder's model with all large maps in `format`; no fp32 copy is made on the way. With int8 and int4, maps of
-/// fewer than 128 outputs (gates) stay in bf16, and with int4 the output is in int8: together they are few bytes, and
-/// errors in them cost most. Products in `compute_type`. A folder that holds frozen weights gives them in their own
-/// format; asking for another is an lt2::Error.
+/// Opens the frozen weights in folder.where, for the model of folder.config: fills `frozen`, `format` and `parameters`.
+/// Throws lt2::Error that names the file and what does not fit.
+void take_frozen(ModelFolder& folder);
+
+/// The folder's model with all large maps in `format` (see frozen_format); no fp32 copy is made on the way. Products in
+/// `compute_type`. A folder that holds frozen weights gives them in their own format; asking for another is an
+/// lt2::Error.
 std::shared_ptr<LoopedTransformer> load_frozen(const ModelFolder& folder, std::optional<WeightFormat> format,
                                                torch::ScalarType compute_type);
-
-/// Freezes the weights of a model that has its own, in place.
-void freeze_weights(LoopedTransformer& model, WeightFormat format);
 
 /// Writes the frozen weights of `model` into a new folder `out`, with the small files of `from`, which it was loaded
 /// from. Put together aside and renamed. Throws lt2::Error if `out` exists.

@@ -2,12 +2,14 @@
 // Parameters of a model out of whatever holds tensors by name: checked against the configuration before any is read.
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "checkpoint/hf_folder.h"
 #include "checkpoint/safetensors.h"
 #include "mixers/mixer.h"
+#include "model/looped_transformer.h"
 
 namespace lt2 {
 
@@ -19,7 +21,9 @@ struct TensorSource {
   std::function<std::vector<int64_t>(const std::string&)> shape;
   std::function<torch::Tensor(const std::string&)> view;
   /// Its name for the parameter of an official name; unset: the same.
-  std::function<std::string(const std::string&)> own_name;
+  std::function<std::string(const std::string&)> own_name = {};
+  /// Official names of parameters that are there in another form than as tensors (frozen weights).
+  std::set<std::string> elsewhere = {};
 
   std::string own(const std::string& official) const { return own_name ? own_name(official) : official; }
 };
@@ -29,14 +33,21 @@ TensorSource tensor_source(const std::shared_ptr<SafetensorsFile>& file);
 TensorSource tensor_source(const std::shared_ptr<HfFolder>& folder,
                            std::function<std::string(const std::string&)> own_name = {});
 
+/// `where` stands in errors.
+TensorSource tensor_source(std::string where, const NamedTensors& tensors);
+
 /// Official name and shape of each parameter, in the order of LoopedTransformer::official_parameters, without a model:
 /// costs the memory of one layer of each type, which is never touched. `config` must be validated.
 std::vector<std::pair<std::string, std::vector<int64_t>>> parameter_shapes(const ModelConfig& config);
 
-/// All parameters of the configuration's model as the source's views, under their official names and in the model's
-/// order. Throws lt2::Error, one line with file, tensor, expected and found, unless each is there with its shape in
-/// F32, BF16 or F16 and nothing else is, but rotary tables and what repeats a tied output.
+/// The one check of names, shapes and types: all parameters of the configuration's model as the source's views, under
+/// their official names and in the model's order, but those that are elsewhere. Throws lt2::Error, one line with file,
+/// tensor, expected and found, unless each is there with its shape in F32, BF16 or F16 and nothing else is, but rotary
+/// tables and what repeats a tied output.
 NamedTensors take_parameters(const TensorSource& source, const ModelConfig& config);
+
+/// The same, copied into the model.
+void take_parameters(LoopedTransformer& model, const TensorSource& source);
 
 /// A name from a file, on one line and of bounded length.
 std::string shown_name(const std::string& name);
