@@ -10,6 +10,7 @@
 #include "folders/tensor_source.h"
 #include "model/frozen_weights.h"
 #include "ops/dtype.h"
+#include "ops/linear/frozen.h"
 
 namespace lt2 {
 namespace {

@@ -8,6 +8,7 @@
 
 #include "base/characters.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "template/literal.h"
 #include "template/text.h"
 
@@ -318,7 +319,7 @@ std::string Token::description() const {
 }
 
 std::vector<Token> tokens_of(std::string_view source, const std::string& name, const TemplateOptions& options) {
-  LT2_CHECK(is_utf8(source), "{}: expected a template in UTF-8, found other bytes", name);
+  LT2_CHECK(count_invalid_utf8(source) == 0, "{}: expected a template in UTF-8, found other bytes", name);
   return Lexer(source, name, options).run();
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/characters.h"
 #include "base/error.h"
+#include "base/utf8.h"
 
 namespace lt2::jinja {
 namespace {
@@ -144,7 +145,7 @@ bool Value::same_as(const Value& other) const {
 
 Value from_json(const nlohmann::ordered_json& json, const std::string& where) {
   const auto text_of = [&](const std::string& text) {
-    LT2_CHECK(is_utf8(text), "{}: expected UTF-8, found other bytes", where);
+    LT2_CHECK(count_invalid_utf8(text) == 0, "{}: expected UTF-8, found other bytes", where);
     return Value::text(text);
   };
   switch (json.type()) {
