@@ -26,13 +26,15 @@ demo: setup $(BUILD)/build.ninja ## Train a small looped hybrid, talk to it, wri
 test: build ## Build and run all tests
 	ctest --test-dir $(BUILD) --output-on-failure -j 1 --no-tests=error
 
-# Where kernels and states handle raw memory.
-MEMORY_ROOMS := ops mixers model infer train
+# Where kernels and states handle raw memory. MODEL_TESTS='*' runs all tests of the model, which take ten minutes more.
+MEMORY_ROOMS := ops mixers infer train
+MODEL_TESTS ?= *EveryMixer*
 
-test-memory: setup ## Run the tests of ops, mixers, model, infer and train under AddressSanitizer and UBSan
+test-memory: setup ## Run the tests of ops, mixers, infer, train and the model's property tests under AddressSanitizer and UBSan
 	cmake --preset asan -Wno-dev >/dev/null
-	cmake --build build/asan -j $(JOBS) --target $(MEMORY_ROOMS:%=lt2_%_test)
+	cmake --build build/asan -j $(JOBS) --target $(MEMORY_ROOMS:%=lt2_%_test) lt2_model_test
 	ctest --test-dir build/asan --output-on-failure -j 1 --no-tests=error -R '^($(subst $() ,|,$(MEMORY_ROOMS)))$$'
+	GTEST_FILTER='$(MODEL_TESTS)' ctest --test-dir build/asan --output-on-failure --no-tests=error -R '^model$$'
 
 bench: build ## Run the benchmarks (tables beside their floors)
 	scripts/bench.sh $(BUILD)

@@ -1,6 +1,7 @@
 #include "tokenizer/bpe_model.h"
 
 #include "base/error.h"
+#include "base/regex/work.h"
 #include "tokenizer/hf_pretokenizer.h"
 #include "tokenizer/unicode.h"
 
@@ -152,7 +153,11 @@ void BpeModel::encode(std::string_view piece, std::vector<int32_t>& ids, std::ve
   }
   if (cache_.find(piece, hash, ids)) return;
   start(piece, symbols);
-  merge_symbols(symbols, [&](const Symbol& left, const Symbol& right) { return pairs_.find(left.id, right.id); });
+  TextWork& work = TextWork::current();
+  merge_symbols(symbols, [&](const Symbol& left, const Symbol& right) {
+    work.add(1);
+    return pairs_.find(left.id, right.id);
+  });
   const size_t before = ids.size();
   for (const Symbol& symbol : symbols) ids.push_back(symbol.id);
   cache_.store(piece, hash, ids.data() + before, symbols.size());

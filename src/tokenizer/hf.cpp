@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/regex/work.h"
 #include "base/utf8.h"
 #include "tokenizer/unicode.h"
 
@@ -75,7 +76,11 @@ class HfTokenizer::Encoder {
       LT2_CHECK(pieces.text.size() <= most_normalized_bytes(text.size()),
                 "{}: pre_tokenizer: the text grew to {} bytes, more than 64-fold", of_.where_, pieces.text.size());
     }
-    for (size_t i = 0; i < pieces.ranges.size(); ++i) of_.model_->encode(pieces[i], ids_, symbols_);
+    TextWork& work = TextWork::current();
+    for (size_t i = 0; i < pieces.ranges.size(); ++i) {
+      work.add(pieces[i].size());
+      of_.model_->encode(pieces[i], ids_, symbols_);
+    }
   }
 
   const HfTokenizer& of_;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/regex/work.h"
 #include "base/utf8.h"
 #include "tokenizer/hf_decoder.h"
 #include "tokenizer/hf_normalizer.h"
@@ -16,6 +17,21 @@ namespace lt2 {
 namespace {
 
 constexpr std::string_view kSpaceMark = "\xe2\x96\x81", kReplacement = "\xef\xbf\xbd";
+
+// Of a loop over a text, told to the work on it now and then.
+class Progress {
+ public:
+  void reached(size_t place) {
+    if (place - told_ < kBetween) return;
+    work_.add(place - told_);
+    told_ = place;
+  }
+
+ private:
+  static constexpr size_t kBetween = 4096;
+  TextWork& work_ = TextWork::current();
+  size_t told_ = 0;
+};
 
 // SentencePiece replaces byte by byte, not by maximal subparts.
 std::string replaced(std::string_view bytes) {
@@ -176,6 +192,7 @@ std::string SentencePieceTokenizer::normalize(std::string_view text, bool contin
   };
   const bool squeezes = settings_.remove_extra_whitespaces;
   const std::string_view space = settings_.escape_whitespaces ? kSpaceMark : " ";
+  Progress progress;
   size_t at = 0;
   while (squeezes && !continues && at < text.size()) {
     const auto found = match(at);
@@ -190,6 +207,7 @@ std::string SentencePieceTokenizer::normalize(std::string_view text, bool contin
   while (at < text.size()) {
     auto found = match(at);
     at += found.bytes;
+    progress.reached(at);
     while (after_space && found.text.starts_with(' ')) found.text.remove_prefix(1);
     if (found.text.empty()) continue;
     for (const char c : found.text) {
@@ -216,6 +234,8 @@ void SentencePieceTokenizer::append_symbol(std::string_view symbol, int32_t id, 
 
 void SentencePieceTokenizer::encode_bpe_stretch(std::string_view text, std::vector<int32_t>& ids) const {
   constexpr int32_t kAtomic = -2, kCharacter = -1;
+  TextWork& work = TextWork::current();
+  work.add(text.size());
   const uint64_t hash = hash_bytes(text);
   if (cache_.find(text, hash, ids)) return;
   std::vector<Symbol> symbols;
@@ -228,6 +248,7 @@ void SentencePieceTokenizer::encode_bpe_stretch(std::string_view text, std::vect
   std::unordered_map<std::string_view, size_t> unused;
   if (settings_.model == Model::kBpe) {
     merge_symbols(symbols, [&](const Symbol& left, const Symbol& right) -> PairTable::Value {
+      work.add(1);
       const auto both = text.substr(left.begin, right.end - left.begin);
       if (left.id == kAtomic || right.id == kAtomic || both.size() > texts_.longest()) return {};
       const int32_t id = texts_.find(both);
@@ -282,7 +303,9 @@ void SentencePieceTokenizer::encode_unigram(std::string_view text, std::vector<i
       node = {id, static_cast<float>(score), begin};
   };
   const float unknown = lowest_ - 10.0f;
+  Progress progress;
   for (size_t begin = 0; begin < text.size();) {
+    progress.reached(begin);
     const float so_far = ends[begin].score;
     const size_t character = character_at(text, begin).bytes;
     bool single = false;  // the character by itself is a piece

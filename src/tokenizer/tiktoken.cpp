@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "base/regex/work.h"
 #include "tokenizer/base64.h"
 
 namespace lt2 {
@@ -158,6 +159,7 @@ class TiktokenTokenizer::Encoder {
 
  private:
   void add_word(std::string_view word) {
+    work_.add(word.size());
     const uint64_t hash = hash_bytes(word);
     if (const int32_t id = of_.ranks_.find(word, hash); id >= 0) {
       ids_.push_back(id);
@@ -167,6 +169,7 @@ class TiktokenTokenizer::Encoder {
     symbols_.resize(word.size());
     for (uint32_t i = 0; i < word.size(); ++i) symbols_[i] = {i, i + 1, of_.ranks_.find(word.substr(i, 1))};
     merge_symbols(symbols_, [&](const Symbol& left, const Symbol& right) {
+      work_.add(1);
       const size_t bytes = right.end - left.begin;
       const int32_t id = bytes > of_.ranks_.longest() ? -1 : of_.ranks_.find(word.substr(left.begin, bytes));
       return PairTable::Value{id < 0 ? UINT32_MAX : static_cast<uint32_t>(id), id};
@@ -178,6 +181,7 @@ class TiktokenTokenizer::Encoder {
 
   const TiktokenTokenizer& of_;
   std::vector<int32_t>& ids_;
+  TextWork& work_ = TextWork::current();
   std::vector<Symbol> symbols_;
 };
 

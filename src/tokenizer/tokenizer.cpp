@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/regex/work.h"
 #include "base/utf8.h"
 #include "tokenizer/bytes.h"
 #include "tokenizer/hf.h"
@@ -83,6 +84,7 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_bos, bool
             where_);
   LT2_CHECK(!add_eos || eos_id() >= 0, "{}: this vocabulary names no EOS token; leave EOS out (data.add_eos=false)",
             where_);
+  const TextWork work(where_, text.size());
   std::vector<int32_t> ids;
   ids.reserve(text.size() / 3 + 2);
   if (add_bos) ids.push_back(bos_id());

@@ -325,18 +325,43 @@ TEST(Regex, LongSearchesEndAtASignal) {
       found(pattern, text);
       ADD_FAILURE() << pattern;
     } catch (const StoppedBySignal& stop) {
-      EXPECT_STREQ(stop.what(), "test: stopped by signal 15 while searching a text of 1200000 bytes");
+      EXPECT_STREQ(stop.what(), "test: stopped by signal 15 while working on a text of 1200000 bytes");
     }
   }
   clear_stop_signal();
   EXPECT_EQ(found("\\w+|\\s", text).size(), 800'000u);
 }
 
+// A text is one, however many pieces it is searched in: they share the limits and the looks for a signal.
+TEST(Regex, PiecesOfATextAreOneText) {
+  const std::string where = "test";
+  const auto in_pieces = [&](const char* pattern, const std::string& piece, size_t count) {
+    const Regex regex(pattern, where);
+    const TextWork work(where, piece.size() * count);
+    for (size_t i = 0; i < count; ++i) regex.each_match(piece, [](size_t, size_t) {});
+  };
+  const std::string piece = std::string(14, 'a') + "c";
+  EXPECT_NO_THROW(in_pieces("(a|a)+\\1$", piece, 1));
+  EXPECT_EQ(error_of([&] { in_pieces("(a|a)+\\1$", piece, 1'000); }),
+            "test: searching a text of 15000 bytes: too many steps. Simplify the pattern");
+  clear_stop_signal();
+  catch_stop_signals();
+  ::raise(SIGTERM);
+  for (const char* pattern : {"\\w+|\\s", "(x)?(?:\\1|)\\w+|\\s"}) {
+    EXPECT_NO_THROW(in_pieces(pattern, "ab ab", 10)) << pattern;
+    EXPECT_THROW(in_pieces(pattern, "ab ab", 400'000), StoppedBySignal) << pattern;
+  }
+  clear_stop_signal();
+  EXPECT_NO_THROW(in_pieces("\\w+|\\s", "ab ab", 400'000));
+}
+
 // Where case is ignored, some characters are as good as two: no class of single ones.
 TEST(Regex, ClassesThatMatchSeveralCharactersAreOnigurumas) {
-  for (const char* pattern :
-       {"(?i)[\\w]x", "(?i:[[:alpha:]])", "(?i)\u00dfx", "(?i)[\u00df]", "(?i)ss", "(?i)[^\\W]"}) {
-    EXPECT_EQ(found(pattern, "\u00dfxssX"), found_by(Regex::by_oniguruma(pattern, "judge"), "\u00dfxssX")) << pattern;
+  for (const char* pattern : {"(?i)[\\w]x", "(?i:[[:alpha:]])", "(?i)\u00dfx", "(?i)[\u00df]", "(?i)ss", "(?i)[^\\W]",
+                              "(?i:s(?:s))", "(?i:(?:s)s)", "(?i)(?:x|s)s", "(?i)s(?:s|x)", "(?i:x(?:y|(?:s))(?:s))",
+                              "(?i)(?:s|)s", "(?i:f)(?i:i)|ss", "(?i)(s)(s)"}) {
+    const std::string text = "a\u00dfxssX \u00df sS \ufb01 fi";
+    EXPECT_EQ(found(pattern, text), found_by(Regex::by_oniguruma(pattern, "judge"), text)) << pattern;
   }
   EXPECT_FALSE(Regex("(?i)[\\w]x", "test").is_linear());
   EXPECT_TRUE(Regex("(?i)\\p{L}+", "test").is_linear());

@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <csignal>
 
+#include "base/signals.h"
 #include "tests/support/vocabularies.h"
 #include "tests/tokenizer/support.h"
 #include "tokenizer/hf.h"
@@ -227,6 +229,23 @@ TEST(AddedTokens, ThoseThatAreNoMarksAreReadInAnyText) {
   EXPECT_EQ(ends.encode("a<think><end>", false, false), (Ids{0, 2, 1}));
   EXPECT_EQ(ends.encode("<end>", false, false), (Ids{1}));
   EXPECT_EQ(ends.encode("a<end>", false, false, {.specials = true}), (Ids{0, 4}));
+}
+
+// Whatever the vocabulary does with a long text, it ends at a signal; a short one is encoded as it is.
+TEST_P(Continuing, ALongTextEndsAtASignal) {
+  std::string text = "The king is dead. ";
+  const auto brief = tokenizer_->encode(text, false, false);
+  while (text.size() < 4'000'000) text += text;
+  clear_stop_signal();
+  catch_stop_signals();
+  ::raise(SIGTERM);
+  EXPECT_EQ(tokenizer_->encode("The king is dead. ", false, false), brief);
+  if (GetParam().kind == "bytes") {
+    EXPECT_EQ(tokenizer_->encode(text, false, false).size(), text.size());
+  } else {
+    EXPECT_THROW(tokenizer_->encode(text, false, false), StoppedBySignal);
+  }
+  clear_stop_signal();
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "base/regex/onig.h"
 
 #include <oniguruma.h>
-#include <time.h>
 
 #include <algorithm>
 #include <mutex>
@@ -26,16 +25,7 @@ constexpr int kStartsAlone = 1024;
 // Of all searches of a text: some hundred times what published patterns take.
 uint64_t most_steps(size_t bytes) { return (bytes + 4096) * 1024; }
 int64_t most_nanoseconds(size_t bytes) { return (static_cast<int64_t>(bytes) + 50'000) * 20'000; }
-// From here on a signal ends the searches.
-constexpr int64_t kLong = 100'000'000;
-constexpr uint64_t kCallsBetweenTimes = 64;
-
-// Of this thread's work: a machine busy with other things changes nothing.
-int64_t nanoseconds() {
-  timespec now{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
+constexpr uint64_t kCallsBetweenLooks = 64;
 
 bool has_too_few(int code) {
   return code == ONIGERR_RETRY_LIMIT_IN_MATCH_OVER || code == ONIGERR_RETRY_LIMIT_IN_SEARCH_OVER ||
@@ -101,9 +91,8 @@ OnigSearch::OnigSearch(OnigPattern pattern, bool begins_anywhere, std::string_vi
     : pattern_(std::move(pattern)),
       text_(text),
       begins_anywhere_(begins_anywhere),
-      begin_(nanoseconds()),
       memory_(std::make_unique<Memory>()),
-      work_(where, text.size(), most_steps(text.size())) {
+      work_(where, text.size(), most_steps, most_nanoseconds) {
   LT2_CHECK(memory_->region && memory_->limits, "{}: no memory for a search", where);
   onig_initialize_match_param(memory_->limits);
 }
@@ -162,11 +151,7 @@ int OnigSearch::try_at(size_t at) {
 // For the next call.
 void OnigSearch::allow(uint64_t steps) {
   work_.add(steps);
-  if (++calls_ % kCallsBetweenTimes == 0) {
-    const int64_t passed = nanoseconds() - begin_;
-    if (passed > kLong) work_.look();
-    if (passed > most_nanoseconds(text_.size())) work_.give_up("too much time");
-  }
+  if (++calls_ % kCallsBetweenLooks == 0) work_.look();
   if (std::exchange(allowed_, steps) == steps) return;
   const uint64_t at_one_start = std::min(steps, kMostSteps);
   onig_set_match_stack_limit_size_of_match_param(memory_->limits, static_cast<unsigned int>(at_one_start));

@@ -47,7 +47,6 @@ class OnigSearch {
   OnigPattern pattern_;
   std::string_view text_;
   bool begins_anywhere_;
-  int64_t begin_;  // on the thread's clock
   uint64_t calls_ = 0, allowed_ = 0;
   std::unique_ptr<Memory> memory_;
   RegexWork work_;

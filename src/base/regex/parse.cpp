@@ -50,14 +50,19 @@ class Parser {
   RegexNode alternatives(Options options, int depth) {
     if (depth > kDeepest) throw NoTree();
     RegexNode all{.kind = Kind::kAlternatives, .parts = {}};
-    do all.parts.push_back(sequence(options, depth));
-    while (take("|"));
+    const std::string before = before_;
+    std::string after;
+    do {
+      before_ = before;
+      all.parts.push_back(sequence(options, depth));
+      after += before_;
+    } while (take("|"));
+    before_ = after;
     return all.parts.size() == 1 ? std::move(all.parts.front()) : std::move(all);
   }
 
   RegexNode sequence(Options options, int depth) {
     RegexNode all{.kind = Kind::kSequence, .parts = {}};
-    char before = '\0';  // the literal character before, when case is ignored
     while (!at_end() && pattern_[at_] != '|' && pattern_[at_] != ')') {
       // (?i) binds the rest of its group, alternatives and all.
       if (const auto inside = isolated_options(options)) {
@@ -65,19 +70,21 @@ class Parser {
         break;
       }
       const size_t begin = at_;
+      const bool group = pattern_[at_] == '(';  // whose parts have said what stands before
       RegexNode node = atom(options, depth);
-      if (options.ignore_case && node.kind == Kind::kSet) before = no_joint_fold(before, begin);
+      if (!group)
+        no_joint_fold(options.ignore_case && node.kind == Kind::kSet && at_ - begin == 1 ? lower(pattern_[begin])
+                                                                                         : '\0');
       all.parts.push_back(repeated(std::move(node)));
     }
     return all.parts.size() == 1 ? std::move(all.parts.front()) : std::move(all);
   }
 
-  // Case folding makes "ss" match one character, so such neighbours have no tree.
-  char no_joint_fold(char before, size_t begin) const {
-    const char now = at_ - begin == 1 ? lower(pattern_[begin]) : '\0';
+  // Case folding makes "ss" match one character, so such neighbours have no tree, whatever groups they stand in.
+  void no_joint_fold(char now) {
     for (const std::string_view pair : {"ss", "ff", "fi", "fl", "st"})
-      if (pair[0] == before && pair[1] == now) throw NoTree();
-    return now;
+      if (pair[1] == now && before_.find(pair[0]) != std::string::npos) throw NoTree();
+    before_ = now == '\0' ? "" : std::string(1, now);
   }
 
   // "(?im-x)" alone; the cursor moves only if it is one.
@@ -311,6 +318,7 @@ class Parser {
 
   std::string_view pattern_;
   size_t at_ = 0;
+  std::string before_;  // the literal characters that may stand right before, where case is ignored
 };
 
 }  // namespace
