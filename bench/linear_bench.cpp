@@ -6,7 +6,7 @@
 // fp32 multiply-adds, for bf16 that of the processor's bf16 unit where it has one, for int8 and int4 that of its unit
 // for bytes. Shapes are those of the 0.6B (dim 1024, ffn 2816) and the 1.3B model (dim 2048, ffn 5632). "together": q,
 // k and v by linear_all, against one by one. Rows of weights that fit a cache can exceed 100 %: their floor still
-// counts memory. "frozen": x in bf16 through pairs of maps as of a 1.3B model's feed-forward, together far beyond the
+// counts memory. "packed": x in bf16 through pairs of maps as of a 1.3B model's feed-forward, together far beyond the
 // caches. What is compared takes turns; ratios are medians of pairs (bench/timing.h): torch's time to ours, bf16's to
 // the format's.
 #include <fmt/format.h>
@@ -94,7 +94,7 @@ void bench_together(int64_t dim, torch::Dtype dtype) {
              figure(times.seconds(1), 1e6), figure(times.ratio(1), 1, 2));
 }
 
-void bench_frozen(const Limits& limits, int64_t M) {
+void bench_packed(const Limits& limits, int64_t M) {
   torch::NoGradGuard no_grad;
   constexpr int64_t kDim = 2048, kFfn = 5632;
   const int pairs = M <= 64 ? 10 : 1;
@@ -111,7 +111,7 @@ void bench_frozen(const Limits& limits, int64_t M) {
     for (int i = 0; i < pairs; ++i) {
       for (const Tensor& weight : {up, down}) {
         row.maps.emplace_back(weight.size(1), weight.size(0));
-        row.maps.back()->freeze(weight, row.format);
+        row.maps.back()->pack(weight, row.format);
       }
     }
   }
@@ -128,12 +128,12 @@ void bench_frozen(const Limits& limits, int64_t M) {
     const Row& row = rows[i];
     double bytes = 0, flops = 0;
     for (const auto& map : row.maps) {
-      bytes += static_cast<double>(map->frozen_bytes());
+      bytes += static_cast<double>(map->packed_weight_bytes());
       flops += 2.0 * static_cast<double>(M * map->weight.numel());
     }
     const double rate = row.format == lt2::WeightFormat::kBf16 ? limits.bf16_gflops : limits.byte_gflops;
     const double floor = std::max(flops / rate, bytes / limits.gbps) * 1e-9;
-    fmt::print("{:<10} {:>5} {:<5} {:>10} {:>10.1f} {:>6} % {:>7}\n", "frozen", M, row.name,
+    fmt::print("{:<10} {:>5} {:<5} {:>10} {:>10.1f} {:>6} % {:>7}\n", "packed", M, row.name,
                figure(times.seconds(i), 1e6), floor * 1e6, share(floor, times.seconds(i)),
                figure(times.ratio(0, i), 1, 2));
   }
@@ -157,7 +157,7 @@ int main(int argc, char** argv) {
     for (const int64_t dim : {192, 512, 1024}) bench_together(dim, dtype);
   }
   fmt::print("\n{:<10} {:>5} {:<5} {:>10} {:>10} {:>8} {:>7}\n", "", "M", "type", "us", "floor us", "share", "ratio");
-  for (const int64_t M : {1, 8, 2048}) bench_frozen(limits, M);
+  for (const int64_t M : {1, 8, 2048}) bench_packed(limits, M);
   fmt::print("\n{:<10} {:>5} {:>5} {:>5} {:<5} {:>10} {:>10} {:>8} {:>10} {:>7}\n", "", "M", "N", "K", "type", "us",
              "floor us", "share", "torch us", "ratio");
   for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {

@@ -23,7 +23,7 @@
 #include "measure/grid.h"
 #include "measure/models.h"
 #include "model/accounting.h"
-#include "model/frozen_weights.h"
+#include "model/packed_weights.h"
 #include "ops/dtype.h"
 #include "ops/tensor_pool.h"
 
@@ -275,9 +275,8 @@ std::vector<OwnModel> open_models(const Request& request, const std::vector<std:
     const auto source = model_source(trained ? request.ckpts[i] : "", request.configs.empty() ? "" : request.configs[i],
                                      overrides, request.dtype.empty() ? std::nullopt : std::optional(request.dtype));
     if (request.weights && weight_format_name(*source.model) != weight_format_name(*request.weights)) {
-      LT2_CHECK(request.grid || !request.wants("train"),
-                "weights= freezes them, so nothing can be trained; give mode=");
-      freeze_weights(*source.model, *request.weights);
+      LT2_CHECK(request.grid || !request.wants("train"), "weights= packs them, so nothing can be trained; give mode=");
+      pack_weights(*source.model, *request.weights);
     }
     OwnModel own{.timed = {.model = source.model, .label = request.labels[i]},
                  .recompute = request.recompute,

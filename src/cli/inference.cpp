@@ -100,7 +100,7 @@ Inference open_inference(const GenerateConfig& config, const std::string& memory
   const auto weights =
       config.weights == "auto" ? std::nullopt : std::optional(parse_weight_format(config.weights, "weights"));
   Inference out;
-  out.source = frozen_source(config.ckpt, parse_dtype(config.dtype.value_or("bf16"), "dtype"), weights,
+  out.source = packed_source(config.ckpt, parse_dtype(config.dtype.value_or("bf16"), "dtype"), weights,
                              {.total_ut_steps = config.total_ut_steps});
   auto& model = *out.source.model;
   const auto& tokenizer = out.source.config.data.tokenizer;

@@ -41,7 +41,7 @@ void measure(const QuantizeConfig& config, const ModelFolder& folder, LoopedTran
   auto tokens = tokenizer->encode(without_byte_order_mark(read_stream(*config.text)), folder.add_bos, false);
   LT2_CHECK(tokens.size() >= 2, "{}: holds no text", *config.text);
   tokens.resize(std::min(tokens.size(), static_cast<size_t>(config.tokens)));
-  const auto reference = load_frozen(folder, WeightFormat::kBf16, model.compute_type);
+  const auto reference = load_packed(folder, WeightFormat::kBf16, model.compute_type);
   const auto quality = compare_quality(*reference, model, tokens, config.window);
   print_out("{} tokens of {}, windows of {}\n", quality.tokens, *config.text, config.window);
   print_out("{:<8} {:>12} {:>14} {:>12} {:>18}\n", "weights", "bytes", "perplexity", "KL (nats)", "same first choice");
@@ -60,12 +60,12 @@ int run(const Arguments& arguments) {
   LT2_CHECK(config.out.empty() || !std::filesystem::exists(config.out),
             "quantize: {} exists already; name a folder that does not", config.out);
   const auto folder = open_model(config.ckpt);
-  LT2_CHECK(!folder.frozen, "quantize: {}: holds {} weights already; take the folder they were made from", config.ckpt,
+  LT2_CHECK(!folder.packed, "quantize: {}: holds {} weights already; take the folder they were made from", config.ckpt,
             weight_format_name(folder.format));
   const auto format = parse_weight_format(config.weights, "weights");
-  const auto model = load_frozen(folder, format, parse_dtype(config.dtype, "dtype"));
+  const auto model = load_packed(folder, format, parse_dtype(config.dtype, "dtype"));
   if (!config.out.empty()) {
-    write_frozen_folder(config.out, *model, format, folder);
+    write_packed_folder(config.out, *model, format, folder);
     log_info("{}: {} of {} weights", config.out, size_of(*model), config.weights);
   }
   if (config.text) measure(config, folder, *model);

@@ -42,7 +42,7 @@ ModelSource model_source(const std::string& ckpt, const std::string& config_file
               overrides.empty() ? "" : overrides[0]);
     const auto folder = open_model(ckpt, loops);
     return source_of(folder,
-                     folder.frozen ? load_frozen(folder, {}, type.value_or(folder.dtype)) : load_masters(folder, type));
+                     folder.packed ? load_packed(folder, {}, type.value_or(folder.dtype)) : load_masters(folder, type));
   }
   Notes notes;
   ModelSource out{.model = nullptr,
@@ -65,10 +65,10 @@ ModelSource model_source(const std::string& ckpt, const std::string& config_file
   return out;
 }
 
-ModelSource frozen_source(const std::string& ckpt, torch::ScalarType dtype, std::optional<WeightFormat> weights,
+ModelSource packed_source(const std::string& ckpt, torch::ScalarType dtype, std::optional<WeightFormat> weights,
                           const OpenOptions& loops) {
   const auto folder = open_model(ckpt, loops);
-  return source_of(folder, load_frozen(folder, weights, dtype));
+  return source_of(folder, load_packed(folder, weights, dtype));
 }
 
 std::string take_word(std::vector<std::string>& words, const std::string& key) {

@@ -28,9 +28,9 @@ ModelSource model_source(const std::string& ckpt, const std::string& config_file
                          const std::vector<std::string>& overrides, const std::optional<std::string>& dtype,
                          const OpenOptions& loops = {});
 
-/// A checkpoint or model folder for inference alone: weights frozen in `weights`, or as the folder holds them, or in
+/// A checkpoint or model folder for inference alone: weights packed in `weights`, or as the folder holds them, or in
 /// `dtype`.
-ModelSource frozen_source(const std::string& ckpt, torch::ScalarType dtype, std::optional<WeightFormat> weights,
+ModelSource packed_source(const std::string& ckpt, torch::ScalarType dtype, std::optional<WeightFormat> weights,
                           const OpenOptions& loops);
 
 /// Takes KEY=VALUE out of `words`; empty if it is not there. Throws lt2::Error if it is there twice.

@@ -59,7 +59,7 @@ Found find_model(const fs::path& path) {
     return {FolderForm::kOfficial, path};
   }
   if (fs::exists(path / kConfigFile)) return {FolderForm::kHf, path};
-  if (fs::exists(path / kWeightsFile) || fs::exists(path / kFrozenFile)) return {FolderForm::kLt2, path};
+  if (fs::exists(path / kWeightsFile) || fs::exists(path / kPackedFile)) return {FolderForm::kLt2, path};
   for (const auto& folder : {path, path / "consolidated"})
     if (const auto pth = find_pth(folder)) return {FolderForm::kOfficial, *pth};
   LT2_CHECK(!has_shards_of_torch(path),
@@ -155,8 +155,8 @@ void check_agreement(ModelFolder& out, const std::optional<ModelConfig>& params)
 }
 
 void open_hf(ModelFolder& out, const OpenOptions& options) {
-  const bool frozen = fs::exists(out.where / kFrozenFile);
-  const auto folder = frozen ? nullptr : std::make_shared<HfFolder>(out.where);
+  const bool packed = fs::exists(out.where / kPackedFile);
+  const auto folder = packed ? nullptr : std::make_shared<HfFolder>(out.where);
   const std::string where = (out.where / kConfigFile).string();
   const auto root = read_settings(where);
   const Settings settings(root, where);
@@ -169,8 +169,8 @@ void open_hf(ModelFolder& out, const OpenOptions& options) {
   LT2_CHECK(out.config.vocab_size > 0, "{}: vocab_size must be given", where);
   check_agreement(out, read_params(out));
   apply(options, out.config, where);
-  if (frozen) {
-    take_frozen(out);
+  if (packed) {
+    take_packed(out);
   } else {
     out.parameters =
         take_parameters(ouro ? tensor_source(folder, ouro_tensor_name) : tensor_source(folder), out.config);
@@ -190,8 +190,8 @@ void open_with_params(ModelFolder& out, const fs::path& weights, const OpenOptio
     const TorchCheckpoint file(weights);
     out.parameters = take_parameters(file.model(), out.config);
     if (options.training_state) out.training.optimizer = file.optimizer(out.parameters, out.config.weight_tying);
-  } else if (fs::exists(weights / kFrozenFile)) {
-    take_frozen(out);
+  } else if (fs::exists(weights / kPackedFile)) {
+    take_packed(out);
   } else {
     out.parameters =
         take_parameters(tensor_source(std::make_shared<SafetensorsFile>(weights / kWeightsFile)), out.config);
@@ -263,7 +263,7 @@ ModelFolder open_model(const fs::path& path, const OpenOptions& options) {
 
 void take_parameters(LoopedTransformer& model, const ModelFolder& folder) {
   const auto where = folder.where.string();
-  LT2_CHECK(!folder.frozen, "{}: holds weights frozen for inference; nothing else can be done with them", where);
+  LT2_CHECK(!folder.packed, "{}: holds weights packed for inference; nothing else can be done with them", where);
   take_parameters(model, tensor_source(where, folder.parameters));
 }
 

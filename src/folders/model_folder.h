@@ -7,7 +7,7 @@
 //   hf        config.json and (sharded) safetensors: Ouro folders as published (model_type ouro), and what
 //             `lt2 convert to=hf` wrote (model_type lt2)
 //
-// lt2 and hf folders may hold weights frozen by `lt2 quantize` instead (folders/packed_folder.h).
+// lt2 and hf folders may hold weights packed by `lt2 quantize` instead (folders/packed_folder.h).
 //
 // Weights stay where they are: every tensor is a view of a mapped file, so opening costs no memory, and processes that
 // open the same folder share its pages.
@@ -24,7 +24,7 @@
 
 namespace lt2 {
 
-inline constexpr const char *kWeightsFile = "model.safetensors", *kFrozenFile = "frozen.safetensors",
+inline constexpr const char *kWeightsFile = "model.safetensors", *kPackedFile = "packed.safetensors",
                             *kOptimizerFile = "optimizer.safetensors", *kParamsFile = "params.json",
                             *kTrainStateFile = "train_state.json", *kConsolidatedFile = "consolidated.pth",
                             *kConfigFile = "config.json", *kGenerationFile = "generation_config.json";
@@ -73,8 +73,8 @@ struct ModelFolder {
   NamedTensors parameters;                    // official names, the model's order: views, F32, BF16 or F16
   TrainingState training;                     // empty unless asked for
 
-  // With frozen weights `parameters` holds the others.
-  std::shared_ptr<SafetensorsFile> frozen;
+  // With packed weights `parameters` holds the others.
+  std::shared_ptr<SafetensorsFile> packed;
   WeightFormat format = WeightFormat::kF32;  // theirs
 
   /// A parameter by its official name. Never write to it. Throws lt2::Error if the model has no such parameter.
@@ -90,7 +90,7 @@ struct ModelFolder {
 ModelFolder open_model(const std::filesystem::path& path, const OpenOptions& options = {});
 
 /// take_parameters (folders/tensor_source.h) of the folder into `model`, which may be of another configuration. Throws
-/// lt2::Error also for frozen weights.
+/// lt2::Error also for packed weights.
 void take_parameters(LoopedTransformer& model, const ModelFolder& folder);
 
 /// The folder's model with its own fp32 weights, as training and every other command use it. Products in

@@ -8,16 +8,16 @@
 #include "base/log.h"
 #include "folders/companions.h"
 #include "folders/tensor_source.h"
-#include "model/frozen_weights.h"
+#include "model/packed_weights.h"
 #include "ops/dtype.h"
-#include "ops/linear/frozen.h"
+#include "ops/linear/packed_weight.h"
 
 namespace lt2 {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char *kFrozenFormat = "lt2-frozen-1", *kParts[] = {"panels", "layout", "scales"};
+constexpr const char *kPackedFormat = "lt2-packed-1", *kParts[] = {"panels", "layout", "scales"};
 
 // fp16 as fp32, which holds all its numbers; other types as they lie.
 torch::Tensor widened(const torch::Tensor& weight) {
@@ -36,19 +36,19 @@ void report_fp16(const ModelFolder& folder, WeightFormat wanted) {
 
 }  // namespace
 
-void take_frozen(ModelFolder& folder) {
-  folder.frozen = std::make_shared<SafetensorsFile>(folder.where / kFrozenFile);
-  const auto& file = *folder.frozen;
+void take_packed(ModelFolder& folder) {
+  folder.packed = std::make_shared<SafetensorsFile>(folder.where / kPackedFile);
+  const auto& file = *folder.packed;
   const auto where = file.path().string();
   const auto said = [&](const char* key) {
     const auto found = file.metadata().find(key);
     return found == file.metadata().end() ? std::string("nothing") : found->second;
   };
-  LT2_CHECK(said("format") == kFrozenFormat, "{}: its format is {}; expected {}, as `lt2 quantize` writes it", where,
-            shown_name(said("format")), kFrozenFormat);
+  LT2_CHECK(said("format") == kPackedFormat, "{}: its format is {}; expected {}, as `lt2 quantize` writes it", where,
+            shown_name(said("format")), kPackedFormat);
   folder.format = parse_weight_format(said("weights"), where + ": weights");
   LT2_CHECK(file.contains("tok_embeddings.weight"), "{}: tok_embeddings.weight is missing", where);
-  auto source = tensor_source(folder.frozen);
+  auto source = tensor_source(folder.packed);
   std::set<std::string> names;
   for (const auto& name : source.names) {
     const auto is_part = [&](const char* part) { return name.ends_with(std::string(".") + part); };
@@ -61,7 +61,7 @@ void take_frozen(ModelFolder& folder) {
   folder.parameters = take_parameters(source, folder.config);
 }
 
-std::shared_ptr<LoopedTransformer> load_frozen(const ModelFolder& folder, std::optional<WeightFormat> format,
+std::shared_ptr<LoopedTransformer> load_packed(const ModelFolder& folder, std::optional<WeightFormat> format,
                                                torch::ScalarType compute_type) {
   const auto model = [&] {
     const WithoutWeights sizes_only;
@@ -69,28 +69,28 @@ std::shared_ptr<LoopedTransformer> load_frozen(const ModelFolder& folder, std::o
   }();
   model->compute_type = compute_type;
   const auto weight = [&](const std::string& name) { return widened(folder.weight(name)); };
-  if (!folder.frozen) {
+  if (!folder.packed) {
     const auto wanted = format.value_or(compute_type == torch::kBFloat16 ? WeightFormat::kBf16 : WeightFormat::kF32);
     report_fp16(folder, wanted);
-    fill_frozen(*model, weight, [&](const std::string& name, LinearImpl& map) {
-      map.freeze(weight(name), frozen_format(wanted, name, map.weight));
+    fill_packed(*model, weight, [&](const std::string& name, LinearImpl& map) {
+      map.pack(weight(name), packing_format(wanted, name, map.weight));
     });
     return model;
   }
-  const auto& file = *folder.frozen;
+  const auto& file = *folder.packed;
   LT2_CHECK(!format || *format == folder.format,
             "{}: holds {} weights; {} cannot be made from them. Take the folder "
             "they were made from",
             file.path().string(), weight_format_name(folder.format),
             weight_format_name(format.value_or(folder.format)));
-  fill_frozen(*model, weight, [&](const std::string& name, LinearImpl& map) {
+  fill_packed(*model, weight, [&](const std::string& name, LinearImpl& map) {
     NamedTensors parts;
     for (const char* part : kParts) {
       const auto key = name + "." + part;
       if (file.contains(key)) parts.emplace_back(part, file.view(key));
     }
     try {
-      map.adopt(parts, frozen_format(folder.format, name, map.weight));
+      map.adopt(parts, packing_format(folder.format, name, map.weight));
     } catch (const Error& error) {
       fail("{}: {}: {}", file.path().string(), name, error.what());
     }
@@ -98,12 +98,12 @@ std::shared_ptr<LoopedTransformer> load_frozen(const ModelFolder& folder, std::o
   return model;
 }
 
-void write_frozen_folder(const fs::path& out, const LoopedTransformer& model, WeightFormat format,
+void write_packed_folder(const fs::path& out, const LoopedTransformer& model, WeightFormat format,
                          const ModelFolder& from) {
   const auto companions = companions_of(from.where, from.tokenizer);
   write_folder_atomically(out, [&](const fs::path& aside) {
-    write_safetensors(aside / kFrozenFile, frozen_tensors(model),
-                      {{"format", kFrozenFormat}, {"weights", weight_format_name(format)}});
+    write_safetensors(aside / kPackedFile, packed_tensors(model),
+                      {{"format", kPackedFormat}, {"weights", weight_format_name(format)}});
     companions.write(aside);
     for (const char* name : {kConfigFile, kParamsFile}) {
       if (fs::exists(from.where / name)) write_file_atomically(aside / name, read_file(from.where / name));

@@ -153,7 +153,7 @@ void take_parameters(LoopedTransformer& model, const TensorSource& source) {
   auto parameters = model.official_parameters();
   const auto given = take_parameters(source, model.config());
   LT2_CHECK(given.size() == parameters.size(),
-            "{}: holds weights frozen for inference; nothing else can be done with them", source.where);
+            "{}: holds weights packed for inference; nothing else can be done with them", source.where);
   for (size_t i = 0; i < given.size(); ++i) {
     LT2_CHECK(given[i].first == parameters[i].first, "internal: {} stands where {} belongs", given[i].first,
               parameters[i].first);

@@ -22,7 +22,7 @@ struct TensorSource {
   std::function<torch::Tensor(const std::string&)> view;
   /// Its name for the parameter of an official name; unset: the same.
   std::function<std::string(const std::string&)> own_name = {};
-  /// Official names of parameters that are there in another form than as tensors (frozen weights).
+  /// Official names of parameters that are there in another form than as tensors (packed weights).
   std::set<std::string> elsewhere = {};
 
   std::string own(const std::string& official) const { return own_name ? own_name(official) : official; }

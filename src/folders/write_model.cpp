@@ -57,7 +57,7 @@ void write_companions(const ModelFolder& from, const Companions& companions, con
 void write_model(const ModelFolder& from, const fs::path& folder, const WriteOptions& options) {
   const fs::path out = folder.has_filename() ? folder : folder.parent_path();  // "out/" too
   LT2_CHECK(!fs::exists(fs::symlink_status(out)), "{}: exists already. Remove it or choose another name", out.string());
-  LT2_CHECK(!from.frozen, "{}: holds weights frozen for inference; nothing else can be done with them",
+  LT2_CHECK(!from.packed, "{}: holds weights packed for inference; nothing else can be done with them",
             from.where.string());
   if (const auto parent = out.parent_path(); !parent.empty()) make_folders(parent, "out");
   const bool ouro = from.config.model_type == "ouro", hf = options.to == FolderForm::kHf;

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <map>
 
-#include "model/frozen_weights.h"
+#include "model/packed_weights.h"
 
 namespace lt2 {
 namespace {
@@ -102,7 +102,7 @@ std::shared_ptr<LoopedTransformer> make_random_model(const ModelConfig& config, 
   for (const auto* residual : {&model->residual_weight, &model->block_residual_weight, &model->iteration_weights}) {
     if (residual->defined()) Initialiser::constant(*residual, 0.1);
   }
-  freeze_weights(*model, weights.value_or(dtype == torch::kBFloat16 ? WeightFormat::kBf16 : WeightFormat::kF32));
+  pack_weights(*model, weights.value_or(dtype == torch::kBFloat16 ? WeightFormat::kBf16 : WeightFormat::kF32));
   return model;
 }
 

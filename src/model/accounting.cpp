@@ -34,7 +34,7 @@ int64_t bytes_of(torch::ScalarType dtype) { return static_cast<int64_t>(c10::ele
 // Of the output product's weight.
 int64_t output_bytes(const LoopedTransformer& model, torch::ScalarType dtype) {
   if (model.output) return part_weight_bytes(*model.output, dtype);
-  return model.tied_output ? model.tied_output->frozen_bytes() : model.tok_embeddings.numel() * bytes_of(dtype);
+  return model.tied_output ? model.tied_output->packed_weight_bytes() : model.tok_embeddings.numel() * bytes_of(dtype);
 }
 
 }  // namespace
@@ -123,7 +123,7 @@ int64_t part_weight_bytes(const torch::nn::Module& part, torch::ScalarType dtype
   int64_t bytes = 0;
   for (const auto& module : part.modules()) {
     const auto* map = dynamic_cast<const LinearImpl*>(module.get());
-    if (map) bytes += map->frozen() ? map->frozen_bytes() : map->weight.numel() * bytes_of(dtype);
+    if (map) bytes += map->is_packed() ? map->packed_weight_bytes() : map->weight.numel() * bytes_of(dtype);
     for (const auto& parameter : module->parameters(/*recurse=*/false)) {
       if (!map || !parameter.is_same(map->weight)) bytes += 4 * parameter.numel();
     }
@@ -140,8 +140,8 @@ int64_t served_bytes(const LoopedTransformer& model, torch::ScalarType dtype) {
 
 std::string weight_format_name(const LoopedTransformer& model) {
   const auto& map = model.layers[0]->feed_forward->w1;
-  if (!map->frozen()) return model.compute_type == torch::kFloat32 ? "fp32" : "bf16";
-  return weight_format_name(map->frozen_format());
+  if (!map->is_packed()) return model.compute_type == torch::kFloat32 ? "fp32" : "bf16";
+  return weight_format_name(map->packed_format());
 }
 
 int64_t packed_bytes(const LayerImpl& layer, torch::ScalarType dtype) {

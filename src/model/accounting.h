@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "model/looped_transformer.h"
-#include "ops/linear/frozen.h"
+#include "ops/linear/packed_weight.h"
 
 namespace lt2 {
 
@@ -30,14 +30,14 @@ double training_flops_per_token(const LoopedTransformer& model, int64_t seq_len)
 int64_t state_bytes(const LoopedTransformer& model, int64_t tokens, torch::ScalarType dtype);
 /// Bytes of state that decoding one token after `tokens` tokens reads and writes, one sequence.
 int64_t state_traffic_bytes(const LoopedTransformer& model, int64_t tokens, torch::ScalarType dtype);
-/// Bytes of weights that decoding one token reads: every layer once per loop, the output once. Frozen maps count as
+/// Bytes of weights that decoding one token reads: every layer once per loop, the output once. Packed maps count as
 /// they are kept, others in `dtype`, everything else in fp32.
 double weight_bytes_per_token(const LoopedTransformer& model, torch::ScalarType dtype);
 /// Bytes of a part's weights when it serves, in the same sense; and of the whole model's.
 int64_t part_weight_bytes(const torch::nn::Module& part, torch::ScalarType dtype);
 int64_t served_bytes(const LoopedTransformer& model, torch::ScalarType dtype);
 
-/// "fp32", "bf16", "int8", "int4": of the large maps, frozen or not.
+/// "fp32", "bf16", "int8", "int4": of the large maps, packed or not.
 std::string weight_format_name(const LoopedTransformer& model);
 
 /// Bytes of packed copies of the layers' weights in training: one for the forward pass, and one for the backward pass

@@ -206,7 +206,7 @@ torch::Tensor LoopedTransformer::logits(const torch::Tensor& h) {
   const auto x = head_input(h);
   const auto y = output        ? output->forward(x)
                  : tied_output ? tied_output->forward(x)
-                               : linear(x, tok_embeddings, &packed_tied_);
+                               : linear(x, tok_embeddings, &tied_pack_cache_);
   return y.to(torch::kFloat32);
 }
 

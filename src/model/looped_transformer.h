@@ -119,7 +119,7 @@ class LoopedTransformer : public torch::nn::Module {
   std::vector<Layer> layers;
   Norm norm{nullptr};                     // [D]
   Linear output{nullptr};                 // [V, D]       absent when tied
-  Linear tied_output{nullptr};            // the tied one once frozen; not a parameter of its own
+  Linear tied_output{nullptr};            // the tied one once packed; not a parameter of its own
   torch::Tensor residual_weight;          // [T, D]       with use_residual ([T] with legacy_iteration_weights)
   torch::Tensor block_residual_weight;    // [n_blocks]   with use_block_residual
   torch::Tensor iteration_weights;        // [T]          with legacy_iteration_weights
@@ -152,7 +152,7 @@ class LoopedTransformer : public torch::nn::Module {
   ModelConfig config_;
   std::vector<std::string> types_;
   AttentionPlan plan_;  // of draw 0
-  std::shared_ptr<PackedWeight> packed_tied_;
+  std::shared_ptr<PackCache> tied_pack_cache_;
 };
 
 }  // namespace lt2

@@ -1,7 +1,7 @@
 #include "ops/dtype.h"
 
 #include "base/error.h"
-#include "ops/linear/frozen.h"
+#include "ops/linear/packed_weight.h"
 
 namespace lt2 {
 

@@ -177,7 +177,7 @@ void Replica::release(Unit& unit) {
   for (auto& member : unit.members) member.parameter.set_data(torch::empty({0}, unit.own.options()));
   // The packed copies are as large as the weights.
   for (const auto& module : model_.layers[static_cast<size_t>(unit.layer)]->modules()) {
-    if (auto* linear = dynamic_cast<LinearImpl*>(module.get())) linear->drop_packed();
+    if (auto* linear = dynamic_cast<LinearImpl*>(module.get())) linear->drop_pack_cache();
   }
 }
 

@@ -43,7 +43,7 @@ TEST_F(ChangedFiles, ARunStartsFromWeightsInAnyFolder) {
   EXPECT_TRUE(has(started.err, "weights from hf")) << started.err;
   fs::remove_all(root_ / "other");
   expect_error(from + "hf model.norm_eps=1e-3", {"hf: trained as another model", "model.norm_eps"});
-  expect_error(from + "packed", {"packed: holds weights frozen for inference"});
+  expect_error(from + "packed", {"packed: holds weights packed for inference"});
 }
 
 // Whatever is read is verified, also where the folder is not whole any more.
@@ -133,7 +133,7 @@ TEST_F(ChangedFiles, ASourceCutShortStopsTheRunAndNoStepIsLost) {
 TEST_F(ChangedFiles, WeightsCutShortWhileMappedAreOneLine) {
   ASSERT_EQ(run("train config=tiny.yaml").status, 0);
   ASSERT_EQ(run("quantize ckpt=run weights=int8 out=packed").status, 0);
-  const auto weights = root_ / "packed" / "frozen.safetensors";
+  const auto weights = root_ / "packed" / "packed.safetensors";
   const pid_t child = start({"generate", "ckpt=packed", "prompt=x", "max_gen_len=1000000", "logit_bias={257: -1000}"});
   const auto maps = fmt::format("/proc/{}/maps", child);
   wait_until([&] { return has(read_file(maps), weights.string()); });

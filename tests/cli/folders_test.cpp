@@ -96,7 +96,7 @@ class Folders : public Program, public ::testing::WithParamInterface<VocabularyC
   }
   static void quantize(const fs::path& from, const fs::path& to) {
     const auto folder = open_model(from);
-    write_frozen_folder(to, *load_frozen(folder, WeightFormat::kInt8, torch::kFloat32), WeightFormat::kInt8, folder);
+    write_packed_folder(to, *load_packed(folder, WeightFormat::kInt8, torch::kFloat32), WeightFormat::kInt8, folder);
   }
 
   fs::path before_;

@@ -89,7 +89,7 @@ TEST_F(StoredTypes, ATildeIsTheHomeFolder) {
   std::ofstream(root_ / "docs.jsonl") << "{\"text\": \"a\"}\n{\"text\": \"b\"}\n";
   output_of("data prepare 'in=~/text.txt,~/docs.jsonl' 'out=~/chunks' name=x nchunks=1 validation_lines=0");
   EXPECT_FALSE(fs::exists(root_ / "~"));
-  for (const char* name : {"other/config.yaml", "official/params.json", "packed/frozen.safetensors", "talk", "ids.txt"})
+  for (const char* name : {"other/config.yaml", "official/params.json", "packed/packed.safetensors", "talk", "ids.txt"})
     EXPECT_TRUE(fs::exists(root_ / name)) << name;
 }
 

@@ -16,12 +16,12 @@ namespace {
 namespace fs = std::filesystem;
 
 // A checkpoint folder, put together by hand.
-class Frozen : public ::testing::TestWithParam<test::ModelCase> {
+class Packed : public ::testing::TestWithParam<test::ModelCase> {
  protected:
   void SetUp() override {
     torch::manual_seed(3);
     tokens = torch::randint(61, {1, 90}, torch::kInt64);
-    root = fs::temp_directory_path() / ("lt2_frozen_" + GetParam().name);
+    root = fs::temp_directory_path() / ("lt2_packed_" + GetParam().name);
     fs::remove_all(root);
     fs::create_directories(root / "model");
     model = test::make_model(GetParam());
@@ -50,30 +50,30 @@ class Frozen : public ::testing::TestWithParam<test::ModelCase> {
   ModelConfig config;
 };
 
-TEST_P(Frozen, KeepsTheBitsOfItsType) {
+TEST_P(Packed, KeepsTheBitsOfItsType) {
   const auto folder = open_model(root / "model");
   for (const auto& [format, type] :
        {std::pair{WeightFormat::kF32, torch::kFloat32}, {WeightFormat::kBf16, torch::kBFloat16}}) {
     model->compute_type = type;
-    const auto frozen = load_frozen(folder, format, type);
-    EXPECT_TRUE(test::identical(logits(*frozen), logits(*model))) << weight_format_name(format);
-    for (const auto& module : frozen->modules()) {
+    const auto packed = load_packed(folder, format, type);
+    EXPECT_TRUE(test::identical(logits(*packed), logits(*model))) << weight_format_name(format);
+    for (const auto& module : packed->modules()) {
       const auto* map = dynamic_cast<const LinearImpl*>(module.get());
       if (map) {
-        EXPECT_TRUE(map->frozen() || !map->weight.is_meta());
+        EXPECT_TRUE(map->is_packed() || !map->weight.is_meta());
       }
     }
   }
 }
 
-TEST_P(Frozen, IntegersComeNear) {
+TEST_P(Packed, IntegersComeNear) {
   const auto folder = open_model(root / "model");
   model->compute_type = torch::kFloat32;
   const auto exact = torch::log_softmax(logits(*model), -1);
   double before = 0;
   for (const auto format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
-    const auto frozen = load_frozen(folder, format, torch::kFloat32);
-    const auto near = torch::log_softmax(logits(*frozen), -1);
+    const auto packed = load_packed(folder, format, torch::kFloat32);
+    const auto near = torch::log_softmax(logits(*packed), -1);
     const double divergence = (exact.exp() * (exact - near)).sum(-1).mean().item<double>();
     EXPECT_LT(divergence, format == WeightFormat::kInt8 ? 0.02 : 1.0);
     EXPECT_GE(divergence, before);
@@ -81,49 +81,49 @@ TEST_P(Frozen, IntegersComeNear) {
   }
 }
 
-TEST_P(Frozen, AFolderGivesBackWhatWasWritten) {
+TEST_P(Packed, AFolderGivesBackWhatWasWritten) {
   const auto folder = open_model(root / "model");
   for (const auto format : {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4}) {
-    const auto frozen = load_frozen(folder, format, torch::kBFloat16);
+    const auto packed = load_packed(folder, format, torch::kBFloat16);
     const auto out = root / weight_format_name(format);
-    write_frozen_folder(out, *frozen, format, folder);
+    write_packed_folder(out, *packed, format, folder);
     const auto opened = open_model(out);
     EXPECT_EQ(opened.format, format);
-    const auto again = load_frozen(opened, {}, torch::kBFloat16);
-    EXPECT_TRUE(test::identical(logits(*again), logits(*frozen))) << weight_format_name(format);
-    EXPECT_THROW(load_frozen(opened, WeightFormat::kF32, torch::kFloat32), Error);
-    EXPECT_THROW(write_frozen_folder(out, *frozen, format, folder), Error);
+    const auto again = load_packed(opened, {}, torch::kBFloat16);
+    EXPECT_TRUE(test::identical(logits(*again), logits(*packed))) << weight_format_name(format);
+    EXPECT_THROW(load_packed(opened, WeightFormat::kF32, torch::kFloat32), Error);
+    EXPECT_THROW(write_packed_folder(out, *packed, format, folder), Error);
   }
 }
 
-TEST_P(Frozen, DamagedFoldersAreRefused) {
+TEST_P(Packed, DamagedFoldersAreRefused) {
   const auto folder = open_model(root / "model");
-  write_frozen_folder(root / "int8", *load_frozen(folder, WeightFormat::kInt8, torch::kFloat32), WeightFormat::kInt8,
+  write_packed_folder(root / "int8", *load_packed(folder, WeightFormat::kInt8, torch::kFloat32), WeightFormat::kInt8,
                       folder);
-  auto bytes = read_file(root / "int8" / "frozen.safetensors");
+  auto bytes = read_file(root / "int8" / "packed.safetensors");
   const auto spoil = [&](const std::string& from, const std::string& to) {
     auto copy = bytes;
     const auto at = copy.find(from);
     ASSERT_NE(at, std::string::npos);
     copy.replace(at, from.size(), to);
-    write_file_atomically(root / "int8" / "frozen.safetensors", copy);
-    EXPECT_THROW(load_frozen(open_model(root / "int8"), {}, torch::kFloat32), Error) << from;
+    write_file_atomically(root / "int8" / "packed.safetensors", copy);
+    EXPECT_THROW(load_packed(open_model(root / "int8"), {}, torch::kFloat32), Error) << from;
   };
-  spoil("lt2-frozen-1", "lt2-frozen-9");
+  spoil("lt2-packed-1", "lt2-packed-9");
   spoil("\"int8\"", "\"int7\"");
   spoil(".panels", ".panelz");
   spoil("norm.weight", "morm.weight");
 }
 
-TEST_P(Frozen, InPlace) {
+TEST_P(Packed, InPlace) {
   model->compute_type = torch::kBFloat16;
   const auto expected = logits(*model);
-  freeze_weights(*model, WeightFormat::kBf16);
+  pack_weights(*model, WeightFormat::kBf16);
   EXPECT_TRUE(test::identical(logits(*model), expected));
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Layouts, Frozen,
+    Layouts, Packed,
     ::testing::Values(test::ModelCase{.name = "tied", .attention_pattern = "2:1", .gate = true, .tied = true},
                       test::ModelCase{.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full"},
                       test::ModelCase{.name = "mla", .layer_pattern = "mla"},

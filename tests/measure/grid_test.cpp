@@ -87,7 +87,7 @@ TEST(RandomModel, LayersAreDrawnOnceAndHaveMemoryOfTheirOwn) {
   const auto model = make_random_model(config, torch::kBFloat16);
   for (const auto& parameter : model->parameters())
     EXPECT_TRUE(parameter.is_meta() || torch::isfinite(parameter).all().item<bool>());
-  const auto panels = [&](size_t layer) { return model->layers[layer]->feed_forward->w1->frozen_parts()[0].second; };
+  const auto panels = [&](size_t layer) { return model->layers[layer]->feed_forward->w1->packed_parts()[0].second; };
   EXPECT_TRUE(torch::equal(panels(0), panels(1)));
   EXPECT_NE(panels(0).data_ptr(), panels(1).data_ptr());
   EXPECT_GT(panels(0).to(torch::kFloat32).abs().max().item<float>(), 0);

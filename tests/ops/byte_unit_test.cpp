@@ -25,10 +25,10 @@ constexpr auto kInt8 = WeightFormat::kInt8, kInt4 = WeightFormat::kInt4;
 Tensor bf16(at::IntArrayRef sizes) { return torch::randn(sizes).to(torch::kBFloat16); }
 Tensor wide(const Tensor& t) { return t.to(torch::kFloat64); }
 
-Linear frozen(int64_t N, int64_t K, WeightFormat format) {
+Linear packed(int64_t N, int64_t K, WeightFormat format) {
   WithoutWeights without;
   Linear linear(K, N);
-  linear->freeze(torch::randn({N, K}) / std::sqrt(static_cast<double>(K)), format);
+  linear->pack(torch::randn({N, K}) / std::sqrt(static_cast<double>(K)), format);
   return linear;
 }
 
@@ -71,7 +71,7 @@ TEST_P(ByteUnits, ProductsAreThoseOfTheirNumbers) {
   for (const auto& [M, N, K] : kSizes) {
     for (const auto format : {kInt8, kInt4}) {
       SCOPED_TRACE(fmt::format("M {} N {} K {} {}", M, N, K, format == kInt8 ? "int8" : "int4"));
-      Linear linear = frozen(N, K, format);
+      Linear linear = packed(N, K, format);
       const Tensor x = bf16({M, K}), residual = torch::randn({M, N}), weight = numbers(linear);
       // Of every block's largest 2^-15 is lost at most; sums in fp32 lose 2^-24 a step.
       Tensor bound = torch::zeros({M, N}, torch::kFloat64);
@@ -102,7 +102,7 @@ TEST_P(ByteUnits, SmallWholeNumbersAreExact) {
     Tensor weight = torch::randint(-7, 8, {50, 330}).to(torch::kFloat32);
     for (int64_t k = 0; k < 330; k += 64) weight.select(1, k).fill_(unit);
     Linear linear(330, 50);
-    linear->freeze(weight, format);
+    linear->pack(weight, format);
     Tensor x = torch::randint(-128, 129, {9, 330}).to(torch::kBFloat16);
     x[3][7] = 255;  // all bits of the mantissa
     x[4][7] = -255;
@@ -117,7 +117,7 @@ TEST_P(ByteUnits, SmallWholeNumbersAreExact) {
 TEST_P(ByteUnits, SameBitsAsTheEmulation) {
   for (const auto& [M, N, K] : kSizes) {
     for (const auto format : {kInt8, kInt4}) {
-      Linear linear = frozen(N, K, format);
+      Linear linear = packed(N, K, format);
       const Tensor x = bf16({M, K}) * torch::exp2(torch::randint(-12, 12, {M, K})).to(torch::kBFloat16);
       const Tensor y = product(linear, x);
       byte_unit_force(&kEmulatedVnni);
@@ -129,7 +129,7 @@ TEST_P(ByteUnits, SameBitsAsTheEmulation) {
 
 TEST_P(ByteUnits, NeitherBatchNorThreadsNorNeighboursChangeABit) {
   for (const auto format : {kInt8, kInt4}) {
-    Linear a = frozen(70, 515, format), b = frozen(5, 515, format);
+    Linear a = packed(70, 515, format), b = packed(5, 515, format);
     const Tensor x = bf16({130, 515}), residual = torch::randn({130, 70});
     const Tensor whole = a(x), sum = a->forward_add(x, residual);
     for (const int threads : {1, 3}) {
@@ -150,7 +150,7 @@ TEST_P(ByteUnits, NeitherBatchNorThreadsNorNeighboursChangeABit) {
 TEST_P(ByteUnits, ManyRowsInBlocks) {
   // More rows than one thread's block holds at this depth, and than all threads' blocks together.
   for (const auto format : {kInt8, kInt4}) {
-    Linear linear = frozen(3, 3000, format);
+    Linear linear = packed(3, 3000, format);
     const Tensor x = bf16({700, 3000}), whole = linear(x);
     for (const int threads : {1, 7}) {
       set_num_threads(threads);
@@ -162,7 +162,7 @@ TEST_P(ByteUnits, ManyRowsInBlocks) {
 
 TEST_P(ByteUnits, OddNumbersInX) {
   for (const auto format : {kInt8, kInt4}) {
-    Linear linear = frozen(50, 600, format);
+    Linear linear = packed(50, 600, format);
     const Tensor zeros = torch::zeros({1, 600}, torch::kBFloat16);
     EXPECT_TRUE(identical(product(linear, zeros), torch::zeros({1, 50})));
     for (const float odd : {NAN, INFINITY, -INFINITY}) {
@@ -208,7 +208,7 @@ TEST(ByteUnit, WrongProductsAreRefused) {
 TEST(ByteUnit, ServesBf16Only) {
   torch::NoGradGuard no_grad;
   torch::manual_seed(5);
-  Linear linear = frozen(33, 70, kInt4);
+  Linear linear = packed(33, 70, kInt4);
   const Tensor x = torch::randn({3, 70});
   ByteUnit broken = kEmulatedVnni;
   broken.multiply = [](const ByteBlock&) { FAIL() << "x in fp32 on the unit"; };

@@ -214,7 +214,7 @@ TEST_F(LinearOp, WeightMadeInInferenceModeIsFollowed) {
 TEST_F(LinearOp, FreeFunctionKeepsItsCache) {
   torch::NoGradGuard no_grad;
   const Tensor weight = torch::randn({100, 40}), x = torch::randn({2, 3, 40});
-  std::shared_ptr<PackedWeight> cache;
+  std::shared_ptr<PackCache> cache;
   const Tensor y = lt2::linear(x, weight, &cache);
   EXPECT_NE(cache, nullptr);
   EXPECT_EQ(y.sizes(), torch::IntArrayRef({2, 3, 100}));

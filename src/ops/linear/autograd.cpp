@@ -1,9 +1,9 @@
 #include "base/error.h"
 #include "ops/fan_out/op.h"
 #include "ops/kernel_dispatch.h"
-#include "ops/linear/frozen.h"
 #include "ops/linear/op.h"
 #include "ops/linear/pack_cache.h"
+#include "ops/linear/packed_weight.h"
 #include "ops/pointer.h"
 #include "ops/swiglu/kernel.h"
 #include "ops/swiglu/op.h"
@@ -57,23 +57,23 @@ Tensor forward_panels(const Tensor& x, const Panels& panels, const Finish& finis
   return y;
 }
 
-Tensor forward_cpu(const Tensor& x, const Tensor& weight, const Finish& finish, PackedWeight* cache,
+Tensor forward_cpu(const Tensor& x, const Tensor& weight, const Finish& finish, PackCache* cache,
                    Tensor* product = nullptr) {
-  PackedWeight for_this_call;
+  PackCache for_this_call;
   const Panels& panels = (cache != nullptr ? *cache : for_this_call).panels(weight.contiguous(), element_of(x));
   return forward_panels(x, panels, finish, product);
 }
 
 // Keeps the packed copies for the backward pass, which may outlive the module.
 struct CacheHolder : torch::CustomClassHolder {
-  explicit CacheHolder(std::shared_ptr<PackedWeight> held) : cache(std::move(held)) {}
-  std::shared_ptr<PackedWeight> cache;
+  explicit CacheHolder(std::shared_ptr<PackCache> held) : cache(std::move(held)) {}
+  std::shared_ptr<PackCache> cache;
 };
 
 struct LinearFunction : torch::autograd::Function<LinearFunction> {
   static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& x, const Tensor& weight,
                         const c10::optional<Tensor>& residual, const c10::optional<Tensor>& gate,
-                        const std::shared_ptr<PackedWeight>& cache) {
+                        const std::shared_ptr<PackCache>& cache) {
     ctx->saved_data["cache"] = c10::IValue::make_capsule(c10::make_intrusive<CacheHolder>(cache));
     ctx->saved_data["has_residual"] = residual.has_value();
     Tensor product;
@@ -143,11 +143,11 @@ void check_shapes(const Tensor& x, const Tensor& weight, const Finish& finish) {
 
 Tensor contiguous(const Tensor& t) { return t.defined() ? t.contiguous() : t; }
 
-Tensor apply(const Tensor& x, const Tensor& weight, const Finish& finish, const std::shared_ptr<PackedWeight>& cache) {
+Tensor apply(const Tensor& x, const Tensor& weight, const Finish& finish, const std::shared_ptr<PackCache>& cache) {
   const auto& [residual, gate] = finish;
   check_shapes(x, weight, finish);
   LT2_CHECK(!weight.is_meta() || x.is_meta(),
-            "linear: the weight [{}] has no memory yet; freeze() or adopt() one before the first product",
+            "linear: the weight [{}] has no memory yet; pack() or adopt() one before the first product",
             fmt::join(weight.sizes(), ", "));
   if (!has_kernel(x, weight) || (residual.defined() && residual.scalar_type() != torch::kFloat32) ||
       (gate.defined() && gate.scalar_type() != x.scalar_type())) {
@@ -161,19 +161,19 @@ Tensor apply(const Tensor& x, const Tensor& weight, const Finish& finish, const 
   return LinearFunction::apply(x.contiguous(), weight, optional(rows.residual), optional(rows.gate), cache);
 }
 
-void check_frozen(const Tensor& x, const FrozenWeight& frozen, const Finish& finish) {
+void check_packed(const Tensor& x, const PackedWeight& packed, const Finish& finish) {
   LT2_CHECK(!needs_gradient({x, finish.residual, finish.gate}),
-            "linear: a frozen weight gives no gradients; use torch::NoGradGuard, or a model that was not frozen");
-  LT2_CHECK(kernel_takes("linear", x), "linear: a frozen weight takes x in fp32 or bf16 on the CPU, found {} on {}",
+            "linear: a packed weight gives no gradients; use torch::NoGradGuard, or a model that was not packed");
+  LT2_CHECK(kernel_takes("linear", x), "linear: a packed weight takes x in fp32 or bf16 on the CPU, found {} on {}",
             torch::toString(x.scalar_type()), x.device().str());
-  LT2_CHECK(frozen.view.scales != nullptr || linear_panels_current(frozen.view, frozen.view.N, frozen.view.K),
-            "linear: the weight was frozen for another instruction set than the one in use; set LT2_ISA before");
+  LT2_CHECK(packed.view.scales != nullptr || linear_panels_current(packed.view, packed.view.N, packed.view.K),
+            "linear: the weight was packed for another instruction set than the one in use; set LT2_ISA before");
 }
 
-Tensor apply_frozen(const Tensor& x, const Tensor& weight, const Finish& finish, const FrozenWeight& frozen) {
+Tensor apply_packed(const Tensor& x, const Tensor& weight, const Finish& finish, const PackedWeight& packed) {
   const auto& [residual, gate] = finish;
   check_shapes(x, weight, finish);
-  check_frozen(x, frozen, finish);
+  check_packed(x, packed, finish);
   LT2_CHECK(!residual.defined() || kernel_takes_fp32(residual),
             "linear: residual must be fp32 on the CPU, found {} on {}", torch::toString(residual.scalar_type()),
             residual.device().str());
@@ -182,7 +182,7 @@ Tensor apply_frozen(const Tensor& x, const Tensor& weight, const Finish& finish,
             torch::toString(gate.scalar_type()), gate.device().str());
   if (x.numel() == 0)
     return residual.defined() ? residual.clone() : torch::empty(with_last(x, weight.size(0)), x.options());
-  return forward_panels(x.contiguous(), frozen.view, {contiguous(residual), contiguous(gate)});
+  return forward_panels(x.contiguous(), packed.view, {contiguous(residual), contiguous(gate)});
 }
 
 thread_local int without_weights = 0;
@@ -192,14 +192,14 @@ thread_local int without_weights = 0;
 WithoutWeights::WithoutWeights() { ++without_weights; }
 WithoutWeights::~WithoutWeights() { --without_weights; }
 
-LinearImpl::LinearImpl(int64_t in, int64_t out) : packed_(std::make_shared<PackedWeight>()) {
+LinearImpl::LinearImpl(int64_t in, int64_t out) : cache_(std::make_shared<PackCache>()) {
   const auto options = torch::TensorOptions(torch::kFloat32).device(without_weights > 0 ? torch::kMeta : torch::kCPU);
   weight = register_parameter("weight", torch::empty({out, in}, options));
 }
 
 Tensor LinearImpl::apply(const Tensor& x, const Tensor& residual, const Tensor& gate) {
-  return frozen_ ? apply_frozen(x, weight, {residual, gate}, *frozen_)
-                 : lt2::apply(x, weight, {residual, gate}, packed_);
+  return packed_ ? apply_packed(x, weight, {residual, gate}, *packed_)
+                 : lt2::apply(x, weight, {residual, gate}, cache_);
 }
 
 Tensor LinearImpl::forward(const Tensor& x) { return apply(x, {}, {}); }
@@ -213,42 +213,42 @@ Tensor LinearImpl::forward_gated(const Tensor& x, const Tensor& gate) {
   return apply(x, {}, gate);
 }
 
-void LinearImpl::drop_packed() { packed_ = std::make_shared<PackedWeight>(); }
+void LinearImpl::drop_pack_cache() { cache_ = std::make_shared<PackCache>(); }
 
-void LinearImpl::freeze(const Tensor& from, WeightFormat format) {
-  LT2_CHECK(from.defined() && from.sizes() == weight.sizes(), "linear: a weight [{}] cannot be frozen from {}",
+void LinearImpl::pack(const Tensor& from, WeightFormat format) {
+  LT2_CHECK(from.defined() && from.sizes() == weight.sizes(), "linear: a weight [{}] cannot be packed from {}",
             fmt::join(weight.sizes(), ", "),
             from.defined() ? fmt::format("[{}]", fmt::join(from.sizes(), ", ")) : "none");
-  set_frozen(freeze_weight(from, format));
+  set_packed(pack_weight(from, format));
 }
 
 void LinearImpl::adopt(const std::vector<std::pair<std::string, Tensor>>& parts, WeightFormat format) {
-  set_frozen(adopt_weight(parts, format, weight.size(0), weight.size(1)));
+  set_packed(adopt_weight(parts, format, weight.size(0), weight.size(1)));
 }
 
-void LinearImpl::set_frozen(std::shared_ptr<const FrozenWeight> frozen) {
-  frozen_ = std::move(frozen);
-  drop_packed();
+void LinearImpl::set_packed(std::shared_ptr<const PackedWeight> packed) {
+  packed_ = std::move(packed);
+  drop_pack_cache();
   set_weight(torch::empty(weight.sizes(), torch::TensorOptions(torch::kFloat32).device(torch::kMeta)));
 }
 
-std::vector<std::pair<std::string, Tensor>> LinearImpl::frozen_parts() const {
-  LT2_CHECK(frozen(), "linear: the weight [{}] is not frozen and has no parts", fmt::join(weight.sizes(), ", "));
-  return frozen_weight_parts(*frozen_);
+std::vector<std::pair<std::string, Tensor>> LinearImpl::packed_parts() const {
+  LT2_CHECK(is_packed(), "linear: the weight [{}] is not packed and has no parts", fmt::join(weight.sizes(), ", "));
+  return packed_weight_parts(*packed_);
 }
 
-WeightFormat LinearImpl::frozen_format() const {
-  LT2_CHECK(frozen(), "linear: the weight [{}] is not frozen and has no format", fmt::join(weight.sizes(), ", "));
-  return frozen_->format;
+WeightFormat LinearImpl::packed_format() const {
+  LT2_CHECK(is_packed(), "linear: the weight [{}] is not packed and has no format", fmt::join(weight.sizes(), ", "));
+  return packed_->format;
 }
 
-int64_t LinearImpl::frozen_bytes() const {
-  if (!frozen()) return 0;
-  return static_cast<int64_t>(frozen_->panels.nbytes() + (frozen_->scales.defined() ? frozen_->scales.nbytes() : 0));
+int64_t LinearImpl::packed_weight_bytes() const {
+  if (!is_packed()) return 0;
+  return static_cast<int64_t>(packed_->panels.nbytes() + (packed_->scales.defined() ? packed_->scales.nbytes() : 0));
 }
 
-Tensor linear(const Tensor& x, const Tensor& weight, std::shared_ptr<PackedWeight>* cache) {
-  if (cache != nullptr && !*cache) *cache = std::make_shared<PackedWeight>();
+Tensor linear(const Tensor& x, const Tensor& weight, std::shared_ptr<PackCache>* cache) {
+  if (cache != nullptr && !*cache) *cache = std::make_shared<PackCache>();
   return lt2::apply(x, weight, {}, cache != nullptr ? *cache : nullptr);
 }
 
@@ -267,10 +267,10 @@ std::vector<Tensor> linear_all(const Tensor& x, const std::vector<Linear*>& maps
   bool together = !torch::GradMode::is_enabled() && x.dim() >= 1 && x.numel() > 0 && !maps.empty();
   for (const Linear* map : maps) {
     const Tensor& weight = (*map)->weight;
-    const FrozenWeight *frozen = (*map)->frozen_.get(), *first = (*maps[0])->frozen_.get();
-    const bool alike = frozen == nullptr
+    const PackedWeight *packed = (*map)->packed_.get(), *first = (*maps[0])->packed_.get();
+    const bool alike = packed == nullptr
                            ? first == nullptr && has_kernel(x, weight)
-                           : first != nullptr && first->format == frozen->format && kernel_takes("linear", x);
+                           : first != nullptr && first->format == packed->format && kernel_takes("linear", x);
     together = together && alike && weight.size(1) == x.size(-1);
   }
   if (!together) {
@@ -285,10 +285,10 @@ std::vector<Tensor> linear_all(const Tensor& x, const std::vector<Linear*>& maps
   products.reserve(maps.size());
   for (Linear* map : maps) {
     const Tensor& weight = (*map)->weight;
-    const FrozenWeight* frozen = (*map)->frozen_.get();
-    if (frozen != nullptr) check_frozen(rows, *frozen, {});
+    const PackedWeight* packed = (*map)->packed_.get();
+    if (packed != nullptr) check_packed(rows, *packed, {});
     const Panels& panels =
-        frozen != nullptr ? frozen->view : (*map)->packed_->panels(weight.contiguous(), element_of(rows));
+        packed != nullptr ? packed->view : (*map)->cache_->panels(weight.contiguous(), element_of(rows));
     out.push_back(torch::empty(with_last(rows, weight.size(0)), rows.options()));
     products.push_back({M, x_matrix, &panels, {matrix_data(out.back(), rows, M, panels.N, "y"), element_of(rows)}});
   }

@@ -11,7 +11,7 @@
 // product reads it front to back exactly once. The last panel is as narrow as whole vectors allow and padded with
 // zeros. The width belongs to the instruction set in use.
 //
-// Frozen weights may also be int8 or int4. Their panels are kQuantWidth channels wide on every machine, rows of words
+// Packed weights may also be int8 or int4. Their panels are kQuantWidth channels wide on every machine, rows of words
 // [N / 16][K / pack][16] that hold `pack` neighbours in k each: int8 four bytes less 128, the first lowest, with an
 // fp32 scale per channel, y = scale * sum; int4 eight nibbles less 8, of which the first four are the lower halves of
 // the bytes and the others the upper ones, with a bf16 scale per channel and group of kQuantGroup input channels [N /

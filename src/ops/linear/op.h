@@ -16,8 +16,8 @@
 
 namespace lt2 {
 
-struct PackedWeight;  // pack_cache.h
-struct FrozenWeight;  // frozen.h
+struct PackCache;     // pack_cache.h
+struct PackedWeight;  // packed_weight.h
 class Linear;
 
 /// How a weight that no longer changes is kept: fp32, bf16, int8 with a scale per output channel, int4 with a scale per
@@ -25,7 +25,7 @@ class Linear;
 enum class WeightFormat { kF32, kBf16, kInt8, kInt4 };
 
 /// While one lives, Linear modules made in this thread allocate no weight: it has its sizes and no memory (device meta)
-/// until freeze() or adopt(). For models whose weights come from a file in another form.
+/// until pack() or adopt(). For models whose weights come from a file in another form.
 class WithoutWeights {
  public:
   WithoutWeights();
@@ -62,33 +62,33 @@ class LinearImpl : public torch::nn::Module {
   /// Takes `to` [out, in] fp32 for its weight, in place of the one it has.
   void set_weight(const torch::Tensor& to) { weight = parameters_["weight"] = to; }
   /// Frees the packed copies; the next call makes them again.
-  void drop_packed();
+  void drop_pack_cache();
 
   /// Packs `from` [out, in], fp32 or bf16 in any memory, once and for good; `weight` keeps its sizes and loses its
   /// memory (device meta). From then on forward, forward_add, forward_gated and linear_all multiply with these numbers,
   /// without gradients, for x in fp32 or bf16.
-  void freeze(const torch::Tensor& from, WeightFormat format);
-  bool frozen() const { return frozen_ != nullptr; }
-  /// Of a frozen weight.
-  WeightFormat frozen_format() const;
-  /// The frozen weight as tensors for a file, and back: "panels", "layout" and, of int8 and int4, "scales", as
-  /// frozen.h says. adopt() uses the memory of `parts` in place (a mapped file's pages are shared by all who map it) if
-  /// they are laid out as this machine multiplies, else it packs them anew. Throws lt2::Error for parts of another
-  /// shape.
-  std::vector<std::pair<std::string, torch::Tensor>> frozen_parts() const;
+  void pack(const torch::Tensor& from, WeightFormat format);
+  bool is_packed() const { return packed_ != nullptr; }
+  /// Of a packed weight.
+  WeightFormat packed_format() const;
+  /// The packed weight as tensors for a file, and back: "panels", "layout" and, of int8 and int4, "scales", as
+  /// packed_weight.h says. adopt() uses the memory of `parts` in place (a mapped file's pages are shared by all who map
+  /// it) if they are laid out as this machine multiplies, else it packs them anew. Throws lt2::Error for parts of
+  /// another shape.
+  std::vector<std::pair<std::string, torch::Tensor>> packed_parts() const;
   void adopt(const std::vector<std::pair<std::string, torch::Tensor>>& parts, WeightFormat format);
-  /// Bytes that one product with a frozen weight reads of it.
-  int64_t frozen_bytes() const;
+  /// Bytes that one product with a packed weight reads of it.
+  int64_t packed_weight_bytes() const;
 
   torch::Tensor weight;  // [out, in] fp32
 
  private:
   friend std::vector<torch::Tensor> linear_all(const torch::Tensor& x, const std::vector<Linear*>& maps);
   torch::Tensor apply(const torch::Tensor& x, const torch::Tensor& residual, const torch::Tensor& gate);
-  void set_frozen(std::shared_ptr<const FrozenWeight> frozen);
+  void set_packed(std::shared_ptr<const PackedWeight> packed);
 
-  std::shared_ptr<PackedWeight> packed_;
-  std::shared_ptr<const FrozenWeight> frozen_;
+  std::shared_ptr<PackCache> cache_;
+  std::shared_ptr<const PackedWeight> packed_;
 };
 TORCH_MODULE(Linear);
 
@@ -103,8 +103,7 @@ torch::Tensor linear_swiglu(const torch::Tensor& x, Linear& gate, Linear& up);
 /// The same map for a weight that belongs to another module (tied embeddings): x [.., in], weight [out, in]. Packs for
 /// this call only unless `cache` is given, which the caller keeps beside the weight. Without a cache write lt2::linear:
 /// torch has an at::linear(x, weight) that argument-dependent lookup finds as well.
-torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight,
-                     std::shared_ptr<PackedWeight>* cache = nullptr);
+torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, std::shared_ptr<PackCache>* cache = nullptr);
 
 /// Plain torch, any type and device, differentiable: the judge of the kernels, and the form that CUDA runs.
 torch::Tensor linear_reference(const torch::Tensor& x, const torch::Tensor& weight);

@@ -11,7 +11,7 @@ const float* data_of(const torch::Tensor& weight) {
 
 }  // namespace
 
-void PackedWeight::follow(const torch::Tensor& weight) {
+void PackCache::follow(const torch::Tensor& weight) {
   const c10::StorageImpl* storage = weight.storage().unsafeGetStorageImpl();
   // A tensor made under InferenceMode counts no versions: nothing tells an old copy from a new one.
   const int64_t version = weight.is_inference() ? -1 : static_cast<int64_t>(weight._version());
@@ -26,7 +26,7 @@ void PackedWeight::follow(const torch::Tensor& weight) {
   version_ = version;
 }
 
-const Panels& PackedWeight::panels(const torch::Tensor& weight, Element element) {
+const Panels& PackCache::panels(const torch::Tensor& weight, Element element) {
   follow(weight);
   Panels& panels = element == Element::kF32 ? f32_ : bf16_;
   const int64_t N = weight.size(0), K = weight.size(1);
@@ -34,7 +34,7 @@ const Panels& PackedWeight::panels(const torch::Tensor& weight, Element element)
   return panels;
 }
 
-const Panels& PackedWeight::backward_panels(const torch::Tensor& weight) {
+const Panels& PackCache::backward_panels(const torch::Tensor& weight) {
   follow(weight);
   const int64_t N = weight.size(0), K = weight.size(1);
   if (!linear_panels_current(backward_, N, K)) backward_ = linear_pack_backward(data_of(weight), N, K);

@@ -6,7 +6,7 @@
 namespace lt2 {
 
 /// Serves one caller at a time: two threads must not run the same Linear at once while its weight is not yet packed.
-struct PackedWeight {
+struct PackCache {
   /// Panels of `weight` [N, K] fp32 contiguous, packed now if the weight is new or has changed since. A change is seen
   /// by the storage, the address and torch's version counter.
   const Panels& panels(const torch::Tensor& weight, Element element);

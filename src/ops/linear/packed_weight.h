@@ -17,7 +17,7 @@ namespace lt2 {
 ///                layout: out, in, 16, 64, 2
 /// The last number of their layout counts ways to lay them out: folders of another one are refused.
 /// Those of int8 and int4 are the same on every machine.
-struct FrozenWeight {
+struct PackedWeight {
   WeightFormat format;
   torch::Tensor panels, scales, layout;
   Panels view;  // of the tensors' memory
@@ -27,11 +27,11 @@ struct FrozenWeight {
 std::string weight_format_name(WeightFormat format);
 
 /// Packs `from` [N, K], fp32 or bf16 on the CPU.
-std::shared_ptr<const FrozenWeight> freeze_weight(const torch::Tensor& from, WeightFormat format);
+std::shared_ptr<const PackedWeight> pack_weight(const torch::Tensor& from, WeightFormat format);
 
-using FrozenParts = std::vector<std::pair<std::string, torch::Tensor>>;
-FrozenParts frozen_weight_parts(const FrozenWeight& weight);
+using PackedParts = std::vector<std::pair<std::string, torch::Tensor>>;
+PackedParts packed_weight_parts(const PackedWeight& weight);
 /// Of a weight [N, K]. Keeps the tensors where they can be multiplied as they lie.
-std::shared_ptr<const FrozenWeight> adopt_weight(const FrozenParts& parts, WeightFormat format, int64_t N, int64_t K);
+std::shared_ptr<const PackedWeight> adopt_weight(const PackedParts& parts, WeightFormat format, int64_t N, int64_t K);
 
 }  // namespace lt2

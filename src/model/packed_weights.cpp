@@ -1,4 +1,4 @@
-#include "model/frozen_weights.h"
+#include "model/packed_weights.h"
 
 #include <algorithm>
 #include <map>
@@ -8,10 +8,10 @@ namespace {
 
 constexpr int64_t kLeastOutputs = 128;  // of a map in int8 or int4
 
-// All maps, by the identity of their weights, and whether these can be frozen.
+// All maps, by the identity of their weights, and whether these can be packed.
 struct Map {
   LinearImpl* map;
-  bool freezes;
+  bool packs;
 };
 std::map<const void*, Map> maps_of(const LoopedTransformer& model) {
   std::map<const void*, Map> maps;
@@ -19,28 +19,28 @@ std::map<const void*, Map> maps_of(const LoopedTransformer& model) {
     if (auto* map = dynamic_cast<LinearImpl*>(module.get())) maps[map->weight.unsafeGetTensorImpl()] = {map, true};
   }
   for (const auto& layer : model.layers) {
-    for (const auto* map : layer->mixer->read_maps()) maps.at(map->weight.unsafeGetTensorImpl()).freezes = false;
+    for (const auto* map : layer->mixer->read_maps()) maps.at(map->weight.unsafeGetTensorImpl()).packs = false;
   }
   return maps;
 }
 
 }  // namespace
 
-WeightFormat frozen_format(WeightFormat wanted, const std::string& name, const torch::Tensor& weight) {
+WeightFormat packing_format(WeightFormat wanted, const std::string& name, const torch::Tensor& weight) {
   const bool integers = wanted == WeightFormat::kInt8 || wanted == WeightFormat::kInt4;
   if (integers && weight.size(0) < kLeastOutputs) return WeightFormat::kBf16;
   const bool output = name == "output.weight" || name == "tok_embeddings.weight";
   return output && wanted == WeightFormat::kInt4 ? WeightFormat::kInt8 : wanted;
 }
 
-void fill_frozen(LoopedTransformer& model, const std::function<torch::Tensor(const std::string&)>& weight,
-                 const std::function<void(const std::string&, LinearImpl&)>& freeze) {
+void fill_packed(LoopedTransformer& model, const std::function<torch::Tensor(const std::string&)>& weight,
+                 const std::function<void(const std::string&, LinearImpl&)>& pack) {
   torch::NoGradGuard no_grad;
   const auto maps = maps_of(model);
   for (auto& [name, parameter] : model.official_parameters()) {
     const auto map = maps.find(parameter.unsafeGetTensorImpl());
-    if (map != maps.end() && map->second.freezes) {
-      freeze(name, *map->second.map);
+    if (map != maps.end() && map->second.packs) {
+      pack(name, *map->second.map);
     } else if (map != maps.end()) {
       map->second.map->set_weight(weight(name).to(torch::kFloat32).clone());
     } else if (name == "tok_embeddings.weight") {
@@ -52,33 +52,33 @@ void fill_frozen(LoopedTransformer& model, const std::function<torch::Tensor(con
   if (model.output) return;
   const WithoutWeights sizes_only;
   model.tied_output = Linear(model.config().dim, model.config().vocab_size);
-  freeze("tok_embeddings.weight", *model.tied_output);
+  pack("tok_embeddings.weight", *model.tied_output);
 }
 
-void freeze_weights(LoopedTransformer& model, WeightFormat format) {
+void pack_weights(LoopedTransformer& model, WeightFormat format) {
   NamedTensors own;
   for (const auto& [name, tensor] : model.official_parameters()) own.emplace_back(name, tensor.detach());
   const auto weight = [&](const std::string& name) {
     const auto found = std::find_if(own.begin(), own.end(), [&](const auto& item) { return item.first == name; });
     return found->second;
   };
-  fill_frozen(model, weight, [&](const std::string& name, LinearImpl& map) {
-    map.freeze(weight(name), frozen_format(format, name, map.weight));
+  fill_packed(model, weight, [&](const std::string& name, LinearImpl& map) {
+    map.pack(weight(name), packing_format(format, name, map.weight));
     for (auto& [own_name, tensor] : own) {
       if (own_name == name && name != "tok_embeddings.weight") tensor = torch::Tensor();  // let go as we go
     }
   });
 }
 
-NamedTensors frozen_tensors(const LoopedTransformer& model) {
+NamedTensors packed_tensors(const LoopedTransformer& model) {
   NamedTensors tensors;
   const auto maps = maps_of(model);
   const auto add = [&](const std::string& name, const LinearImpl& map) {
-    for (const auto& [part, tensor] : map.frozen_parts()) tensors.emplace_back(name + "." + part, tensor);
+    for (const auto& [part, tensor] : map.packed_parts()) tensors.emplace_back(name + "." + part, tensor);
   };
   for (const auto& [name, parameter] : model.official_parameters()) {
     const auto map = maps.find(parameter.unsafeGetTensorImpl());
-    if (map != maps.end() && map->second.freezes) {
+    if (map != maps.end() && map->second.packs) {
       add(name, *map->second.map);
     } else {
       tensors.emplace_back(name, parameter.detach());

@@ -1,4 +1,4 @@
-#include "ops/linear/frozen.h"
+#include "ops/linear/packed_weight.h"
 
 #include "base/error.h"
 #include "ops/kernel_dispatch.h"
@@ -64,13 +64,13 @@ void* data_of(const Tensor& t, const Part& part) {
   return dense_data(t, part.type, numbers_in(part), {"linear", part.name});
 }
 
-Tensor find(const FrozenParts& parts, const char* name, WeightFormat format) {
+Tensor find(const PackedParts& parts, const char* name, WeightFormat format) {
   for (const auto& [key, tensor] : parts) {
     if (key == name && tensor.defined()) return tensor;
   }
   std::vector<std::string> names;
   for (const auto& part : parts) names.push_back(part.first);
-  fail("linear: a frozen {} weight needs a part \"{}\", found {}. Quantise the model again", weight_format_name(format),
+  fail("linear: a packed {} weight needs a part \"{}\", found {}. Quantise the model again", weight_format_name(format),
        name, names.empty() ? "no parts" : fmt::format("{}", fmt::join(names, ", ")));
 }
 
@@ -78,7 +78,7 @@ Tensor find(const FrozenParts& parts, const char* name, WeightFormat format) {
 Tensor check_part(const Tensor& found, const Part& part, WeightFormat format, int64_t N, int64_t K) {
   LT2_CHECK(
       found.device().is_cpu() && found.scalar_type() == part.type && found.sizes() == at::IntArrayRef(part.sizes),
-      "linear: part \"{}\" of a frozen {} weight [{}, {}] must be {} [{}] on the CPU, found {} [{}] on {}. Was it "
+      "linear: part \"{}\" of a packed {} weight [{}, {}] must be {} [{}] on the CPU, found {} [{}] on {}. Was it "
       "made for another shape or by another version?",
       part.name, weight_format_name(format), N, K, torch::toString(part.type), fmt::join(part.sizes, ", "),
       torch::toString(found.scalar_type()), fmt::join(found.sizes(), ", "), found.device().str());
@@ -99,10 +99,10 @@ Tensor layout_of(WeightFormat format, const PanelLayout& layout, int64_t N, int6
 }
 
 // Of fp32 and bf16, the layout that the panels have.
-PanelLayout read_layout(const FrozenParts& parts, WeightFormat format, int64_t N, int64_t K) {
+PanelLayout read_layout(const PackedParts& parts, WeightFormat format, int64_t N, int64_t K) {
   const Tensor found = check_part(find(parts, "layout", format), {"layout", torch::kInt64, {5}}, format, N, K);
   const int64_t* v = dense_data<int64_t>(found, 5, {"linear", "layout"});
-  LT2_CHECK(v[0] == N && v[1] == K, "linear: a frozen {} weight [{}, {}] does not fit a map whose weight is [{}, {}]",
+  LT2_CHECK(v[0] == N && v[1] == K, "linear: a packed {} weight [{}, {}] does not fit a map whose weight is [{}, {}]",
             weight_format_name(format), v[0], v[1], N, K);
   constexpr int64_t kWidest = 4096;  // far beyond any machine's; keeps products of sizes in range
   const PanelLayout layout{v[2], v[3], v[4] == 1};
@@ -111,15 +111,15 @@ PanelLayout read_layout(const FrozenParts& parts, WeightFormat format, int64_t N
   const bool sound = quantised(format) ? found.equal(layout_of(format, {}, N, K)) : panels || tiles;
   LT2_CHECK(
       sound,
-      "linear: part \"layout\" of a frozen {} weight holds {}, which is no layout that this version knows. Quantise "
+      "linear: part \"layout\" of a packed {} weight holds {}, which is no layout that this version knows. Quantise "
       "the model again",
       weight_format_name(format), fmt::join(v, v + 5, ", "));
   return layout;
 }
 
-std::shared_ptr<FrozenWeight> make(WeightFormat format, int64_t N, int64_t K, Tensor panels, Tensor scales,
+std::shared_ptr<PackedWeight> make(WeightFormat format, int64_t N, int64_t K, Tensor panels, Tensor scales,
                                    Tensor layout) {
-  auto out = std::make_shared<FrozenWeight>();
+  auto out = std::make_shared<PackedWeight>();
   out->format = format;
   out->panels = std::move(panels);
   out->scales = std::move(scales);
@@ -155,10 +155,10 @@ std::string weight_format_name(WeightFormat format) {
   fail("linear: {} is no weight format", static_cast<int>(format));
 }
 
-std::shared_ptr<const FrozenWeight> freeze_weight(const Tensor& from, WeightFormat format) {
+std::shared_ptr<const PackedWeight> pack_weight(const Tensor& from, WeightFormat format) {
   LT2_CHECK(
       from.defined() && from.dim() == 2 && from.numel() > 0 && from.is_floating_point() && kernel_takes("linear", from),
-      "linear: a weight to freeze must be [out, in] in fp32 or bf16 on the CPU, found {}",
+      "linear: a weight to pack must be [out, in] in fp32 or bf16 on the CPU, found {}",
       from.defined() ? fmt::format("{} [{}] on {}", torch::toString(from.scalar_type()), fmt::join(from.sizes(), ", "),
                                    from.device().str())
                      : "none");
@@ -180,19 +180,19 @@ std::shared_ptr<const FrozenWeight> freeze_weight(const Tensor& from, WeightForm
   return make(format, N, K, panels, scales, layout_of(format, {}, N, K));
 }
 
-FrozenParts frozen_weight_parts(const FrozenWeight& weight) {
-  FrozenParts parts{{"panels", weight.panels}, {"layout", weight.layout}};
+PackedParts packed_weight_parts(const PackedWeight& weight) {
+  PackedParts parts{{"panels", weight.panels}, {"layout", weight.layout}};
   if (quantised(weight.format)) parts.emplace_back("scales", weight.scales);
   return parts;
 }
 
-std::shared_ptr<const FrozenWeight> adopt_weight(const FrozenParts& parts, WeightFormat format, int64_t N, int64_t K) {
-  LT2_CHECK(N > 0 && K > 0, "linear: a frozen weight must have channels, found [{}, {}]", N, K);
+std::shared_ptr<const PackedWeight> adopt_weight(const PackedParts& parts, WeightFormat format, int64_t N, int64_t K) {
+  LT2_CHECK(N > 0 && K > 0, "linear: a packed weight must have channels, found [{}, {}]", N, K);
   const PanelLayout layout = read_layout(parts, format, N, K);
   if (quantised(format)) {
     const Tensor panels = check_part(find(parts, "panels", format), panels_part(format, N, K), format, N, K);
     const Tensor scales = check_part(find(parts, "scales", format), scales_part(format, N, K), format, N, K);
-    LT2_CHECK(scales.isfinite().all().item<bool>(), "linear: scales of a frozen {} weight [{}, {}] are not all finite",
+    LT2_CHECK(scales.isfinite().all().item<bool>(), "linear: scales of a packed {} weight [{}, {}] are not all finite",
               weight_format_name(format), N, K);
     return make(format, N, K, panels, scales, layout_of(format, layout, N, K));
   }
@@ -204,7 +204,7 @@ std::shared_ptr<const FrozenWeight> adopt_weight(const FrozenParts& parts, Weigh
   linear_unpack(layout, data_of(panels, numbers_part(format, layout, N, K)),
                 static_cast<int64_t>(panels.element_size()), N, K,
                 dense_data(rows, panels.scalar_type(), N * K, {"linear", "weight"}));
-  return freeze_weight(rows, format);
+  return pack_weight(rows, format);
 }
 
 }  // namespace lt2
