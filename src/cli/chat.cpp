@@ -10,7 +10,7 @@
 #include "base/output.h"
 #include "base/signals.h"
 #include "base/utf8.h"
-#include "cli/inference.h"
+#include "cli/session.h"
 #include "infer/chat_form.h"
 #include "infer/text_stream.h"
 
@@ -31,16 +31,14 @@ int chat(const GenerateConfig& config, const std::string& memory) {
   LT2_CHECK(
       !config.prompt && !config.prompt_file && config.n == 1 && !config.logprobs && !config.parse_special,
       "generate: chat reads what you type, as text; leave out prompt, prompt_file, n, logprobs and parse_special");
-  const auto session = claim_session(config);
   InputStream input("-");
-  auto inference = open_inference(config, memory, 1, 2);  // what was asked, and what was answered
-  auto& [source, tokenizer, engine, stops] = inference;
-  const ChatForm form(*tokenizer);
-  const auto ends = form.stop_tokens();
-  stops.insert(stops.end(), ends.begin(), ends.end());
+  auto session = open_session(config, memory, 1, 2);  // what was asked, and what was answered
+  auto& engine = session.engine();
+  const ChatForm form(session.tokenizer());
+  session.stop_at(form.stop_tokens());
   auto stop_texts = form.stop_texts();
   stop_texts.insert(stop_texts.end(), config.until.begin(), config.until.end());
-  auto history = inference.resume(config);
+  auto history = session.resume();
   log_info("{} form; an empty line or Ctrl-D ends the conversation", form.name());
   catch_stop_signals();
   const bool terminal = isatty(STDIN_FILENO) != 0;
@@ -53,25 +51,25 @@ int chat(const GenerateConfig& config, const std::string& memory) {
     if (line.empty()) break;
     const size_t before = history.size();
     try {
-      const auto turn = form.turn(line, history, source.config.data.add_bos);
+      const auto turn = form.turn(line, history, session.add_bos());
       history.insert(history.end(), turn.begin(), turn.end());
-      TextStream text(*tokenizer, stop_texts, history);
+      TextStream text(session.tokenizer(), stop_texts, history);
       const auto show = [&](const std::string& piece) {
         print_out("{}", piece);
         flush_out();
       };
-      auto request = inference.request(config, history, 0);
+      auto request = session.request(history);
       request.on_token = [&](const GeneratedToken& token) {
-        if (!inference.is_stop(token.id)) show(text.push(token.id));
+        if (!session.is_stop(token.id)) show(text.push(token.id));
         return !text.stopped();
       };
-      const auto id = engine->submit(std::move(request));
-      inference.run({id});
-      const auto result = engine->take(id);
+      const auto id = engine.submit(std::move(request));
+      session.run({id});
+      const auto result = engine.take(id);
       show(text.finish());
       print_out("\n");
       flush_out();
-      log_speed(*engine, result, history.size());
+      log_speed(engine, result, history.size());
       history.insert(history.end(), text.kept().begin(), text.kept().end());
     } catch (const Error& error) {  // the conversation so far is not lost
       if (dynamic_cast<const OutputClosed*>(&error) == nullptr) log_warning("{}", error.what());
@@ -79,7 +77,7 @@ int chat(const GenerateConfig& config, const std::string& memory) {
       break;
     }
   }
-  inference.keep(config, history);
+  session.keep(history);
   return 0;
 }
 

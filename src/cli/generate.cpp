@@ -11,7 +11,7 @@
 #include "base/output.h"
 #include "base/signals.h"
 #include "base/utf8.h"
-#include "cli/inference.h"
+#include "cli/session.h"
 #include "config/overrides.h"
 #include "infer/text_stream.h"
 
@@ -86,25 +86,24 @@ int run(const Arguments& arguments) {
   if (config.chat) return chat(config, arguments.memory);
   LT2_CHECK(!config.state || config.n == 1, "generate: state keeps one session; it cannot be combined with n={}",
             config.n);
-  const auto session = claim_session(config);
-  auto inference = open_inference(config, arguments.memory, std::min<int64_t>(config.n, 32),
-                                  config.n > 1   ? std::min<int64_t>(config.n, 32) + 1
-                                  : config.state ? 2
-                                                 : 0);
-  const auto& [source, tokenizer, engine, stops] = inference;
+  const auto session = open_session(config, arguments.memory, std::min<int64_t>(config.n, 32),
+                                    config.n > 1   ? std::min<int64_t>(config.n, 32) + 1
+                                    : config.state ? 2
+                                                   : 0);
+  const auto& tokenizer = session.tokenizer();
+  auto& engine = session.engine();
   const auto prompt = read_prompt(config);
-  auto ids = inference.resume(config);
-  const auto more = tokenizer->encode(prompt, source.config.data.add_bos && ids.empty(), /*add_eos=*/false,
-                                      {.continues = tokenizer->holds_text(ids), .specials = config.parse_special});
+  auto ids = session.resume();
+  const auto more = session.tokens_after(ids, prompt);
   ids.insert(ids.end(), more.begin(), more.end());
-  const bool begun = tokenizer->holds_text(ids);
+  const bool begun = tokenizer.holds_text(ids);
 
   catch_stop_signals();
   const bool lines = config.logprobs.has_value(), live = config.n == 1 && !lines;
   std::vector<TextStream> streams;
   std::vector<std::string> texts(static_cast<size_t>(config.n));
   std::vector<Engine::Id> requests;
-  for (int64_t i = 0; i < config.n; ++i) streams.emplace_back(*tokenizer, config.until, ids);
+  for (int64_t i = 0; i < config.n; ++i) streams.emplace_back(tokenizer, config.until, ids);
   const auto show = [&](size_t i, const std::string& piece) {
     texts[i] += piece;
     if (!live || piece.empty()) return;
@@ -112,30 +111,30 @@ int run(const Arguments& arguments) {
     flush_out();
   };
   for (int64_t i = 0; i < config.n; ++i) {
-    auto request = inference.request(config, ids, i);
+    auto request = session.request(ids, i);
     request.on_token = [&, at = static_cast<size_t>(i)](const GeneratedToken& token) {
-      if (!inference.is_stop(token.id)) show(at, streams[at].push(token.id));
+      if (!session.is_stop(token.id)) show(at, streams[at].push(token.id));
       return !streams[at].stopped() && stop_signal() == 0;
     };
-    requests.push_back(engine->submit(std::move(request)));
+    requests.push_back(engine.submit(std::move(request)));
   }
-  inference.run(requests);
+  session.run(requests);
   for (size_t i = 0; i < requests.size(); ++i) {
-    const auto result = engine->take(requests[i]);
+    const auto result = engine.take(requests[i]);
     show(i, streams[i].finish());
     if (lines) {
       print_out("{}\n",
-                json_line(*tokenizer, result, texts[i], prompt, static_cast<int64_t>(i), begun, streams[i].stopped()));
+                json_line(tokenizer, result, texts[i], prompt, static_cast<int64_t>(i), begun, streams[i].stopped()));
     } else if (live) {
       print_out("\n");
     } else {
       print_out("--- sample {} ---\n{}\n", i, texts[i]);
     }
     flush_out();  // the text before the speed, also where both go into one pipe
-    log_speed(*engine, result, ids.size());
+    log_speed(engine, result, ids.size());
     if (!config.state) continue;
     ids.insert(ids.end(), streams[i].kept().begin(), streams[i].kept().end());
-    inference.keep(config, ids);
+    session.keep(ids);
   }
   return 0;
 }

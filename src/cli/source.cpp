@@ -13,12 +13,8 @@ namespace lt2 {
 namespace {
 
 ModelSource source_of(const ModelFolder& folder, std::shared_ptr<LoopedTransformer> model) {
-  ModelSource out{.model = std::move(model),
-                  .config = folder.run_config(),
-                  .where = folder.where.string(),
-                  .trained = true,
-                  .stop_ids = folder.stop_ids,
-                  .generation = folder.generation};
+  ModelSource out{
+      .model = std::move(model), .config = folder.run_config(), .where = folder.where.string(), .trained = true};
   // Without a tokenizer there is still a place where one is looked for: who needs it names the missing file.
   if (!folder.tokenizer)
     out.config.data.tokenizer = {
@@ -29,8 +25,7 @@ ModelSource source_of(const ModelFolder& folder, std::shared_ptr<LoopedTransform
 }  // namespace
 
 ModelSource model_source(const std::string& ckpt, const std::string& config_file,
-                         const std::vector<std::string>& overrides, const std::optional<std::string>& dtype,
-                         const OpenOptions& loops) {
+                         const std::vector<std::string>& overrides, const std::optional<std::string>& dtype) {
   LT2_CHECK(!ckpt.empty() || !config_file.empty() || overrides.empty(),
             "unexpected argument {}; give ckpt=DIR (trained weights) or config=FILE (initial weights)",
             overrides.empty() ? "" : overrides[0]);
@@ -40,7 +35,7 @@ ModelSource model_source(const std::string& ckpt, const std::string& config_file
   if (!ckpt.empty()) {
     LT2_CHECK(overrides.empty(), "unknown key {}; a checkpoint's configuration cannot be overridden",
               overrides.empty() ? "" : overrides[0]);
-    const auto folder = open_model(ckpt, loops);
+    const auto folder = open_model(ckpt);
     return source_of(folder,
                      folder.packed ? load_packed(folder, {}, type.value_or(folder.dtype)) : load_masters(folder, type));
   }
@@ -48,9 +43,7 @@ ModelSource model_source(const std::string& ckpt, const std::string& config_file
   ModelSource out{.model = nullptr,
                   .config = load_train_config(config_file, overrides, &notes),
                   .where = config_file,
-                  .trained = false,
-                  .stop_ids = {},
-                  .generation = {}};
+                  .trained = false};
   for (const auto& line : notes.warnings) log_warning("{}", line);
   if (out.config.model.vocab_size < 0) {
     out.config.model.vocab_size = make_tokenizer(out.config.data.tokenizer.name, out.config.data.tokenizer.path,
@@ -63,12 +56,6 @@ ModelSource model_source(const std::string& ckpt, const std::string& config_file
   out.model->compute_type =
       type ? *type : parse_dtype(out.config.distributed.model_dtype, config_file + ": distributed.model_dtype");
   return out;
-}
-
-ModelSource packed_source(const std::string& ckpt, torch::ScalarType dtype, std::optional<WeightFormat> weights,
-                          const OpenOptions& loops) {
-  const auto folder = open_model(ckpt, loops);
-  return source_of(folder, load_packed(folder, weights, dtype));
 }
 
 std::string take_word(std::vector<std::string>& words, const std::string& key) {

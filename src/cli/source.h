@@ -17,21 +17,13 @@ struct ModelSource {
   TrainConfig config;
   std::string where;  // checkpoint folder or configuration file
   bool trained = false;
-  std::vector<int32_t> stop_ids;  // the folder's eos_token_id; empty: the tokenizer's EOS
-  GenerationDefaults generation;  // the folder's
 };
 
 /// Loads a checkpoint or a model folder (folders/model_folder.h), or builds the configuration's model with its initial
 /// weights (key.sub=value overrides apply to that only). Exactly one of `ckpt` and `config_file` must be non-empty.
-/// `dtype` overrides the type of the products, `loops` what a folder says of its loops.
+/// `dtype` overrides the type of the products.
 ModelSource model_source(const std::string& ckpt, const std::string& config_file,
-                         const std::vector<std::string>& overrides, const std::optional<std::string>& dtype,
-                         const OpenOptions& loops = {});
-
-/// A checkpoint or model folder for inference alone: weights packed in `weights`, or as the folder holds them, or in
-/// `dtype`.
-ModelSource packed_source(const std::string& ckpt, torch::ScalarType dtype, std::optional<WeightFormat> weights,
-                          const OpenOptions& loops);
+                         const std::vector<std::string>& overrides, const std::optional<std::string>& dtype);
 
 /// Takes KEY=VALUE out of `words`; empty if it is not there. Throws lt2::Error if it is there twice.
 std::string take_word(std::vector<std::string>& words, const std::string& key);

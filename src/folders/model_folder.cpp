@@ -261,6 +261,13 @@ ModelFolder open_model(const fs::path& path, const OpenOptions& options) {
   return out;
 }
 
+std::unique_ptr<Tokenizer> open_tokenizer(const ModelFolder& folder) {
+  // Without one there is still a place where it is looked for: the error names the missing file.
+  const auto config = folder.tokenizer.value_or(
+      TokenizerConfig{.name = "hf", .path = (folder.where / "tokenizer.json").string(), .specials = "lingua"});
+  return make_tokenizer(config.name, config.path, config.specials);
+}
+
 void take_parameters(LoopedTransformer& model, const ModelFolder& folder) {
   const auto where = folder.where.string();
   LT2_CHECK(!folder.packed, "{}: holds weights packed for inference; nothing else can be done with them", where);

@@ -21,6 +21,7 @@
 #include "config/train_config.h"
 #include "mixers/mixer.h"
 #include "model/looped_transformer.h"
+#include "tokenizer/tokenizer.h"
 
 namespace lt2 {
 
@@ -88,6 +89,9 @@ struct ModelFolder {
 /// complete one), or a .pth file. Whatever of checksums.json is read is verified. Throws lt2::Error, one line with
 /// file, tensor or key, expected and found, for whatever is missing or does not fit.
 ModelFolder open_model(const std::filesystem::path& path, const OpenOptions& options = {});
+
+/// The folder's vocabulary. Throws lt2::Error that says where one was looked for.
+std::unique_ptr<Tokenizer> open_tokenizer(const ModelFolder& folder);
 
 /// take_parameters (folders/tensor_source.h) of the folder into `model`, which may be of another configuration. Throws
 /// lt2::Error also for packed weights.

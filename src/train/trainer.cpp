@@ -18,6 +18,7 @@
 #include "folders/run_folder.h"
 #include "infer/generate.h"
 #include "model/accounting.h"
+#include "ops/dtype.h"
 #include "train/plan.h"
 
 namespace lt2 {

@@ -1,9 +1,9 @@
 // Every form in which weights are written opens anywhere, alone, and its texts begin and end as the run's do.
 #include <nlohmann/json.hpp>
 
-#include "cli/inference.h"
 #include "folders/packed_folder.h"
 #include "folders/write_model.h"
+#include "infer/text_session.h"
 #include "tests/support/program.h"
 
 namespace lt2::test {
@@ -83,11 +83,10 @@ class Folders : public Program, public ::testing::WithParamInterface<VocabularyC
   };
   static Texts texts_of(const fs::path& folder) {
     const GenerateConfig config{.ckpt = folder.string(), .dtype = "fp32"};
-    const auto inference = open_inference(config, "", 1, 0);
-    const auto& tokenizer = *inference.tokenizer;
-    const bool add_bos = inference.source.config.data.add_bos;
-    return {.prompt = tokenizer.encode("The fox, 12 d\xc3\xb6gs\n", add_bos, false),
-            .stops = inference.stop_tokens,
+    const TextSession session(config, {});
+    const auto& tokenizer = session.tokenizer();
+    return {.prompt = session.tokens_after({}, "The fox, 12 d\xc3\xb6gs\n"),
+            .stops = session.stop_tokens(),
             .bos = tokenizer.bos_id(),
             .eos = tokenizer.eos_id()};
   }
