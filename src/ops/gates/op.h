@@ -10,7 +10,13 @@
 //   query            q = x sigmoid(x)                               hgrn2, and convolutions of unusual width
 //
 // Ops of their own because torch computes whole vectors and their rest by different formulas, so that an element's bits
-// would depend on its place in the batch. Source: arXiv 2412.06464, 2510.26692, 2404.07904 and their reference layers.
+// would depend on its place in the batch. Sources: arXiv 2412.06464 (gdn), 2510.26692 (kda), 2312.06635 (gla),
+// 2404.07904 (hgrn2), 2405.21060 (mamba2), 2406.06484 (deltanet) and their reference layers.
+//
+// Cost: a number of x, z bytes, takes 5 (write strength) to 12 (log decay) operations forward, 7 to 20 backward; a
+// division, an exponential or a logarithm is one. Forward moves z + 4 bytes, backward 2 z + 4 (key, query: 2 z, 3 z).
+// Error: fp32 values 3e-6 of each element of the fp64 reference, fp32 gradients 1e-5 of the largest absolute value of
+// theirs. From bf16 come the numbers that come from fp32, y and dx rounded once where they are bf16.
 #include "base/torch.h"
 
 namespace lt2 {

@@ -5,7 +5,11 @@
 //   y[r, h, n] = sum_k x[r, h, k] weight[h, k, n]
 //
 // On the CPU every y is one chain of fp32 multiply-adds over ascending k, whatever the number of rows. Source:
-// arXiv 2405.04434, section 2.1 (absorbed projections).
+// arXiv 2405.04434, section 2.1.2 (absorbed projections).
+//
+// Cost: 2 B L H K N flops and, with z bytes a number of x, z B L H (K + N) + 4 H K N bytes. Every 64 rows read the
+// weight again, every 192 outputs read x again. There is no backward.
+// Error, of the largest absolute value of the fp64 product: 1e-6 from fp32, 1e-2 from bf16.
 #include "base/torch.h"
 
 namespace lt2 {

@@ -6,7 +6,13 @@
 //
 // a is the mean over heads of the main attention's probabilities. T_t: the selected keys (sparse stage) or all s <= t
 // (dense stage, a recomputed here). Scores as in ops/index_topk. Gradients are formed in the forward pass, a block of
-// queries at a time, so that L x L is never stored. Source: DeepSeek-V3.2.
+// queries at a time, so that L x L is never stored. Source: DeepSeek-V3.2, arXiv 2512.02556, section 2.1 (as a sum).
+//
+// Cost: P = B L^2 / 2 pairs of a query and a key up to it take 6 P J F flops, in the sparse stage too; the dense stage
+// takes 2 P H E more. All of that is forward: backward scales B L (J F + F + J) numbers. Intermediates move about
+// 60 P J bytes, in the dense stage 30 P H more, in pieces of about 4 MB.
+// Error, of the largest absolute value of the fp64 reference tensor: fp32 1e-5, gradients 1e-4; bf16 2e-2, gradients
+// 3e-2 (of 0.1 where that is more).
 #include "ops/index_topk/op.h"
 
 namespace lt2 {

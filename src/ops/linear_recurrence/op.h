@@ -12,8 +12,14 @@
 //     scalar         retnet, mamba2           gdn
 //     vector         gla, hgrn2               kda
 //
-// Sources: arXiv 2412.06464 (gated delta rule; S is [V, K] there, [K, V] here), 2510.26692 (KDA: decay first, then the
-// delta step).
+// Sources: arXiv 2412.06464, section 3 (gated delta rule; S is [V, K] there, [K, V] here), 2510.26692, section 3 (KDA:
+// decay first, then the delta step).
+//
+// Cost a token and head in chunks of C = 64 (z bytes a number of q; decays not counted): 4 K V + C (K + V) flops, delta
+// 6 K V + 2 C (K + V), token by token 5 K V, delta 7 K V; 2 z (K + V) bytes, 4 a number of g and beta, 8 K V a call.
+// Backward reruns forward: 10 K V + C (3 K + 2 V) flops, delta 16 K V + C (7 K + 5 V); z (5 K + 4 V) bytes, 12 a number
+// of g and beta, about 8 (K V / C + V) of scratch. Error, of the largest absolute value of the fp64 reference tensor:
+// fp32 2e-5, gradients 5e-5; bf16 2e-2, gradients 2e-2.
 #include "base/torch.h"
 
 namespace lt2 {

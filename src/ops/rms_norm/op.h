@@ -1,5 +1,11 @@
 #pragma once
-// RMS normalisation over the last axis: y = x (mean(x^2) + eps)^-1/2 w, and two relatives.
+// RMS normalisation over the last axis: y = x (mean(x^2) + eps)^-1/2 w, and two relatives. Sources: arXiv 1910.07467,
+// equation 4; lingua's RMSNorm; FusedRMSNormSwishGate and l2norm of flash-linear-attention.
+//
+// Cost: a number of x, z bytes, takes 4 operations forward (9 with a gate) and 11 backward (22); an exponential or a
+// division is one. Forward moves 2 z bytes (3 z), backward 3 z (5 z), where y has the type of x.
+// Error, of the largest absolute value of the fp64 reference tensor: fp32 1e-6 (gated 2e-6), gradients 2e-5 (1e-2
+// where x is one number); bf16 5e-3, gradients 5e-3 (from D = 2 on).
 #include "base/torch.h"
 
 namespace lt2 {

@@ -7,7 +7,13 @@
 //
 // Query head h reads key head and list h / (H / Hk). A row's keys are taken in ascending order, in tiles of fixed size,
 // so its result depends neither on the batch nor on the threads nor on how a prefill was split. A row without a visible
-// key gives 0 and no gradient. Sources: arXiv 2502.11089 (NSA).
+// key gives 0 and no gradient. Sources: arXiv 2502.11089, section 3.3 (NSA); 2512.02556, equation 2 (DSA).
+//
+// Cost: n <= N block_size keys a query take 2 B L H n (E + Ev) flops forward, 2 B L H n (3 E + 2 Ev) backward, each
+// with B L H n exponentials; mean probabilities take 2 B L H N block_size E. With z bytes a number of q, forward moves
+// z B L (H + Hk n) (E + Ev) + 4 B L Hk N bytes, backward (2 z H + z Hk n + 8 Hk n) B L (E + Ev) + 16 B L H n.
+// Error, of the largest absolute value of the fp64 reference tensor: fp32 1e-5, gradients 5e-5; bf16 2e-2, gradients
+// 2e-2.
 #include <optional>
 
 #include "base/torch.h"

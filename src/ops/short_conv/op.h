@@ -2,6 +2,12 @@
 // Depthwise causal convolution of width W (4) with optional SiLU:
 //   c[t] = sum_j w[j] x[t - W + 1 + j] (+ bias),   y = silu(c) or c
 // Tokens before the first come from `tail`, the last W - 1 inputs of an earlier call, or count as zero.
+// Source: ShortConvolution of flash-linear-attention.
+//
+// Cost: a number of x, z bytes, takes 2 W + 4 operations forward (2 W without SiLU) and 6 W + 8 backward (4 W); an
+// exponential or a division is one. Forward moves 2 z bytes, backward 3 z; widths other than 4 move them once a tap.
+// Error, of the largest absolute value of the fp64 reference tensor: fp32 1e-6, gradients 1e-5; bf16 5e-3, gradients
+// 5e-3.
 #include "base/torch.h"
 
 namespace lt2 {
