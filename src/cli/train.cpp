@@ -85,18 +85,13 @@ int run(const Arguments& arguments) {
     if (layout.rank == 0) print_out("{}", training_plan(config, layout.world));
     return 0;
   }
-  const auto group = meet(layout, config.distributed.timeout_s);
-  try {
-    Trainer trainer(config, group);
-    // Ranks that share the machine share its peak; one of them measuring alone would see less or more.
-    if (layout.world == 1) {
-      const auto dtype = parse_dtype(config.distributed.model_dtype, "distributed.model_dtype");
-      trainer.set_peak_flops(measure_product_gflops(dtype) * 1e9);
-    }
-    trainer.run();
-  } catch (const StoppedBySignal& stop) {  // before the first step
-    log_warning("{}. Run the same command again to go on", stop.what());
+  Trainer trainer(config, meet(layout, config.distributed.timeout_s));
+  // Ranks that share the machine share its peak; one of them measuring alone would see less or more.
+  if (layout.world == 1) {
+    const auto dtype = parse_dtype(config.distributed.model_dtype, "distributed.model_dtype");
+    trainer.set_peak_flops(measure_product_gflops(dtype) * 1e9);
   }
+  trainer.run();
   requeue_if_due(layout);
   return 0;
 }

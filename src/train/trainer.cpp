@@ -90,8 +90,11 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
   if (writes()) {
     for (const auto& line : source_lines(config_.data.root_dir, config_.data.sources)) log_info("{}", line);
   }
-  if (config_.val.every > 0)
-    validation_ = std::make_unique<ValidationSet>(loader_config(config_), config_.val.source, config_.val.steps);
+  try {
+    if (config_.val.every > 0)
+      validation_ = std::make_unique<ValidationSet>(loader_config(config_), config_.val.source, config_.val.steps);
+  } catch (const StoppedBySignal&) {  // run() sees it too, and no rank leaves before all have seen it
+  }
   torch::manual_seed(static_cast<uint64_t>(config_.seed));
   model_ = std::make_shared<LoopedTransformer>(config_.model);
   model_->compute_type = parse_dtype(config_.distributed.model_dtype, "distributed.model_dtype");

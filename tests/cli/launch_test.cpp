@@ -192,6 +192,24 @@ TEST_F(Launch, AStrayByteKeepsNoRankFromEnding) {
   for (const int socket : strays) ::close(socket);
 }
 
+// Its validation text takes seconds to tokenize: it leaves that, but not the others.
+TEST_F(Launch, ASignalToOneRankWhileItStartsStopsAll) {
+  std::ofstream(root_ / "slow.json") << test::kSlowTokenizer;
+  std::ofstream(root_ / "text.txt") << std::string(5'000, 'b');
+  std::ofstream(root_ / "slow.txt") << std::string(150'000, 'a');
+  const int port = free_port();
+  std::vector<pid_t> ranks;
+  for (const int rank : {0, 1})
+    ranks.push_back(start(
+        {"train", "config=tiny.yaml", "data.tokenizer.name=hf", "data.tokenizer.path=slow.json", "data.add_bos=false",
+         "data.add_eos=false", "data.sources={text.txt: 1.0}", "val.source=slow.txt", "val.every=1"},
+        std::to_string(rank), as_rank(rank, 2, port)));
+  ASSERT_TRUE(test::within(60, [&] { return says("text.txt", "0"); })) << err("0") << err("1");
+  ::kill(ranks[1], SIGTERM);
+  for (size_t r = 0; r < ranks.size(); ++r) EXPECT_EQ(test::exit_status(ranks[r], 60), 0) << err(std::to_string(r));
+  EXPECT_TRUE(says("stopped after step 0", "0")) << err("0");
+}
+
 TEST_F(Launch, ARankThatWaitsSaysForWhomAndEndsAtASignal) {
   const int port = free_port();
   const pid_t first = start({"train", "config=tiny.yaml"}, "0", as_rank(0, 3, port));

@@ -11,6 +11,7 @@
 namespace lt2 {
 namespace {
 
+namespace fs = std::filesystem;
 using test::Program;
 
 class Patterns : public Program {
@@ -51,25 +52,31 @@ TEST_F(Patterns, OfATokenizerTakeTextsOfAnyLength) {
   EXPECT_EQ(read_file(root_ / "out").size(), 2u * 4'000'001);
 }
 
-// Minutes of searching, in a run that has only begun: it saves what there is and says how to go on.
+// Minutes of searching, be it of one piece or of many, in a run that has only begun: it saves what there is and says
+// how to go on.
 TEST_F(Patterns, OfATextThatIsSearchedForLongEndAtASignal) {
-  std::ofstream(root_ / "slow.json")
-      << R"({"model":{"vocab":{"a":0,"b":1},"merges":[]},"pre_tokenizer":{"type":"Split",)"
-      << R"("pattern":{"Regex":"(?:a|b){1,300}c|[ab]"},"behavior":"Isolated"}})";
-  std::ofstream(root_ / "long.txt") << std::string(10'000'000, 'a');
-  const pid_t child =
-      start({"train", "config=tiny.yaml", "steps=3", "data.tokenizer.name=hf", "data.tokenizer.path=slow.json",
-             "data.add_bos=false", "data.add_eos=false", "data.sources={long.txt: 1.0}"});
-  const auto said = [&] {
-    return std::filesystem::exists(root_ / "err") && read_file(root_ / "err").find("long.txt") != std::string::npos;
-  };
-  ASSERT_TRUE(test::within(60, said)) << read_file(root_ / "err");
-  std::this_thread::sleep_for(std::chrono::seconds(1));
-  ::kill(child, SIGTERM);
-  EXPECT_EQ(test::exit_status(child, 20), 0) << read_file(root_ / "err");
-  const auto err = read_file(root_ / "err");
-  EXPECT_NE(err.find("Run the same command again"), std::string::npos) << err;
-  EXPECT_EQ(err.find("error: "), std::string::npos) << err;
+  std::ofstream(root_ / "slow.json") << test::kSlowTokenizer;
+  for (const size_t piece : {5'000'000, 700}) {
+    fs::remove_all(root_ / "run");
+    fs::remove(root_ / "err");
+    {
+      std::ofstream text(root_ / "long.txt");
+      for (size_t bytes = 0; bytes < 5'000'000; bytes += piece) text << std::string(piece, 'a') << ' ';
+    }
+    const pid_t child =
+        start({"train", "config=tiny.yaml", "steps=3", "data.tokenizer.name=hf", "data.tokenizer.path=slow.json",
+               "data.add_bos=false", "data.add_eos=false", "data.sources={long.txt: 1.0}"});
+    const auto said = [&] {
+      return fs::exists(root_ / "err") && read_file(root_ / "err").find("long.txt") != std::string::npos;
+    };
+    ASSERT_TRUE(test::within(60, said)) << read_file(root_ / "err");
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    ::kill(child, SIGTERM);
+    EXPECT_EQ(test::exit_status(child, 20), 0) << read_file(root_ / "err");
+    const auto err = read_file(root_ / "err");
+    EXPECT_NE(err.find("Run the same command again"), std::string::npos) << err;
+    EXPECT_EQ(err.find("error: "), std::string::npos) << err;
+  }
 }
 
 }  // namespace

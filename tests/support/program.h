@@ -19,6 +19,12 @@ namespace lt2::test {
 
 namespace fs = std::filesystem;
 
+/// A tokenizer.json that takes some 20 microseconds a letter of a text of letters a, up to a space.
+inline constexpr const char* kSlowTokenizer =
+    R"({"model":{"vocab":{"a":0,"b":1," ":2},"merges":[]},"pre_tokenizer":{"type":"Sequence","pretokenizers":[)"
+    R"({"type":"Split","pattern":{"String":" "},"behavior":"Isolated"},)"
+    R"({"type":"Split","pattern":{"Regex":"(?:a|b){1,300}c|[ab ]"},"behavior":"Isolated"}]}})";
+
 struct Result {
   int status = -1;
   std::string out, err;
