@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "check/judge.h"
-#include "tokenizer/vectors.h"
+#include "check/tokenizer.h"
 
 namespace lt2 {
 namespace {

@@ -5,8 +5,8 @@
 // Source: arXiv 2510.25741 and the folders published with it.
 #include <string>
 
-#include "checkpoint/safetensors.h"
-#include "mixers/mixer.h"
+#include "base/named_tensors.h"
+#include "config/train_config.h"
 
 namespace lt2 {
 

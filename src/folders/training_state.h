@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <string>
 
-#include "mixers/mixer.h"
+#include "base/named_tensors.h"
 
 namespace lt2 {
 

@@ -9,14 +9,12 @@
 #include <utility>
 #include <vector>
 
-#include "base/torch.h"
+#include "base/named_tensors.h"
 #include "config/train_config.h"
 #include "mixers/init.h"
 #include "ops/linear/op.h"
 
 namespace lt2 {
-
-using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
 
 /// What one (loop, layer) call remembers of a batch of sequences.
 class MixerState {

@@ -7,8 +7,8 @@
 #include "base/error.h"
 #include "base/regex/regex.h"
 #include "base/threads.h"
+#include "ops/adamw/kernel.h"
 #include "ops/pointer.h"
-#include "train/adamw_kernel.h"
 
 namespace lt2 {
 namespace {

@@ -10,9 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "base/torch.h"
+#include "base/named_tensors.h"
 #include "config/train_config.h"
-#include "mixers/mixer.h"
 
 namespace lt2 {
 

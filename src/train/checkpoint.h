@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "base/named_tensors.h"
 #include "folders/companions.h"
-#include "mixers/mixer.h"
 
 namespace lt2 {
 

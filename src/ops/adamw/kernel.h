@@ -1,10 +1,16 @@
 #pragma once
-// The optimizer's inner loops on raw fp32 arrays.
+// AdamW's step and the norm that clips gradients, on raw fp32 arrays.
+//
+//   p = p decay;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2,  g scaled by gradient_scale
+//   p = p - step_size m / (sqrt(v) inverse_root_correction + epsilon)
+//
+// Cost: 15 operations and 28 bytes a number, elementwise: the order of the work changes no bit. Source: arXiv
+// 1711.05101, algorithm 2, in the order of torch.optim.AdamW.
 #include <cstdint>
 
 namespace lt2 {
 
-/// Constants of one AdamW step of one parameter (see adamw.h).
+/// Constants of one AdamW step of one parameter (train/adamw.h).
 struct AdamWStep {
   float decay;  // 1 - lr wd
   float beta1, beta2;

@@ -1,8 +1,8 @@
-#include "train/adamw_kernel.h"
+#include "ops/adamw/kernel.h"
 
 #include "ops/simd/targets.h"
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "train/adamw_kernel.cpp"
+#define HWY_TARGET_INCLUDE "ops/adamw/adamw_kernel.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 

@@ -1,4 +1,4 @@
-#include "tokenizer/vectors.h"
+#include "check/tokenizer.h"
 
 #include <gtest/gtest.h>
 
