@@ -110,6 +110,11 @@ struct Engine::Sequence {
                        [](const auto& rows) { return rows.defined() && rows.size(1) > 0; });
   }
   bool reading() const { return state.position < static_cast<int64_t>(request.prompt.size()); }
+  // The place in the prompt of the next token to score; past its end if there is none.
+  int64_t unscored() const {
+    return request.score_from ? *request.score_from + static_cast<int64_t>(result.scored.size())
+                              : static_cast<int64_t>(request.prompt.size());
+  }
   int64_t left() const { return request.max_gen_len - static_cast<int64_t>(result.tokens.size()); }
   int32_t last() const { return result.tokens.back().id; }
   // Prompt and text, as far as the state has seen them.
@@ -144,7 +149,8 @@ Engine::Engine(LoopedTransformer& model, const EngineOptions& options) : model_(
   }
   const int64_t budget = options.memory > 0 ? options.memory : std::numeric_limits<int64_t>::max() / 2;
   const int64_t waiting = options.exit.defer ? options.slots * kMostWaiting : 0;
-  plan_ = plan_memory(model, budget, std::max(kPrefillPiece, outputs + options.piece) + waiting, outputs + 1);
+  const int64_t rows = std::max(outputs + 1, options.scores ? kLogitRows : 0);
+  plan_ = plan_memory(model, budget, std::max(kPrefillPiece, outputs + options.piece) + waiting, rows);
 }
 
 Engine::~Engine() = default;
@@ -158,7 +164,13 @@ int64_t Engine::request_bytes(int64_t prompt_tokens, int64_t max_gen_len) const 
 Engine::Id Engine::submit(GenerateRequest request) {
   LT2_CHECK(!request.prompt.empty(),
             "generate: the prompt has no token; give a prompt or a tokenizer with a BOS token");
-  LT2_CHECK(request.max_gen_len >= 1, "generate: max_gen_len must be >= 1; found {}", request.max_gen_len);
+  LT2_CHECK(request.max_gen_len >= (request.score_from ? 0 : 1), "generate: max_gen_len must be >= 1; found {}",
+            request.max_gen_len);
+  LT2_CHECK(!request.score_from || options_.scores, "generate: this engine was made without scores");
+  LT2_CHECK(!request.score_from ||
+                (*request.score_from >= 1 && *request.score_from <= static_cast<int64_t>(request.prompt.size())),
+            "generate: scores begin at a token from 1 to the prompt's {}; found {}", request.prompt.size(),
+            request.score_from.value_or(0));
   const int64_t vocab = model_.config().vocab_size;
   validate(request.sampling, vocab);
   for (const int32_t token : request.prompt) {
@@ -227,11 +239,16 @@ bool Engine::start(Sequence& sequence) {
   }
   const int64_t tokens = static_cast<int64_t>(prompt.size()) + sequence.request.max_gen_len;
   sequence.started = Clock::now();
-  if (const Prefix* prefix = options_.prefixes > 0 ? store_.longest(prompt) : nullptr) {
+  // What is scored must be read, but the first such token, of which the prefix before it has the logits.
+  const auto known =
+      sequence.request.score_from ? std::vector(prompt.begin(), prompt.begin() + *sequence.request.score_from) : prompt;
+  if (const Prefix* prefix = options_.prefixes > 0 ? store_.longest(known) : nullptr) {
     sequence.state = prefix->state.clone(tokens);
     sequence.logits = prefix->logits;
     sequence.exit = prefix->exit;
     sequence.result.reused_tokens = prefix->state.position;
+    if (sequence.unscored() == prefix->state.position && sequence.unscored() < static_cast<int64_t>(prompt.size()))
+      score(sequence, logits_of(sequence.logits, 1, model_.config().vocab_size), sequence.exit);
   } else {
     sequence.state = model_.make_state(1, tokens);
   }
@@ -249,12 +266,7 @@ void Engine::admit() {
     auto& sequence = *running_.emplace_back(std::move(queue_.front()));
     queue_.pop_front();
     // The whole prompt was known: its first token needs no pass.
-    if (!sequence.reading()) {
-      sequence.result.prefill_s = seconds_since(sequence.started);
-      sequence.decoding = Clock::now();
-      const float* logits = logits_of(sequence.logits, 1, model_.config().vocab_size);
-      emit(sequence, sequence.sampler.next(logits, model_.config().vocab_size), logits, sequence.exit);
-    }
+    if (!sequence.reading()) begin_text(sequence);
   }
 }
 
@@ -266,8 +278,31 @@ Continuation Engine::next_of(Sequence& sequence, bool alone) {
   const auto& prompt = sequence.request.prompt;
   const int64_t piece = alone ? kPrefillPiece : options_.piece, at = sequence.state.position;
   // Pieces end at absolute multiples, which are chunk borders of every op.
-  const int64_t count = std::min(static_cast<int64_t>(prompt.size()) - at, piece - at % piece);
-  return {.state = &sequence.state, .tokens = as_tokens(prompt.data() + at, count)};
+  const auto size = static_cast<int64_t>(prompt.size()), count = std::min(size - at, piece - at % piece);
+  Continuation next{.state = &sequence.state, .tokens = as_tokens(prompt.data() + at, count)};
+  // The logits after a token score the one behind it.
+  const int64_t first = std::max(at, sequence.unscored() - 1);
+  if (sequence.unscored() >= size || first >= at + count) return next;
+  next.all_positions = true;
+  next.from = first - at;
+  next.on_logits = [this, &sequence, size](const torch::Tensor& rows, const std::vector<int64_t>& exits) {
+    const int64_t vocab = model_.config().vocab_size;
+    const auto logits = rows.to(torch::kCPU).contiguous();
+    const float* row = logits_of(logits, logits.size(0), vocab);
+    for (int64_t i = 0; i < logits.size(0) && sequence.unscored() < size; ++i)
+      score(sequence, row + i * vocab, exits[static_cast<size_t>(i)]);
+  };
+  return next;
+}
+
+// The prompt's next token to score, by the logits of the one before it.
+void Engine::score(Sequence& sequence, const float* logits, int64_t exit) {
+  const int64_t vocab = model_.config().vocab_size;
+  const int32_t token = sequence.request.prompt[static_cast<size_t>(sequence.unscored())];
+  ScoredToken out{.id = token, .log_probability = log_probability(logits, vocab, token), .exit = exit};
+  out.greedy = std::max_element(logits, logits + vocab) == logits + token;
+  if (sequence.request.logprobs) out.likeliest = top_log_probabilities(logits, vocab, *sequence.request.logprobs);
+  sequence.result.scored.push_back(std::move(out));
 }
 
 // A new token of the text. False: it was the last one.
@@ -292,24 +327,35 @@ bool Engine::emit(Sequence& sequence, int32_t token, const float* logits, int64_
   return sequence.left() > 0 || end(Finish::kLength);
 }
 
+// A prompt has been read, or was known: the first token of the text comes from its logits.
+void Engine::begin_text(Sequence& sequence) {
+  sequence.result.prefill_s = seconds_since(sequence.started);
+  sequence.decoding = Clock::now();
+  if (sequence.request.max_gen_len == 0) {
+    sequence.done = true;
+    return;
+  }
+  next_token(sequence);
+}
+
+void Engine::next_token(Sequence& sequence) {
+  const int64_t vocab = model_.config().vocab_size;
+  const float* logits = logits_of(sequence.logits, 1, vocab);
+  emit(sequence, sequence.sampler.next(logits, vocab), logits, sequence.exit);
+}
+
 // What a pass gave a sequence that read a piece of its prompt or its last token.
 void Engine::took(Sequence& sequence, const Continued& result) {
   if (sequence.reading()) return;
   sequence.logits = result.logits.select(0, 0).to(torch::kCPU).contiguous();
-  sequence.exit = result.exits[0];
-  const float* logits = logits_of(sequence.logits, 1, model_.config().vocab_size);
-  if (sequence.result.tokens.empty()) {
-    sequence.result.prefill_s = seconds_since(sequence.started);
-    sequence.decoding = Clock::now();
-    if (options_.prefixes > 0 && store_.bytes() + sequence.state.bytes() <= plan_.for_states() - committed()) {
-      store_.add({.tokens = sequence.seen(),
-                  .state = sequence.state.clone(0),
-                  .logits = sequence.logits,
-                  .exit = sequence.exit},
-                 static_cast<size_t>(options_.prefixes), plan_.for_states() - committed());
-    }
+  sequence.exit = result.exits.back();
+  if (!sequence.result.tokens.empty()) return next_token(sequence);
+  if (options_.prefixes > 0 && store_.bytes() + sequence.state.bytes() <= plan_.for_states() - committed()) {
+    store_.add(
+        {.tokens = sequence.seen(), .state = sequence.state.clone(0), .logits = sequence.logits, .exit = sequence.exit},
+        static_cast<size_t>(options_.prefixes), plan_.for_states() - committed());
   }
-  emit(sequence, sequence.sampler.next(logits, model_.config().vocab_size), logits, result.exits[0]);
+  begin_text(sequence);
 }
 
 void Engine::plain_pass(const std::vector<Sequence*>& members) {

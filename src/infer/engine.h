@@ -37,6 +37,7 @@ struct EngineOptions {
   int64_t piece = 256;   // tokens of a prompt in a pass that also decodes, a multiple of 64
   ExitRule exit;
   std::optional<Speculation> speculate;
+  bool scores = false;  // requests may ask for scores: scratch for kLogitRows rows of logits
 };
 
 /// Tokens of a prompt in a pass of its own.
@@ -59,13 +60,26 @@ struct GenerateRequest {
   SamplingOptions sampling;
   uint64_t seed = 0;
   std::optional<int64_t> logprobs;  // log probabilities of each token and of this many likeliest ones
+  /// Scores the prompt's own tokens from this one on (>= 1: nothing stands before the first): GenerateResult::scored.
+  /// With it max_gen_len may be 0.
+  std::optional<int64_t> score_from = {};
   TokenHook on_token = {};
+};
+
+/// How the model saw one token of a prompt coming.
+struct ScoredToken {
+  int32_t id;
+  double log_probability = 0;                         // of the model, given all tokens before it
+  bool greedy = false;                                // it was the likeliest (of equals the one with the smallest id)
+  std::vector<std::pair<int32_t, double>> likeliest;  // with `logprobs`
+  int64_t exit = 0;                                   // the loop whose logits said so
 };
 
 enum class Finish { kStop, kLength, kHook, kCancelled };
 
 struct GenerateResult {
   std::vector<GeneratedToken> tokens;  // the generated ones
+  std::vector<ScoredToken> scored;     // of the prompt, from `score_from` on
   Finish finish = Finish::kLength;
   int64_t reused_tokens = 0;           // of the prompt, not read again
   double prefill_s = 0, decode_s = 0;  // decode_s: of tokens.size() - 1 tokens, the first comes out of the prefill
@@ -127,6 +141,9 @@ class Engine {
   void plain_pass(const std::vector<Sequence*>& members);
   Continuation next_of(Sequence& sequence, bool alone);
   void took(Sequence& sequence, const Continued& result);
+  void begin_text(Sequence& sequence);
+  void next_token(Sequence& sequence);
+  void score(Sequence& sequence, const float* logits, int64_t exit);
   void verify(Sequence& sequence, const Continued& result);
   bool emit(Sequence& sequence, int32_t token, const float* logits, int64_t exit);
   void retire();

@@ -54,8 +54,8 @@ void gather(Walk& walk, size_t loop, bool waiting_wanted) {
 
 }  // namespace
 
-std::vector<Continued> LoopedTransformer::advance_draw(const std::vector<Continuation>& sequences, const ExitRule& rule,
-                                                       size_t draw) {
+std::vector<LoopedTransformer::Leaving> LoopedTransformer::advance_draw(const std::vector<Continuation>& sequences,
+                                                                        const ExitRule& rule, size_t draw) {
   const auto T = static_cast<size_t>(config_.loop_count);
   std::vector<Walk> walks;
   for (const auto& sequence : sequences) {
@@ -68,7 +68,7 @@ std::vector<Continued> LoopedTransformer::advance_draw(const std::vector<Continu
     if (sequence.waiting) {
       for (const auto& rows : walk.state->pending) outputs += rows.defined() ? rows.size(1) : 0;
     }
-    for (int64_t i = sequence.all_positions ? 0 : L - 1; i < L; ++i)
+    for (int64_t i = sequence.all_positions ? sequence.from : L - 1; i < L; ++i)
       walk.walkers[static_cast<size_t>(i)].output = outputs++;
     walk.out.resize(static_cast<size_t>(outputs));
     walk.exits.resize(static_cast<size_t>(outputs));
@@ -135,16 +135,8 @@ std::vector<Continued> LoopedTransformer::advance_draw(const std::vector<Continu
       row += walk.running;
     }
   }
-  std::vector<torch::Tensor> asked;
-  for (const auto& walk : walks) asked.insert(asked.end(), walk.out.begin(), walk.out.end());
-  const auto all = logits(torch::stack(asked).unsqueeze(0)).squeeze(0);
-  std::vector<Continued> out;
-  int64_t row = 0;
-  for (auto& walk : walks) {
-    const auto count = static_cast<int64_t>(walk.out.size());
-    out.push_back({.logits = all.narrow(0, row, count), .exits = std::move(walk.exits)});
-    row += count;
-  }
+  std::vector<Leaving> out;
+  for (auto& walk : walks) out.push_back({.rows = std::move(walk.out), .exits = std::move(walk.exits)});
   return out;
 }
 
@@ -164,19 +156,54 @@ std::vector<Continued> LoopedTransformer::advance(const std::vector<Continuation
   for (const auto& sequence : sequences) {
     LT2_CHECK(!sequence.waiting || !rule.exits_early(),
               "tokens that wait can be asked for only where all loops run, without early exit");
+    LT2_CHECK(
+        sequence.from == 0 || (sequence.all_positions && sequence.from > 0 && sequence.from < sequence.tokens.size(0)),
+        "advance: logits from token {} on of {} were asked for", sequence.from, sequence.tokens.size(0));
     LT2_CHECK(sequence.state->batch == 1 && sequence.tokens.dim() == 1 && sequence.tokens.size(0) >= 1 &&
                   sequence.state->draws.size() == draws,
               "advance: a sequence must have a state of batch 1 and tokens [L >= 1]; found batch {} and [{}]",
               sequence.state->batch, fmt::join(sequence.tokens.sizes(), ", "));
   }
-  auto out = advance_draw(sequences, rule, 0);
-  for (size_t draw = 1; draw < draws; ++draw) {
-    const auto more = advance_draw(sequences, rule, draw);
-    for (size_t s = 0; s < out.size(); ++s) out[s].logits = out[s].logits + more[s].logits;
-  }
-  for (size_t s = 0; s < out.size(); ++s) {
-    if (draws > 1) out[s].logits = out[s].logits / static_cast<double>(draws);
+  std::vector<std::vector<Leaving>> left;  // by draw
+  for (size_t draw = 0; draw < draws; ++draw) left.push_back(advance_draw(sequences, rule, draw));
+  // The mean over the draws of the rows that `rows_of` picks of each.
+  const auto mean_logits = [&](const auto& rows_of) {
+    torch::Tensor sum;
+    for (const auto& draw : left) {
+      const auto one = logits(torch::stack(rows_of(draw)).unsqueeze(0)).squeeze(0);
+      sum = sum.defined() ? sum + one : one;
+    }
+    return draws > 1 ? sum / static_cast<double>(draws) : sum;
+  };
+  std::vector<Continued> out(sequences.size());
+  // Those without a hook share one product.
+  const auto shared = [&](const std::vector<Leaving>& draw) {
+    std::vector<torch::Tensor> rows;
+    for (size_t s = 0; s < sequences.size(); ++s) {
+      if (!sequences[s].on_logits) rows.insert(rows.end(), draw[s].rows.begin(), draw[s].rows.end());
+    }
+    return rows;
+  };
+  const auto all = shared(left[0]).empty() ? torch::Tensor() : mean_logits(shared);
+  int64_t row = 0;
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const auto count = static_cast<int64_t>(left[0][s].rows.size());
+    out[s].exits = std::move(left[0][s].exits);
     sequences[s].state->position += sequences[s].tokens.size(0);
+    if (!sequences[s].on_logits) {
+      out[s].logits = all.narrow(0, row, count);
+      row += count;
+      continue;
+    }
+    for (int64_t first = 0; first < count; first += kLogitRows) {
+      const auto end = std::min(first + kLogitRows, count);
+      const auto chunk = mean_logits([&](const std::vector<Leaving>& draw) {
+        const auto& rows = draw[s].rows;
+        return std::vector<torch::Tensor>(rows.begin() + first, rows.begin() + end);
+      });
+      sequences[s].on_logits(chunk, {out[s].exits.begin() + first, out[s].exits.begin() + end});
+      if (end == count) out[s].logits = chunk.narrow(0, chunk.size(0) - 1, 1).clone();
+    }
   }
   return out;
 }

@@ -47,18 +47,26 @@ struct ExitRule {
   bool exits_early() const { return step || threshold; }
 };
 
+/// Rows of logits formed at a time where they are handed out as they come: memory stays flat whatever their number.
+inline constexpr int64_t kLogitRows = 256;
+
+/// Gets logits fp32 [n, vocab], n <= kLogitRows, and the loop of each row, in the order of the tokens.
+using LogitsHook = std::function<void(const torch::Tensor& logits, const std::vector<int64_t>& exits)>;
+
 /// The next tokens of one sequence.
 struct Continuation {
   SequenceState* state;        // of batch 1
   torch::Tensor tokens;        // int64 [L], L >= 1
   bool all_positions = false;  // logits of all tokens, or of the last one
   bool waiting = false;        // before them, those of all tokens that waited for a loop, from the last loop
+  int64_t from = 0;            // with all_positions: of the tokens from this one on, 0 <= from < L
+  LogitsHook on_logits = {};   // if set, all rows go there, and Continued::logits is the last one
 };
 
 /// What a Continuation leads to.
 struct Continued {
   torch::Tensor logits;        // fp32 [rows, vocab]
-  std::vector<int64_t> exits;  // the loop of each row
+  std::vector<int64_t> exits;  // the loop of each row, also of those that went to the hook
 };
 
 class LoopedTransformer : public torch::nn::Module {
@@ -143,7 +151,11 @@ class LoopedTransformer : public torch::nn::Module {
   torch::Tensor run_block(const torch::Tensor& h, const Place& place, const Pass& pass);
   torch::Tensor run_layer(const torch::Tensor& h, const Place& place, const Pass& pass);
   torch::Tensor run_part(Recompute level, Run part, const torch::Tensor& h, const Place& place, const Pass& pass);
-  std::vector<Continued> advance_draw(const std::vector<Continuation>& sequences, const ExitRule& rule, size_t draw);
+  struct Leaving {  // of one sequence, where its tokens left the loops: [D] and the loop of each row of its logits
+    std::vector<torch::Tensor> rows;
+    std::vector<int64_t> exits;
+  };
+  std::vector<Leaving> advance_draw(const std::vector<Continuation>& sequences, const ExitRule& rule, size_t draw);
   /// What the output's product reads, in the type of the products.
   torch::Tensor head_input(const torch::Tensor& h);
   torch::Tensor embed(const torch::Tensor& tokens) const;

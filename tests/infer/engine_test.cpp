@@ -379,5 +379,92 @@ TEST(Engine, LogProbabilitiesAreTheModels) {
   }
 }
 
+// A text's own log probabilities, as the whole model's logits give them, whatever else is in the passes.
+class Scoring : public ::testing::TestWithParam<test::ModelCase> {
+ protected:
+  static std::vector<int32_t> text(size_t tokens, uint32_t seed) {
+    std::mt19937 random(seed);
+    std::vector<int32_t> out(tokens);
+    for (auto& token : out) token = static_cast<int32_t>(random() % 61);
+    return out;
+  }
+  static GenerateRequest asks(const std::vector<int32_t>& prompt, int64_t from, int64_t more = 0) {
+    return {.prompt = prompt, .max_gen_len = more, .logprobs = 2, .score_from = from};
+  }
+  static void expect_same(const std::vector<ScoredToken>& a, const std::vector<ScoredToken>& b, size_t skip = 0) {
+    ASSERT_EQ(a.size(), b.size() - skip);
+    for (size_t i = 0; i < a.size(); ++i) {
+      EXPECT_EQ(a[i].id, b[i + skip].id);
+      EXPECT_EQ(a[i].log_probability, b[i + skip].log_probability) << i;
+      EXPECT_EQ(a[i].greedy, b[i + skip].greedy);
+      EXPECT_EQ(a[i].likeliest, b[i + skip].likeliest);
+      EXPECT_EQ(a[i].exit, b[i + skip].exit);
+    }
+  }
+};
+
+TEST_P(Scoring, IsTheWholeModelsWhateverElseRuns) {
+  const auto model = test::make_model(GetParam());
+  for (const size_t length : {2, 3, 65, 300, 2100}) {
+    const auto prompt = text(length, static_cast<uint32_t>(length));
+    Engine alone(*model, {.scores = true});
+    const auto id = alone.submit(asks(prompt, 1));
+    alone.run();
+    const auto all = alone.take(id);
+    ASSERT_EQ(all.scored.size(), length - 1);
+    EXPECT_TRUE(all.tokens.empty());
+    {
+      torch::NoGradGuard no_grad;
+      auto state = model->make_state(1);
+      std::vector<torch::Tensor> parts;  // cut where the engine cuts
+      const auto tokens = torch::tensor(prompt, torch::kInt32).to(torch::kInt64).unsqueeze(0);
+      for (int64_t at = 0; at < tokens.size(1); at += kPrefillPiece)
+        parts.push_back(model->step(tokens.narrow(1, at, std::min(kPrefillPiece, tokens.size(1) - at)), state, true));
+      const auto expected = torch::log_softmax(torch::cat(parts, 1).squeeze(0).to(torch::kFloat64), -1);
+      for (size_t i = 0; i + 1 < length; ++i) {
+        const auto row = expected[static_cast<int64_t>(i)];
+        EXPECT_NEAR(all.scored[i].log_probability, row[prompt[i + 1]].item<double>(), 1e-6);
+        EXPECT_EQ(all.scored[i].greedy, row.argmax().item<int64_t>() == prompt[i + 1]);
+        EXPECT_EQ(all.scored[i].likeliest[0].first, row.argmax().item<int64_t>());
+      }
+    }
+    if (length > 300) continue;
+    // Beside others that read and decode, from other places, with prefixes that are known, with text that follows.
+    Engine busy(*model, {.slots = 4, .prefixes = 4, .piece = 64, .scores = true});
+    std::vector<Engine::Id> ids;
+    busy.submit({.prompt = text(100, 7), .max_gen_len = 30});
+    for (const size_t from : {size_t{1}, length / 2 + 1, length - 1})
+      ids.push_back(busy.submit(asks(prompt, static_cast<int64_t>(from), from == 1 ? 5 : 0)));
+    ids.push_back(busy.submit(asks(prompt, static_cast<int64_t>(length))));
+    busy.run();
+    expect_same(busy.take(ids[0]).scored, all.scored);
+    expect_same(busy.take(ids[1]).scored, all.scored, length / 2);
+    expect_same(busy.take(ids[2]).scored, all.scored, length - 2);
+    EXPECT_TRUE(busy.take(ids[3]).scored.empty());
+    // A prefix that ends just before what is scored.
+    const std::vector<int32_t> begin(prompt.begin(), prompt.end() - 1);
+    const auto first = busy.submit({.prompt = begin, .max_gen_len = 1});
+    busy.run();
+    busy.take(first);
+    const auto again = busy.submit(asks(prompt, static_cast<int64_t>(length) - 1));
+    busy.run();
+    const auto known = busy.take(again);
+    EXPECT_EQ(known.reused_tokens, static_cast<int64_t>(length) - 1);
+    expect_same(known.scored, all.scored, length - 2);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Scoring, ::testing::ValuesIn(engine_models()),
+                         [](const auto& i) { return i.param.name; });
+
+TEST(Scores, AreRefusedWhereTheyMakeNoSense) {
+  const auto model = test::make_model({.name = "full"});
+  Engine without(*model, {});
+  EXPECT_THROW(without.submit({.prompt = {1, 2}, .score_from = 1}), Error);
+  EXPECT_THROW(without.submit({.prompt = {1, 2}, .max_gen_len = 0}), Error);
+  Engine engine(*model, {.scores = true});
+  for (const int64_t from : {0, -1, 3}) EXPECT_THROW(engine.submit({.prompt = {1, 2}, .score_from = from}), Error);
+}
+
 }  // namespace
 }  // namespace lt2
