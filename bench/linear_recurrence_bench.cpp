@@ -210,7 +210,7 @@ double forward_cost(const Kind& kind, double C = lt2::kRecurrenceChunk) {
 }
 double backward_cost(const Kind& kind, double C = lt2::kRecurrenceChunk) {
   const double K = static_cast<double>(kind.K), V = static_cast<double>(kind.V);
-  return kind.delta ? 8 * K * V + C * (4.5 * K + 2.5 * V) : 5 * K * V + C * (1.5 * K + V);
+  return kind.delta ? 8 * K * V + C * (3.5 * K + 2.5 * V) : 5 * K * V + C * (1.5 * K + V);
 }
 
 struct Limits {

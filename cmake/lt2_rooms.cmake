@@ -3,8 +3,8 @@
 #   lt2_room(NAME [PLAIN] [USES room...] [LINKS target...])
 #
 # PLAIN rooms never include torch: they compile in seconds. The others share one precompiled header of torch.
-# USES states the arrows, which scripts/test-rooms.sh compares with docs/architecture.md and the includes: a room whose symbols are not among them fails to link
-# in that room's test program.
+# USES states the arrows, which scripts/test-rooms.sh compares with docs/architecture.md and the includes: a room whose symbols are neither
+# among them nor among what they use fails to link in that room's test program.
 
 set(LT2_WARNINGS -Wall -Wextra -Wshadow -Wno-unused-parameter -Wno-missing-field-initializers)
 if(NOT LT2_NO_WERROR)

@@ -1,5 +1,5 @@
 #pragma once
-// The one way that text is made: requests in slots, one pass over the weights for all of them at a time.
+// The way that text is made for users: requests in slots, one pass over the weights for all of them at a time.
 //
 // A pass holds the next token of every sequence that decodes and at most one piece of a prompt, so that a long prompt
 // does not hold the others up. What a request gets depends on its own tokens, options and seed alone: products and

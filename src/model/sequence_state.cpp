@@ -125,7 +125,8 @@ void SequenceState::load(const std::filesystem::path& path) {
   const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), saved_position);
   LT2_CHECK(parsed.ec == std::errc() && parsed.ptr == digits.data() + digits.size() && saved_position >= 0,
             "{}: position is \"{}\", expected a number of tokens", path.string(), digits);
-  // Everything is looked at before anything changes, so that a file that does not fit leaves the state as it was.
+  // Names, types and what waits are looked at before anything changes. Shapes restore() looks at, slot by slot: a file
+  // with a wrong one leaves the slots before it changed.
   std::map<std::pair<size_t, size_t>, NamedTensors> saved;
   for (size_t d = 0; d < draws.size(); ++d) {
     for (size_t s = 0; s < draws[d].slots.size(); ++s) {

@@ -1,5 +1,5 @@
 #pragma once
-// Everything a batch of sequences has behind it: one mixer state per (draw, loop, layer).
+// Everything a batch of sequences has behind it: one mixer state per (draw, loop, layer), and the tokens that wait.
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -11,7 +11,7 @@
 
 namespace lt2 {
 
-/// Made by LoopedTransformer::make_state, advanced by LoopedTransformer::step. Fixed patterns have one draw; random
+/// Made by LoopedTransformer::make_state, advanced by its step and advance. Fixed patterns have one draw; random
 /// ones `inference_ensemble_k`, whose patterns stay fixed for the state's life.
 class SequenceState {
  public:
@@ -24,16 +24,18 @@ class SequenceState {
   int64_t position = 0;  // tokens seen
   std::vector<Draw> draws;
   // Tokens that left the loops early and wait for loop t (ExitRule::defer): their rows [1, waiting, D], in their order.
-  // They are not in the memories of loop t and those behind it yet. Empty, or one a loop, undefined where none waits.
+  // They are not in the memories of loop t and those behind it yet. Empty, or one a loop, undefined or without rows
+  // where none waits.
   std::vector<torch::Tensor> pending;
 
   /// Bytes of all slots and of what waits.
   int64_t bytes() const;
-  /// A state that continues from the same point and shares no memory with this one; room for `reserve_tokens`.
+  /// A state that continues from the same point, without the mark; room for `reserve_tokens`. The two share no memory
+  /// but the rows that wait, which are never written.
   SequenceState clone(int64_t reserve_tokens) const;
   /// Remembers this point; nothing may wait. See MixerState::mark.
   void mark();
-  /// As if of the tokens since mark() only the first `keep` had been seen.
+  /// As if of the tokens since mark() only the first `keep` had been seen, up to rounding (MixerState::rewind).
   void rewind(int64_t keep);
   /// Writes every tensor and the position; loading changes no bit. `save` is atomic. `beside`: more tensors for the
   /// same file, which load() passes over; `notes`: more metadata, likewise.

@@ -1,12 +1,12 @@
 #pragma once
-// AdamW as the official runs use it: one group, everything decayed, one pass over memory and one parallel region for
-// all parameters.
+// AdamW as the official runs use it: one group, everything decayed but what `decay_exempt` names; on the CPU one pass
+// over memory and one parallel region for all parameters.
 //
 //     p = p (1 - lr wd);  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 //     p = p - lr (m / (1 - b1^n)) / (sqrt(v) / sqrt(1 - b2^n) + eps)        n: this parameter's own step count
 //
-// A parameter without a gradient is skipped: no decay, no moments, no count. Source: arXiv 1711.05101, in
-// the order of torch.optim.AdamW.
+// A parameter without a gradient is skipped: no decay, no moments, no count. Source: arXiv 1711.05101, in the order of
+// torch.optim.AdamW.
 #include <string>
 #include <vector>
 

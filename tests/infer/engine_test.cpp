@@ -454,8 +454,7 @@ TEST_P(Scoring, IsTheWholeModelsWhateverElseRuns) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Scoring, ::testing::ValuesIn(engine_models()),
-                         [](const auto& i) { return i.param.name; });
+INSTANTIATE_TEST_SUITE_P(Models, Scoring, ::testing::ValuesIn(engine_models()), test::case_name);
 
 TEST(Scores, AreRefusedWhereTheyMakeNoSense) {
   const auto model = test::make_model({.name = "full"});

@@ -73,7 +73,7 @@ TEST_P(ByteUnits, ProductsAreThoseOfTheirNumbers) {
       SCOPED_TRACE(fmt::format("M {} N {} K {} {}", M, N, K, format == kInt8 ? "int8" : "int4"));
       Linear linear = packed(N, K, format);
       const Tensor x = bf16({M, K}), residual = torch::randn({M, N}), weight = numbers(linear);
-      // Of every block's largest 2^-15 is lost at most; sums in fp32 lose 2^-24 a step.
+      // Of every block's largest 1 / 32640, about 2^-15, is lost at most; sums in fp32 lose 2^-24 a step.
       Tensor bound = torch::zeros({M, N}, torch::kFloat64);
       for (int64_t k = 0; k < K; k += kByteBlock) {
         const int64_t depth = std::min(kByteBlock, K - k);

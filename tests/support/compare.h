@@ -1,5 +1,6 @@
 #pragma once
-// The one comparator of all tests: max|a - b| / max|b|, and it fails on shape, type class, NaN and infinity.
+// How tests compare tensors. close(): max|a - b| / max|b|, whatever the types; it fails on shape, NaN and infinity.
+// identical(): shape, type and every bit.
 #include <gtest/gtest.h>
 
 #include "base/torch.h"

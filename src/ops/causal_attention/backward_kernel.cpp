@@ -156,7 +156,7 @@ template <typename T>
 void backward_all(const BackwardProblem& in) {
   const AttentionShape& s = in.shape;
   const int64_t heads = s.B * s.Hk, tiles = (s.L * (s.H / s.Hk) + kRows - 1) / kRows;
-  // At least 8 pieces of work per sequence.
+  // 8 / Hk rounded down: at most 8 pieces of work per sequence, unless there are more key heads.
   const int64_t shares = std::max<int64_t>(1, std::min(8 / s.Hk, tiles));
   const int64_t of_keys = s.S * packed_length(s.E), size = of_keys + s.S * packed_length(s.Ev);
   const auto take = [&](float* packed, float* sums) { return KeySide{packed, packed + of_keys, sums, sums + of_keys}; };

@@ -1,7 +1,8 @@
 // A few query rows, as in decoding: keys and values are read once, straight from memory, and the arithmetic hides
-// behind that. Every number comes from the same operations in the same order as in the tiles of forward_kernel.cpp (dot
-// products one chain over e, sums and outputs one chain over the keys), so both agree bit for bit; only here the lanes
-// of a vector are keys, which are transposed in registers.
+// behind that. Every number comes from the same operations in the same order as in the tiles of forward_kernel.cpp, so
+// both agree bit for bit: dot products are one chain over e; in each segment of 2048 keys outputs are one chain over
+// the keys and sums one in each block of 64, joined by one multiply-add; segments are merged on top. Only here the
+// lanes of a vector are keys, which are transposed in registers.
 //
 // Per-target header (no include guard of the usual kind): include inside foreach_target files only.
 #if defined(LT2_OPS_CAUSAL_ATTENTION_DECODE_INL_H_) == defined(HWY_TARGET_TOGGLE)

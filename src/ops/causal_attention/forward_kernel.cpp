@@ -1,8 +1,9 @@
 // Forward pass: online softmax over key blocks, one tile of query rows in the caches (see tile-inl.h).
 //
-// What makes a row's result independent of everything but its own query and keys: every score and every output element
-// is one chain of fused multiply-adds in ascending order (gemm), key blocks and segments lie at absolute positions, and
-// a block, a key or a segment that the row does not see leaves its maximum, sum and output as they are, bit for bit.
+// What makes a row's result independent of everything but its own query and keys: every score and, in each segment,
+// every output element is one chain of fused multiply-adds in ascending order (gemm), sums go block by block, key
+// blocks and segments lie at absolute positions, and a block, a key or a segment that the row does not see leaves its
+// maximum, sum and output as they are, bit for bit.
 #include "ops/simd/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/causal_attention/forward_kernel.cpp"

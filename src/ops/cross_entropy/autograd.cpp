@@ -15,7 +15,8 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Rows of a block: some MiB of logits, but never so few that reading the weight costs more than multiplying with it.
+// Rows of a block: 8 MiB of logits, but no more than 1024, and never so few that reading the weight costs more than
+// multiplying with it. 256 rows of logits are 32 MiB at V = 32k, about 150 MiB at V = 150k.
 int64_t block_rows(int64_t V) { return std::clamp<int64_t>((int64_t{1} << 21) / V, 256, 1024); }
 
 struct LossAndGradients {

@@ -1,11 +1,12 @@
 #pragma once
 // The products of a linear map on raw pointers. Knows no torch.
 //
-// Dimensions: M rows (tokens), N output channels, K input channels. W is [N, K] row-major fp32.
-// bf16 is uint16_t; it is widened to fp32 in registers, multiplied and summed in fp32, and rounded (to nearest even)
-// once, when a result is stored as bf16. Every result is one chain of multiply-adds over the summed dimension in
-// ascending order, from zero (of the units' own steps where one multiplies, below): blocks, threads and neighbouring
-// rows never change a bit of it.
+// Dimensions: M rows (tokens), N output channels, K input channels. W is [N, K] row-major fp32; packing also
+// takes bf16. bf16 is uint16_t; it is widened to fp32 (in scratch memory; panels in registers where rows are few),
+// multiplied and summed in fp32, and rounded (to nearest even) once, when a result is stored as bf16. Every result is
+// one chain of multiply-adds over the summed dimension in ascending order, from zero, with `accumulate` from what is
+// there (see below: of the units' own steps where one multiplies, of the sums of groups with int4): blocks, threads and
+// neighbouring rows never change a bit of it.
 //
 // Panels: the weight is packed as [N / width][K][width], `width` output channels side by side, so that a tile of the
 // product reads it front to back exactly once. The last panel is as narrow as whole vectors allow and padded with
@@ -17,7 +18,7 @@
 // the bytes and the others the upper ones, with a bf16 scale per channel and group of kQuantGroup input channels [N /
 // 16][K / 64][16]: y is one chain of multiply-adds of group sums and scales. All rounded up; what lies beyond K does
 // not matter. x in bf16 is multiplied by the processor's unit for bytes (ops/simd/byte_unit.h, byte_product.h) where it
-// has one; otherwise, and with x in fp32, the weights are widened to fp32 in registers.
+// has one; otherwise, and with x in fp32, the weights are widened to fp32 as said above.
 //
 // Where the processor has a unit for bf16 products (ops/simd/tile_unit.h) and both operands are bf16, it multiplies
 // them: the weight is packed for it (tile_product.h) and the chain is the unit's, the same for every M.

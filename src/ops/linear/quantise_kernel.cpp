@@ -25,8 +25,9 @@ namespace {
 using I32 = hn::RebindToSigned<F>;
 using VI32 = hn::Vec<I32>;
 
-// Scales of an int4 group that are tried, in units of that which makes its largest number -8. Beyond 8 / 7 (it becomes
-// 7 with the other sign) nothing is gained; below 0.7 too much is cut off.
+// Scales of an int4 group that are tried, in units of that which makes its largest number -8. With 8 / 7 it becomes
+// -7, and one as large of the other sign 7: beyond, nothing is gained. Below 0.7 too much is cut off. No scale of the
+// other sign is tried.
 constexpr float kTried[] = {1.f, 8.f / 7.f, 1.09f, 1.045f, 0.965f, 0.93f, 0.895f, 0.86f, 0.825f, 0.79f, 0.755f, 0.72f};
 // Weights below are zero: their scale has no reciprocal.
 constexpr float kLeast = 1e-36f;

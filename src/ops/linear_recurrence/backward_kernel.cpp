@@ -1,7 +1,7 @@
 // Backward on the CPU from the inputs alone: the chunks once forward for the states before them, then backward.
 //
 // A reader's reading y of a chunk is x_start S + w U, with the sign of its use: the output adds, the erase key's
-// reading is subtracted from v. With dy the signed gradient of each reading, dS that of the state after the chunk:
+// reading is subtracted from beta v. With dy the signed gradient of each reading, dS that of the state after the chunk:
 //     -dR = (I + w_erase)^-T (-(w_query^T dO + k_end dS)),    dy_query = dO,  dy_erase = -dR,  dv = beta dR
 //     dw = lower(dy U^T),   dx_start = dy S^T,   dk_end = U dS^T,   dkeep = rows of <S, dS>
 //     dS before = keep dS + sum over readers x_start^T dy

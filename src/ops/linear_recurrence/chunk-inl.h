@@ -1,7 +1,8 @@
 // One chunk of the linear recurrence: what the forward and the backward kernel share.
 //
-// A chunk has C tokens, arrives with a state S [K, V] and has up to two readers of the memory: the scaled query (its
-// reading is the output) and, with the delta write, the erase key beta k (its reading is what v is corrected by). With
+// A chunk has C tokens, makes of the state S [K, V] before it the state S' after it, and has up to two readers of the
+// memory: the scaled query (its reading is the output) and, with the delta write, the erase key beta k (its reading is
+// subtracted from beta v). With
 //     x_start_i   reader i, faded by all steps since the chunk's start
 //     k_end_j     key j, faded by all steps from j to the chunk's end
 //     w_ij        reader i times key j, faded by the steps between; j <= i for the query, j < i for the erase key
@@ -87,7 +88,8 @@ struct Chunk {
   Block fade_start;        // scalar: [C]; since the start of the chunk
   Block u, o;              // [C, V]
   Block beta;              // [C]
-  // Vector decay only, for one triangle block of rows against the tokens before it.
+  // Vector decay only: of one triangle block of rows, then of the chunk. until: each token's fade up to the border
+  // reached; key: the tokens' keys faded so; d_fade: the gradient of g.
   Block since, reader, d_reader, pairs;  // [kTriangleRows, K]
   Block until, key, d_key, d_fade;       // [C, K]
 

@@ -27,8 +27,9 @@ struct Token {
   }
 };
 
-// NV vectors of columns of one step, from -> to (which may be the same). The first pass reads the columns once for both
-// recalls, S'^T k and S'^T q; the second finds them in the first cache. o = S'^T q + (k . q) u spares a third.
+// NV vectors of columns of one step, from -> to (which may be the same). With the delta write the first pass reads the
+// columns once for both recalls, R^T k and R^T q with R the faded state before the write; the second finds them in the
+// first cache. o = R^T q + (k . q) u spares a third.
 template <bool kDelta, int NV, class Part>
 HWY_ATTR HWY_INLINE void step_columns(int64_t K, const Token& token, int64_t column, Part part, const float* from,
                                       ptrdiff_t ld_from, float* to, ptrdiff_t ld_to) {

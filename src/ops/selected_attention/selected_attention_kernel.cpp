@@ -1,8 +1,9 @@
 // Attention over gathered keys. One query and one key head at a time: its G query heads share the gathered rows.
 //
-// Scores are kept transposed, [keys, heads], as in causal_attention (tile-inl.h). Every score, sum and output element
-// is one chain in ascending order over channels or listed keys, so nothing depends on how queries or heads are dealt
-// out.
+// Scores are kept transposed, [keys, heads], as in causal_attention (tile-inl.h). Every score is one chain over the
+// channels, every output element one over the listed keys (shrunk where the maximum grows), in ascending order; a sum
+// is one chain in each tile of 64 listed keys, joined to those before by one multiply-add. So nothing depends on how
+// queries or heads are dealt out.
 //
 // Backward pass, for a run of queries that fills a fixed scratch:
 //   (1) per query: p and ds from lse2, kept; dq[t] = sum_s ds[t, s] k[s] scale

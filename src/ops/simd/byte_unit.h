@@ -2,11 +2,12 @@
 // The processor's instructions that multiply signed with unsigned bytes and add four products up in 32 bits:
 // AVX-512-VNNI and AMX tiles. They multiply int8 and int4 weights with bf16 x.
 //
-// x becomes whole numbers: kByteBlock neighbours share a scale, the power of two that makes the largest magnitude 2^14
-// or somewhat more, and each is the sum of a high byte times 256 and a low byte, both signed. A bf16 number (8 bits)
-// keeps all its bits unless it is 64 times smaller than the largest of its block; what is lost then is 2^-15 of that
-// largest at most. Products of bytes and their sums are exact, so every unit gives the same bits, whatever the rows,
-// threads or blocks: an element of C is one chain of fp32 multiply-adds of whole sums and their scales.
+// x becomes whole numbers: kByteBlock neighbours share a scale, the power of two that makes the largest magnitude
+// 16320 to 32512, and each is the sum of a high byte times 256 and a low byte, both signed. A bf16 number (8 bits)
+// keeps all its bits unless it is at least 128 times smaller than the largest of its block; what is lost then is
+// 1/32640 of that largest at most. A block whose largest is below about 2^-112 becomes zero. Products of bytes and
+// their sums are exact, so every unit gives the same bits, whatever the rows, threads or blocks: an element of C is one
+// chain of fp32 multiply-adds of whole sums and their scales.
 #include <cstddef>
 #include <cstdint>
 
