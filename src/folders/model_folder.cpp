@@ -58,6 +58,9 @@ Found find_model(const fs::path& path) {
               path.string(), kParamsFile);
     return {FolderForm::kOfficial, path};
   }
+  LT2_CHECK(!fs::exists(path / "frozen.safetensors"),
+            "{}: quantised by an earlier version of this program; quantise the folder it was made from again",
+            (path / "frozen.safetensors").string());
   if (fs::exists(path / kConfigFile)) return {FolderForm::kHf, path};
   if (fs::exists(path / kWeightsFile) || fs::exists(path / kPackedFile)) return {FolderForm::kLt2, path};
   for (const auto& folder : {path, path / "consolidated"})
@@ -74,14 +77,15 @@ Found find_model(const fs::path& path) {
       path.string(), kWeightsFile, kParamsFile, kConsolidatedFile, kParamsFile, kConfigFile, kWeightsFile);
 }
 
-// What is read of a folder: a run's optimizer and data position only if they are asked for; a .pth file has checksums
-// of its own.
-std::vector<std::string> files_read(const fs::path& folder, const OpenOptions& options) {
+// What is read of a folder; a .pth file has checksums of its own.
+std::vector<std::string> files_read(const ModelFolder& folder, const OpenOptions& options) {
   auto names = companion_names();
   names.insert(names.end(), {kConfigFile, kParamsFile});
-  if (options.training_state) names.insert(names.end(), {kOptimizerFile, kTrainStateFile});
+  if (options.training_state && folder.form != FolderForm::kHf) names.emplace_back(kTrainStateFile);
+  if (options.training_state && folder.form == FolderForm::kLt2) names.emplace_back(kOptimizerFile);
+  if (folder.form == FolderForm::kOfficial) return names;
   std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+  for (const auto& entry : fs::directory_iterator(folder.where, ignored)) {
     const auto name = entry.path().filename().string();
     const bool weights = name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
     if (weights && name != kOptimizerFile) names.push_back(name);
@@ -89,26 +93,25 @@ std::vector<std::string> files_read(const fs::path& folder, const OpenOptions& o
   return names;
 }
 
-// params.json; of a program of another age the model alone.
-std::optional<ModelConfig> read_params(ModelFolder& out) {
+// params.json, where it can be read whole; else it is of a program of another age, and `what_holds` is said.
+void read_run(ModelFolder& out, const char* what_holds, const OpenOptions& options) {
   const auto path = out.where / kParamsFile;
-  if (!fs::exists(path)) return std::nullopt;
-  const auto text = read_file(path);
-  ModelConfig model;
+  out.has_params = fs::exists(path);
+  if (!out.has_params) return;
+  auto text = read_file(path);
   try {
-    out.run = parse_train_config(text, path.string(), {});
-    out.run_json = text;
-    model = out.run->model;
+    auto run = parse_train_config(text, path.string(), {});
+    validate_model(run.model, path.string());
+    LT2_CHECK(run.model.vocab_size > 0, "{}: model.vocab_size must be given", path.string());
+    out.run = std::move(run);
+    out.run_json = std::move(text);
   } catch (const Error& error) {
-    model = model_config_from_json(text, path.string());
-    log_warning("{}; of the configuration only the model is taken over", error.what());
+    if (!options.quiet) log_warning("{}; {}", error.what(), what_holds);
   }
-  validate_model(model, path.string());
-  LT2_CHECK(model.vocab_size > 0, "{}: model.vocab_size must be given", path.string());
-  return model;
 }
 
-void apply(const OpenOptions& options, ModelConfig& config, const std::string& where) {
+void apply(const OpenOptions& options, ModelFolder& out, const std::string& where) {
+  ModelConfig& config = out.config;
   if (!options.total_ut_steps && !options.early_exit_step && !options.early_exit_threshold) return;
   LT2_CHECK(
       config.model_type == "ouro",
@@ -122,6 +125,9 @@ void apply(const OpenOptions& options, ModelConfig& config, const std::string& w
   const double threshold = config.early_exit_threshold.value_or(1);
   LT2_CHECK(threshold > 0 && threshold <= 1, "early_exit_threshold must be above 0 and at most 1; found {}", threshold);
   validate_model(config, where);
+  if (!out.run) return;
+  out.run->model = config;
+  out.run_json = to_json(*out.run);
 }
 
 torch::ScalarType trained_type(const Settings& config, const torch::Tensor& embedding) {
@@ -134,10 +140,10 @@ torch::ScalarType trained_type(const Settings& config, const torch::Tensor& embe
 
 // config.json and params.json must describe one model, but where tokens leave its loops is a choice of whoever runs it:
 // config.json's holds.
-void check_agreement(ModelFolder& out, const std::optional<ModelConfig>& params) {
-  if (!params) return;
+void check_agreement(ModelFolder& out) {
+  if (!out.run) return;
   const auto& config = out.config;
-  ModelConfig run = *params;
+  ModelConfig run = out.run->model;
   const bool ouro = config.model_type == "ouro";
   if (ouro) {
     run.early_exit_step = config.early_exit_step;
@@ -149,7 +155,7 @@ void check_agreement(ModelFolder& out, const std::optional<ModelConfig>& params)
                                                                   : config == run);
   LT2_CHECK(agree, "{} and {} describe different models. Remove the one that is wrong",
             (out.where / kConfigFile).string(), (out.where / kParamsFile).string());
-  if (!out.run || out.run->model == run) return;
+  if (out.run->model == run) return;
   out.run->model = run;
   out.run_json = to_json(*out.run);
 }
@@ -167,8 +173,9 @@ void open_hf(ModelFolder& out, const OpenOptions& options) {
   out.config = ouro ? ouro_model_config(root.dump(), where) : model_config_from_json(root.dump(), where);
   if (!ouro) validate_model(out.config, where);
   LT2_CHECK(out.config.vocab_size > 0, "{}: vocab_size must be given", where);
-  check_agreement(out, read_params(out));
-  apply(options, out.config, where);
+  read_run(out, "config.json describes the model", options);
+  check_agreement(out);
+  apply(options, out, where);
   if (packed) {
     take_packed(out);
   } else {
@@ -181,10 +188,13 @@ void open_hf(ModelFolder& out, const OpenOptions& options) {
 // lt2 and official: params.json describes the model.
 void open_with_params(ModelFolder& out, const fs::path& weights, const OpenOptions& options) {
   const auto params = out.where / kParamsFile;
-  const auto config = read_params(out);
-  LT2_CHECK(config, "{} does not exist; a checkpoint's configuration is read there", params.string());
-  out.config = *config;
-  apply(options, out.config, params.string());
+  read_run(out, "only the model is taken over: type of the products, BOS and vocabulary are this program's defaults",
+           options);
+  LT2_CHECK(out.has_params, "{} does not exist; a checkpoint's configuration is read there", params.string());
+  out.config = out.run ? out.run->model : model_config_from_json(read_file(params), params.string());
+  validate_model(out.config, params.string());
+  LT2_CHECK(out.config.vocab_size > 0, "{}: model.vocab_size must be given", params.string());
+  apply(options, out, params.string());
   if (out.run) out.dtype = parse_dtype(out.run->distributed.model_dtype, params.string() + ": distributed.model_dtype");
   if (out.form == FolderForm::kOfficial) {
     const TorchCheckpoint file(weights);
@@ -247,8 +257,9 @@ TrainConfig ModelFolder::run_config() const {
 ModelFolder open_model(const fs::path& path, const OpenOptions& options) {
   const auto found = find_model(path);
   ModelFolder out{.form = found.form,
-                  .where = found.form == FolderForm::kOfficial ? found.path.parent_path() : found.path};
-  if (options.verify) verify_files(out.where, files_read(out.where, options));
+                  .where = found.form == FolderForm::kOfficial ? found.path.parent_path() : found.path,
+                  .weights = found.form == FolderForm::kLt2 ? found.path / kWeightsFile : found.path};
+  if (options.verify) verify_files(out.where, files_read(out, options));
   if (found.form == FolderForm::kHf) {
     open_hf(out, options);
   } else {
@@ -271,7 +282,7 @@ std::unique_ptr<Tokenizer> open_tokenizer(const ModelFolder& folder) {
 void take_parameters(LoopedTransformer& model, const ModelFolder& folder) {
   const auto where = folder.where.string();
   LT2_CHECK(!folder.packed, "{}: holds weights packed for inference; nothing else can be done with them", where);
-  take_parameters(model, tensor_source(where, folder.parameters));
+  take_parameters(model, tensor_source(folder.weights.string(), folder.parameters));
 }
 
 std::shared_ptr<LoopedTransformer> load_masters(const ModelFolder& folder,

@@ -57,13 +57,16 @@ struct OpenOptions {
 
   bool training_state = false;  // read it, too
   bool verify = true;           // false: the caller has just verified all checksums
+  bool quiet = false;           // another rank of the run says what is to be said
 };
 
 struct ModelFolder {
   FolderForm form = FolderForm::kLt2;
-  std::filesystem::path where;  // the folder with the weights
-  ModelConfig config;           // validated
-  /// params.json, where there is one that this program reads whole, and its text.
+  std::filesystem::path where;    // the folder with the weights
+  ModelConfig config;             // validated
+  std::filesystem::path weights;  // the file or folder that errors about tensors name
+  bool has_params = false;        // params.json is there
+  /// What it says, where this program reads it whole, and its text.
   std::optional<TrainConfig> run;
   std::string run_json;
   std::optional<TokenizerConfig> tokenizer;  // see find_tokenizer (folders/companions.h); none: the folder has none

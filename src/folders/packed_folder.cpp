@@ -52,10 +52,11 @@ void take_packed(ModelFolder& folder) {
   std::set<std::string> names;
   for (const auto& name : source.names) {
     const auto is_part = [&](const char* part) { return name.ends_with(std::string(".") + part); };
-    const bool packed = std::any_of(std::begin(kParts), std::end(kParts), is_part);
-    const auto base = packed ? name.substr(0, name.rfind('.')) : name;
-    names.insert(base);
-    if (name.ends_with(".panels") && !file.contains(base)) source.elsewhere.insert(base);
+    const bool part = std::any_of(std::begin(kParts), std::end(kParts), is_part);
+    const auto whole = part ? name.substr(0, name.rfind('.')) : name;
+    const bool packed = part && file.contains(whole + ".panels");
+    names.insert(packed ? whole : name);  // a stray part stays what it is called
+    if (packed && !file.contains(whole)) source.elsewhere.insert(whole);
   }
   source.names.assign(names.begin(), names.end());
   folder.parameters = take_parameters(source, folder.config);

@@ -74,7 +74,7 @@ void write_model(const ModelFolder& from, const fs::path& folder, const WriteOpt
     // A published folder describes itself; of a run's, params.json knows more.
     if (from.run && config == *from.run) {
       write_file_atomically(aside / kParamsFile, from.run_json);
-    } else if (from.run || !hf || !ouro) {
+    } else if (from.has_params || !hf || !ouro) {
       write_file_atomically(aside / kParamsFile, to_json(config));
     }
     if (hf) {

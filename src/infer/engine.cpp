@@ -115,6 +115,12 @@ struct Engine::Sequence {
     return request.score_from ? *request.score_from + static_cast<int64_t>(result.scored.size())
                               : static_cast<int64_t>(request.prompt.size());
   }
+  // How much of the prompt need not be read if a prefix knows it: what is scored must be, but the first such token, of
+  // which the prefix before it has the logits.
+  std::vector<int32_t> reusable() const {
+    if (!request.score_from) return request.prompt;
+    return {request.prompt.begin(), request.prompt.begin() + *request.score_from};
+  }
   int64_t left() const { return request.max_gen_len - static_cast<int64_t>(result.tokens.size()); }
   int32_t last() const { return result.tokens.back().id; }
   // Prompt and text, as far as the state has seen them.
@@ -149,7 +155,7 @@ Engine::Engine(LoopedTransformer& model, const EngineOptions& options) : model_(
   }
   const int64_t budget = options.memory > 0 ? options.memory : std::numeric_limits<int64_t>::max() / 2;
   const int64_t waiting = options.exit.defer ? options.slots * kMostWaiting : 0;
-  const int64_t rows = std::max(outputs + 1, options.scores ? kLogitRows : 0);
+  const int64_t rows = outputs + 1 + (options.scores ? kLogitRows : 0);
   plan_ = plan_memory(model, budget, std::max(kPrefillPiece, outputs + options.piece) + waiting, rows);
 }
 
@@ -164,8 +170,8 @@ int64_t Engine::request_bytes(int64_t prompt_tokens, int64_t max_gen_len) const 
 Engine::Id Engine::submit(GenerateRequest request) {
   LT2_CHECK(!request.prompt.empty(),
             "generate: the prompt has no token; give a prompt or a tokenizer with a BOS token");
-  LT2_CHECK(request.max_gen_len >= (request.score_from ? 0 : 1), "generate: max_gen_len must be >= 1; found {}",
-            request.max_gen_len);
+  const int64_t least = request.score_from ? 0 : 1;
+  LT2_CHECK(request.max_gen_len >= least, "generate: max_gen_len must be >= {}; found {}", least, request.max_gen_len);
   LT2_CHECK(!request.score_from || options_.scores, "generate: this engine was made without scores");
   LT2_CHECK(!request.score_from ||
                 (*request.score_from >= 1 && *request.score_from <= static_cast<int64_t>(request.prompt.size())),
@@ -232,17 +238,14 @@ torch::Tensor Engine::as_tokens(const int32_t* ids, int64_t count) const {
 // From a known prefix or from nothing. False: it waits for one that is reading the same prompt.
 bool Engine::start(Sequence& sequence) {
   const auto& prompt = sequence.request.prompt;
-  if (options_.prefixes > 0) {
+  if (options_.prefixes > 0 && sequence.reusable().size() == prompt.size()) {
     for (const auto& other : running_) {
       if (other->reading() && other->request.prompt == prompt) return false;
     }
   }
   const int64_t tokens = static_cast<int64_t>(prompt.size()) + sequence.request.max_gen_len;
   sequence.started = Clock::now();
-  // What is scored must be read, but the first such token, of which the prefix before it has the logits.
-  const auto known =
-      sequence.request.score_from ? std::vector(prompt.begin(), prompt.begin() + *sequence.request.score_from) : prompt;
-  if (const Prefix* prefix = options_.prefixes > 0 ? store_.longest(known) : nullptr) {
+  if (const Prefix* prefix = options_.prefixes > 0 ? store_.longest(sequence.reusable()) : nullptr) {
     sequence.state = prefix->state.clone(tokens);
     sequence.logits = prefix->logits;
     sequence.exit = prefix->exit;
@@ -260,7 +263,7 @@ void Engine::admit() {
   while (!queue_.empty() && static_cast<int64_t>(running_.size()) < options_.slots) {
     const int64_t left = plan_.for_states() - committed() - queue_.front()->bytes;
     if (left < 0) return;
-    store_.longest(queue_.front()->request.prompt);  // the last to go
+    store_.longest(queue_.front()->reusable());  // the last to go
     store_.shrink(left);
     if (!start(*queue_.front())) return;
     auto& sequence = *running_.emplace_back(std::move(queue_.front()));
@@ -298,6 +301,7 @@ Continuation Engine::next_of(Sequence& sequence, bool alone) {
 // The prompt's next token to score, by the logits of the one before it.
 void Engine::score(Sequence& sequence, const float* logits, int64_t exit) {
   const int64_t vocab = model_.config().vocab_size;
+  check_logits(logits, vocab);
   const int32_t token = sequence.request.prompt[static_cast<size_t>(sequence.unscored())];
   ScoredToken out{.id = token, .log_probability = log_probability(logits, vocab, token), .exit = exit};
   out.greedy = std::max_element(logits, logits + vocab) == logits + token;
@@ -350,7 +354,8 @@ void Engine::took(Sequence& sequence, const Continued& result) {
   sequence.logits = result.logits.select(0, 0).to(torch::kCPU).contiguous();
   sequence.exit = result.exits.back();
   if (!sequence.result.tokens.empty()) return next_token(sequence);
-  if (options_.prefixes > 0 && store_.bytes() + sequence.state.bytes() <= plan_.for_states() - committed()) {
+  if (options_.prefixes > 0 && sequence.request.max_gen_len > 0 &&
+      store_.bytes() + sequence.state.bytes() <= plan_.for_states() - committed()) {
     store_.add(
         {.tokens = sequence.seen(), .state = sequence.state.clone(0), .logits = sequence.logits, .exit = sequence.exit},
         static_cast<size_t>(options_.prefixes), plan_.for_states() - committed());
@@ -483,7 +488,10 @@ void Engine::run() {
 
 void Engine::keep(Sequence& sequence) {
   const int64_t room = plan_.for_states() - committed();
-  if (options_.prefixes == 0 || !sequence.logits.defined() || sequence.reading() || sequence.state.bytes() > room)
+  // A text that was only scored begins no other.
+  const bool only_scored = sequence.request.max_gen_len == 0;
+  if (options_.prefixes == 0 || only_scored || !sequence.logits.defined() || sequence.reading() ||
+      sequence.state.bytes() > room)
     return;
   store_.add(
       {.tokens = sequence.seen(), .state = std::move(sequence.state), .logits = sequence.logits, .exit = sequence.exit},

@@ -73,12 +73,16 @@ void Sampler::unwrite(int32_t token) {
   if (--in_text_[token] == 0) in_text_.erase(token);
 }
 
-Candidates Sampler::candidates(const float* logits, int64_t vocab) const {
+void check_logits(const float* logits, int64_t vocab) {
   const auto bad = std::find_if(logits, logits + vocab, [](float x) { return std::isnan(x) || x == INFINITY; });
   LT2_CHECK(
       bad == logits + vocab,
       "generate: the logit of token {} is {}; the checkpoint is damaged or its training diverged. Try an earlier one",
       bad - logits, *bad);
+}
+
+Candidates Sampler::candidates(const float* logits, int64_t vocab) const {
+  check_logits(logits, vocab);
   std::vector<double> weight(logits, logits + vocab);
   if (options_.repetition_penalty != 1) {
     const auto penalise = [&](int32_t token) {

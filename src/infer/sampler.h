@@ -56,6 +56,9 @@ class Sampler {
   std::map<int32_t, int64_t> in_prompt_, in_text_;  // times
 };
 
+/// Throws lt2::Error if one of logits fp32 [vocab] is NaN or +inf.
+void check_logits(const float* logits, int64_t vocab);
+
 /// log softmax of logits fp32 [vocab] at `token`.
 double log_probability(const float* logits, int64_t vocab, int32_t token);
 

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/regex/regex.h"
 #include "base/threads.h"
+#include "mixers/mixer.h"
 #include "ops/adamw/kernel.h"
 #include "ops/pointer.h"
 

@@ -107,9 +107,9 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
   const bool allow_model_change = std::exchange(config_.checkpoint.allow_model_change, false);
   std::optional<ModelFolder> from;
   if (newest) {
-    from = open_model(*newest, {.training_state = true, .verify = false});
+    from = open_model(*newest, {.training_state = true, .verify = false, .quiet = !writes()});
   } else if (config_.checkpoint.init_ckpt_path) {
-    from = open_model(*config_.checkpoint.init_ckpt_path);
+    from = open_model(*config_.checkpoint.init_ckpt_path, {.quiet = !writes()});
   }
   // Weights first: the replica takes over where they lie.
   if (from) {
@@ -122,7 +122,11 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
   replica_ = std::make_unique<Replica>(*model_, config_.optim, group_, parse_sharding(config_.distributed.fsdp_type));
   if (newest) {
     const auto state_file = (*newest / kTrainStateFile).string();
-    LT2_CHECK(from->training.loaders, "{} does not exist; a run goes on from it", state_file);
+    for (const char* file : {kTrainStateFile, kOptimizerFile})
+      LT2_CHECK(fs::exists(*newest / file),
+                "{} does not exist; a run goes on from it. Start one from the weights with "
+                "checkpoint.init_ckpt_path",
+                (*newest / file).string());
     replica_->restore_optimizer(from->training.optimizer);
     state_ = parse_train_state(*from->training.loaders, state_file);
     LT2_CHECK(checkpoint_folder(checkpoints_, state_.step).filename() == newest->filename(),
@@ -179,11 +183,7 @@ void Trainer::compare_model(const ModelFolder& before, bool allow_change) const 
 }
 
 void Trainer::tell_changes(const ModelFolder& folder) const {
-  if (!writes()) return;
-  if (!folder.run) {
-    log_warning("its params.json is of another version of this program: only the model was compared");
-    return;
-  }
+  if (!writes() || !folder.run) return;  // open_model said so
   const auto before = folder.run_config();
   if (const auto line = changes_line(before, config_, state_.step); !line.empty()) log_info("{}", line);
   if (const auto line = rate_change_line(before, config_, state_.step); !line.empty()) log_warning("{}", line);

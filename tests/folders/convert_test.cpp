@@ -173,6 +173,21 @@ TEST_F(Convert, HfFolderDescribesItself) {
   EXPECT_NE(open_error(root_ / "hf").find("describe different models"), std::string::npos);
 }
 
+// Also what validation fills in.
+TEST_F(Convert, ARunsConfigurationStaysAsItWasWritten) {
+  const auto model = test::make_model({.name = "plain"});
+  write_run(root_ / "run", *model);
+  auto params = nlohmann::ordered_json::parse(read_file(root_ / "run" / "params.json"));
+  params["model"]["n_kv_heads"] = nullptr;
+  write_file_atomically(root_ / "run" / "params.json", params.dump(1) + "\n");
+  write_checksums(root_ / "run");
+  write_model(open_whole(root_ / "run"), root_ / "hf", {.to = FolderForm::kHf});
+  write_model(open_whole(root_ / "hf"), root_ / "back", {});
+  for (const char* folder : {"hf", "back"})
+    EXPECT_EQ(read_file(root_ / folder / "params.json"), read_file(root_ / "run" / "params.json")) << folder;
+  EXPECT_EQ(open_model(root_ / "back").run_config().model, model->config());
+}
+
 TEST_F(Convert, OtherModelsAreRefused) {
   write_hf_folder(root_, "{\"model_type\": \"llama\"}", {{"w", torch::ones({1})}}, torch::kFloat32, 1000);
   EXPECT_NE(open_error(root_).find("model_type is \"llama\""), std::string::npos);
@@ -353,9 +368,9 @@ TEST_F(Convert, FindsOutWhatAPathIs) {
   EXPECT_NE(open_error(step).find("consolidate it first"), std::string::npos);
 
   EXPECT_NE(open_error(root_ / "nothing").find("does not exist"), std::string::npos);
-  EXPECT_NE(open_error(root_).find("no checkpoint; expected"), std::string::npos);
+  EXPECT_NE(open_error(root_).find("no complete checkpoint in "), std::string::npos);
   std::ofstream(root_ / "file.txt") << "x";
-  EXPECT_NE(open_error(root_ / "file.txt").find("expected a folder, or a .pth file"), std::string::npos);
+  EXPECT_NE(open_error(root_ / "file.txt").find("is a file; expected a folder with a model"), std::string::npos);
   EXPECT_EQ(parse_form("hf", "to"), FolderForm::kHf);
   EXPECT_THROW(parse_form("pt", "to"), Error);
 }

@@ -456,6 +456,42 @@ TEST_P(Scoring, IsTheWholeModelsWhateverElseRuns) {
 
 INSTANTIATE_TEST_SUITE_P(Models, Scoring, ::testing::ValuesIn(engine_models()), test::case_name);
 
+TEST(Scores, ComeFromTheLoopsWhereTokensLeave) {
+  const auto model = test::make_model({.name = "exits", .layer_pattern = "interleaved:1:1:gdn:full", .loops = 3});
+  for (const bool defer : {false, true}) {
+    Engine engine(*model, {.exit = {.step = 1, .threshold = {}, .defer = defer}, .scores = true});
+    const std::vector<int32_t> prompt{1, 5, 9, 60, 3, 3, 7};
+    const auto id = engine.submit({.prompt = prompt, .max_gen_len = 0, .score_from = 1});
+    engine.run();
+    const auto scored = engine.take(id).scored;
+    ASSERT_EQ(scored.size(), prompt.size() - 1);
+    auto state = model->make_state(1);
+    const auto logits = model
+                            ->advance({{.state = &state,
+                                        .tokens = torch::tensor(prompt, torch::kInt32).to(torch::kInt64),
+                                        .all_positions = true}},
+                                      {.step = 1, .threshold = {}})[0]
+                            .logits.contiguous();
+    for (size_t i = 0; i < scored.size(); ++i) {
+      EXPECT_EQ(scored[i].exit, 1);
+      const auto row = logits[static_cast<int64_t>(i)].contiguous();
+      EXPECT_NEAR(scored[i].log_probability,
+                  torch::log_softmax(row.to(torch::kFloat64), -1)[prompt[i + 1]].item<double>(), 1e-6);
+    }
+  }
+}
+
+TEST(Scores, OfADamagedModelAreAnError) {
+  const auto model = test::make_model({.name = "full"});
+  {
+    torch::NoGradGuard no_grad;
+    model->norm->weight.fill_(NAN);
+  }
+  Engine engine(*model, {.scores = true});
+  engine.submit({.prompt = {1, 2, 3}, .max_gen_len = 0, .score_from = 1});
+  EXPECT_THROW(engine.run(), Error);
+}
+
 TEST(Scores, AreRefusedWhereTheyMakeNoSense) {
   const auto model = test::make_model({.name = "full"});
   Engine without(*model, {});

@@ -1,4 +1,4 @@
-#include "cli/inference.h"
+#include "cli/session.h"
 
 #include <algorithm>
 
