@@ -2,6 +2,7 @@
 // What the commands that generate share.
 #include <string>
 
+#include "cli/command.h"
 #include "infer/text_session.h"
 
 namespace lt2 {
