@@ -110,6 +110,7 @@ std::vector<int32_t> BpeModel::start_ids(std::string_view character) const {
 
 void BpeModel::start(std::string_view piece, std::vector<Symbol>& symbols) const {
   symbols.clear();
+  TextWork& work = TextWork::current();
   const auto push = [&](int32_t id) {
     const auto at = static_cast<uint32_t>(symbols.size());
     symbols.push_back({at, at + 1, id});
@@ -130,6 +131,7 @@ void BpeModel::start(std::string_view piece, std::vector<Symbol>& symbols) const
     } else {
       const auto character = piece.substr(at, character_at(piece, at).bytes);
       at += character.size();
+      work.add(1);
       if (const int32_t id = id_of(character); id >= 0) {
         push(id);
       } else if (const auto ids = start_ids(character); !ids.empty()) {

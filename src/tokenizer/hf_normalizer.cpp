@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/regex/work.h"
 #include "tokenizer/base64.h"
 #include "tokenizer/charsmap.h"
 #include "tokenizer/unicode.h"
@@ -103,6 +104,7 @@ std::string TextPattern::replace(std::string_view text, const std::string& with)
   size_t at = 0;
   const size_t most = most_normalized_bytes(text.size());
   each_match(text, [&](size_t begin, size_t end) {
+    TextWork::note(1);
     out.append(text, at, begin - at);
     out += with;
     LT2_CHECK(out.size() <= most, "replacing \"{}\": the text grew to {} bytes, more than 64-fold", source_,

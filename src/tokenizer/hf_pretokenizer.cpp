@@ -3,6 +3,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/regex/work.h"
 #include "base/utf8.h"
 #include "tokenizer/hf_normalizer.h"
 #include "tokenizer/json_character.h"
@@ -104,7 +105,9 @@ class Cut : public PreTokenizer {
       const size_t offset = pieces.ranges[i].begin;
       size_t at = 0;
       cutter.start();
+      TextWork::note(piece.size());
       find_(piece, [&](size_t begin, size_t end) {
+        TextWork::note(1);
         cutter.add(offset + at, offset + begin, false);
         cutter.add(offset + begin, offset + end, true);
         at = end;
@@ -168,6 +171,7 @@ class Words : public PreTokenizer {
       const size_t offset = pieces.ranges[i].begin;
       for (size_t at = 0; at < piece.size();) {
         const size_t end = word_end_(piece, at);
+        TextWork::note(end - at);
         out.push_back({offset + at, offset + end});
         at = end;
       }
@@ -200,6 +204,7 @@ class Rewrite : public PreTokenizer {
                                                : Stands::kInside;
     for (size_t i = 0; i < pieces.ranges.size(); ++i) {
       const size_t begin = out.size();
+      TextWork::note(pieces[i].size());
       write_(pieces[i], i == 0 ? first : Stands::kInside, out);
       pieces.ranges[i] = {begin, out.size()};
     }

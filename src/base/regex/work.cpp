@@ -33,6 +33,10 @@ TextWork::~TextWork() {
   if (!joins_) of_this_thread = nullptr;
 }
 
+void TextWork::note(uint64_t steps) {
+  if (of_this_thread != nullptr) of_this_thread->add(steps);
+}
+
 TextWork& TextWork::current() {
   LT2_CHECK(of_this_thread, "internal: this thread works on no text");
   return *of_this_thread;

@@ -25,6 +25,8 @@ class TextWork {
   }
   /// The one that this thread's work counts in; there must be one.
   static TextWork& current();
+  /// Adds to it, if there is one.
+  static void note(uint64_t steps);
 
  private:
   friend class RegexWork;
