@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "model/accounting.h"
+#include "model/packed_weights.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
 

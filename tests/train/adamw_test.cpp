@@ -1,5 +1,6 @@
 #include "train/adamw.h"
 
+#include "mixers/mixer.h"
 #include "tests/support/compare.h"
 
 namespace lt2 {
