@@ -8,9 +8,12 @@
 
 #include "base/error.h"
 #include "base/signals.h"
+#include "tests/support/error_of.h"
 
 namespace lt2 {
 namespace {
+
+using test::error_of;
 
 using Matches = std::vector<std::pair<size_t, size_t>>;
 
@@ -265,15 +268,6 @@ TEST(Regex, EmptyMatchesAndCharactersOfManyBytes) {
   EXPECT_EQ(found("\\b", "a b"), (Matches{{0, 0}, {1, 1}, {2, 2}, {3, 3}}));
   EXPECT_EQ(found("[^a]", "\U0010ffff\u0800a"), (Matches{{0, 4}, {4, 7}}));
   EXPECT_EQ(found("a", ""), Matches{});
-}
-
-std::string error_of(const std::function<void()>& search) {
-  try {
-    search();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 // What has no program is Oniguruma's, within limits.

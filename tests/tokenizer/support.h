@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "base/error.h"
 #include "base/utf8.h"
+#include "tests/support/error_of.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lt2::test {
@@ -34,17 +34,6 @@ inline std::string random_text(std::mt19937& random, size_t characters) {
     append_utf8(text, code >= 0xd800 && code < 0xe000 ? 0xfffd : code);
   }
   return text;
-}
-
-/// The message of the lt2::Error that `action` throws; empty if it throws none.
-template <class Action>
-std::string error_of(Action&& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 }  // namespace lt2::test
