@@ -154,7 +154,7 @@ void check_ouro(const SafetensorsFile& file, Judge& judge) {
                           reduced_loss_limit(model->config()));
   }
   const auto loss_of = [&](const torch::Tensor& logits) {
-    return torch::nn::functional::cross_entropy(logits.flatten(0, 1), targets.flatten());
+    return torch::cross_entropy_loss(logits.flatten(0, 1), targets.flatten());
   };
   {
     torch::NoGradGuard no_grad;

@@ -1,5 +1,7 @@
 #include "train/adamw.h"
 
+#include <torch/optim.h>
+
 #include "mixers/mixer.h"
 #include "tests/support/compare.h"
 

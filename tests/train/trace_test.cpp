@@ -1,7 +1,7 @@
 #include "train/trace.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include "base/torch.h"
 
 #include <algorithm>
 #include <map>
