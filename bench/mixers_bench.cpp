@@ -73,7 +73,7 @@ lt2::Spread decode_seconds(Mixer& mixer, const Row& row, int64_t dim, int64_t co
   std::vector<double> seconds;
   const auto steps = [&] {
     const auto begin = std::chrono::steady_clock::now();
-    for (int i = 0; i < kSteps; ++i) mixer.forward(x, {.window = row.window, .state = state.get()});
+    for (int i = 0; i < kSteps; ++i) mixer.forward(x, {.window = row.window, .sequences = state.get()});
     return lt2::seconds_since(begin) / kSteps;
   };
   steps();

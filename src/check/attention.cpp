@@ -102,7 +102,7 @@ void check_attention(const SafetensorsFile& file, Judge& judge) {
                                             : std::nullopt;
   const auto mixer = build(file, type, config, device);
   const auto x = file.tensor("x").to(device).set_requires_grad(true);
-  const auto y = mixer->forward(x.to(judge.options.dtype), {.window = window, .state = nullptr, .residual = {}});
+  const auto y = mixer->forward(x.to(judge.options.dtype), {.window = window, .residual = {}});
   const auto judged = judge.reduced() ? same_choice(file, *mixer, x.to(judge.options.dtype)) : torch::Tensor();
   const auto compare_output = [&](const std::string& label, const torch::Tensor& actual) {
     const auto expected = file.tensor("y");
@@ -135,7 +135,7 @@ void check_attention(const SafetensorsFile& file, Judge& judge) {
     std::vector<torch::Tensor> parts;
     for (int64_t begin = 0; begin < x.size(1); begin += piece) {
       const auto part = x.narrow(1, begin, std::min(piece, x.size(1) - begin)).to(judge.options.dtype);
-      parts.push_back(mixer->forward(part, {.window = window, .state = state.get(), .residual = {}}));
+      parts.push_back(mixer->forward(part, {.window = window, .sequences = state.get(), .residual = {}}));
     }
     compare_output(piece == 1 ? "y token by token" : "y in pieces of 5", torch::cat(parts, 1));
   }

@@ -5,6 +5,7 @@
 #include "check/check.h"
 #include "checkpoint/safetensors.h"
 #include "config/train_config.h"
+#include "model/looped_transformer.h"
 
 namespace lt2::check {
 
@@ -37,6 +38,9 @@ nlohmann::json metadata_json(const SafetensorsFile& file, const std::string& key
 ModelConfig vector_config(const SafetensorsFile& file);
 /// Throws Unsupported if the configuration's layers need a mixer that this version does not have.
 void require_known_mixers(const ModelConfig& config);
+
+/// Greedy continuation [B, count] of every row of `prompt` [B, L], as the engine makes it for users: all rows at once.
+torch::Tensor greedy(LoopedTransformer& model, const torch::Tensor& prompt, int64_t count, const ExitRule& rule = {});
 
 /// What a layer's output may be off by in a 16-bit type, relative: 2e-2; 3e-2 with fewer than 64 channels, where
 /// rounding has less to average over.

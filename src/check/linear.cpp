@@ -148,7 +148,7 @@ void check_layer(const SafetensorsFile& file, Judge& judge, const nlohmann::json
 
   // One pass with gradients. Starting from given states they are constants.
   auto state = start();
-  const auto y = mixer->forward(x.to(judge.options.dtype), {.window = {}, .state = state.get(), .residual = {}});
+  const auto y = mixer->forward(x.to(judge.options.dtype), {.window = {}, .sequences = state.get(), .residual = {}});
   judge.relative("y", y, file.tensor("y"), output_limit);
   compare_state("state.", *state, "state.");
   if (!judge.reduced()) {
@@ -169,7 +169,7 @@ void check_layer(const SafetensorsFile& file, Judge& judge, const nlohmann::json
     int64_t begin = 0;
     for (const int64_t piece : pieces) {
       parts.push_back(mixer->forward(x.narrow(1, begin, piece).to(judge.options.dtype),
-                                     {.window = {}, .state = piecewise.get(), .residual = {}}));
+                                     {.window = {}, .sequences = piecewise.get(), .residual = {}}));
       begin += piece;
       if (label == "y split" && begin < L) compare_state("mid.", *piecewise, "mid.");
     }

@@ -4,7 +4,6 @@
 #include "base/error.h"
 #include "check/judge.h"
 #include "config/patterns.h"
-#include "infer/generate.h"
 #include "model/looped_transformer.h"
 
 namespace lt2::check {
@@ -19,17 +18,6 @@ std::shared_ptr<LoopedTransformer> build(const SafetensorsFile& file, const Judg
   model->to(judge.options.device);
   model->compute_type = judge.options.dtype;
   return model;
-}
-
-// Greedy continuation of every row of `prompt` through prefill and decode.
-torch::Tensor greedy(LoopedTransformer& model, const torch::Tensor& prompt, int64_t count) {
-  torch::NoGradGuard no_grad;
-  auto state = model.make_state(prompt.size(0));
-  auto next = prefill(model, prompt, state).argmax(-1, /*keepdim=*/true);
-  std::vector<torch::Tensor> tokens{next};
-  while (static_cast<int64_t>(tokens.size()) < count)
-    tokens.push_back(next = model.step(next, state).select(1, 0).argmax(-1, true));
-  return torch::cat(tokens, 1);
 }
 
 }  // namespace
@@ -61,10 +49,15 @@ void check_model(const SafetensorsFile& file, Judge& judge) {
   const auto loop_hidden = file.tensor("loop_hidden"), loop_logits = file.tensor("loop_logits");
   {
     torch::NoGradGuard no_grad;
-    const auto last = model->hidden(tokens, 0, [&](int64_t t, const torch::Tensor& h) {
-      judge.relative("loop_hidden", h, loop_hidden[t], logit_limit);
-      judge.absolute("loop_logits", model->logits(h), loop_logits[t], logit_limit);
+    Taps taps;
+    taps.on("loop.*.out", [&](const TapPoint& at, const torch::Tensor& h) {
+      judge.relative("loop_hidden", h, loop_hidden[at.loop], logit_limit);
     });
+    taps.on("logits.*", [&](const TapPoint& at, const torch::Tensor& logits) {
+      judge.absolute("loop_logits", logits, loop_logits[at.loop], logit_limit);
+    });
+    const Listening listening(*model, taps);
+    const auto last = model->hidden(tokens);
     if (file.contains("logits")) judge.absolute("logits", model->logits(last), file.tensor("logits"), logit_limit);
   }
   const auto losses = model->losses(tokens, targets);

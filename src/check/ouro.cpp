@@ -5,7 +5,6 @@
 #include "check/judge.h"
 #include "folders/ouro_form.h"
 #include "model/looped_transformer.h"
-#include "ops/rms_norm/op.h"
 
 namespace lt2::check {
 namespace {
@@ -41,13 +40,15 @@ struct Loops {
   torch::Tensor logits, gates;  // [T, B, L, V], [B, L, T]
 };
 
-Loops run_loops(LoopedTransformer& model, const torch::Tensor& tokens, const LoopedTransformer::LoopHook& also = {}) {
+Loops run_loops(LoopedTransformer& model, const torch::Tensor& tokens) {
   std::vector<torch::Tensor> logits, gates;
-  model.hidden(tokens, 0, [&](int64_t t, const torch::Tensor& h) {
-    logits.push_back(model.logits(h));
+  Taps taps;
+  taps.on("logits.*", [&](const TapPoint&, const torch::Tensor& of_loop) { logits.push_back(of_loop); });
+  taps.on("loop.*.out", [&](const TapPoint&, const torch::Tensor& h) {
     gates.push_back(model.early_exit_gate->forward(h).squeeze(-1));
-    if (also) also(t, h);
   });
+  const Listening listening(model, taps);
+  model.hidden(tokens);
   return {.logits = torch::stack(logits), .gates = torch::stack(gates, -1)};
 }
 
@@ -68,22 +69,21 @@ void check_gradients(const SafetensorsFile& file, const std::string& prefix, Loo
   }
 }
 
-// Input and output of every layer's attention, before the norm behind it.
-void check_attention_blocks(const SafetensorsFile& file, LoopedTransformer& model, const torch::Tensor& tokens,
-                            Judge& judge) {
-  const auto in = file.tensor("attn_in"), out = file.tensor("attn_out");
-  const double eps = model.config().norm_eps;
-  auto h = torch::embedding(model.tok_embeddings, tokens);
-  for (int64_t t = 0; t < model.config().loop_count; ++t) {
-    for (size_t n = 0; n < model.layers.size(); ++n) {
-      auto& layer = model.layers[n];
-      const auto normed = rms_norm(h, layer->attention_norm->weight, eps, torch::kFloat32);
-      judge.relative("attn_in", normed, in[t][static_cast<int64_t>(n)], kLayer);
-      judge.relative("attn_out", layer->mixer->forward(normed, {}), out[t][static_cast<int64_t>(n)], kLayer);
-      h = layer->forward(h, {}, torch::kFloat32);
-    }
-    h = rms_norm(h, model.norm->weight, eps, torch::kFloat32);
-  }
+// The residual stream after each loop; input and output of every layer's attention, before the norm after it.
+void check_inside(const SafetensorsFile& file, LoopedTransformer& model, const torch::Tensor& tokens, Judge& judge) {
+  const auto in = file.tensor("attn_in"), out = file.tensor("attn_out"), hidden = file.tensor("loop_hidden");
+  Taps taps;
+  taps.on("loop.*.layer.*.mixer_in", [&](const TapPoint& at, const torch::Tensor& x) {
+    judge.relative("attn_in", x, in[at.loop][at.layer], kLayer);
+  });
+  taps.on("loop.*.layer.*.mixer_out", [&](const TapPoint& at, const torch::Tensor& y) {
+    judge.relative("attn_out", y, out[at.loop][at.layer], kLayer);
+  });
+  taps.on("loop.*.out", [&](const TapPoint& at, const torch::Tensor& h) {
+    judge.relative("loop_hidden", h, hidden[at.loop], kLogits);
+  });
+  const Listening listening(model, taps);
+  model.hidden(tokens);
 }
 
 struct Advanced {
@@ -127,21 +127,6 @@ void check_exits(const SafetensorsFile& file, LoopedTransformer& model, const to
   }
 }
 
-torch::Tensor greedy(LoopedTransformer& model, const torch::Tensor& prompt, int64_t count, const ExitRule& rule) {
-  std::vector<torch::Tensor> rows;
-  for (int64_t row = 0; row < prompt.size(0); ++row) {
-    auto state = model.make_state(1);
-    std::vector<torch::Tensor> tokens;
-    torch::Tensor next = prompt[row];
-    for (int64_t i = 0; i < count; ++i) {
-      const Continuation sequence{.state = &state, .tokens = next};
-      tokens.push_back(next = model.advance({sequence}, rule)[0].logits.argmax(-1));
-    }
-    rows.push_back(torch::cat(tokens));
-  }
-  return torch::stack(rows);
-}
-
 }  // namespace
 
 void check_ouro(const SafetensorsFile& file, Judge& judge) {
@@ -158,15 +143,12 @@ void check_ouro(const SafetensorsFile& file, Judge& judge) {
   };
   {
     torch::NoGradGuard no_grad;
-    const auto loop_hidden = file.tensor("loop_hidden"), loop_logits = file.tensor("loop_logits");
-    const auto loops = run_loops(*model, tokens, [&](int64_t t, const torch::Tensor& h) {
-      judge.relative("loop_hidden", h, loop_hidden[t], kLogits);
-    });
-    judge.absolute("loop_logits", loops.logits, loop_logits, kLogits);
+    const auto loops = run_loops(*model, tokens);
+    judge.absolute("loop_logits", loops.logits, file.tensor("loop_logits"), kLogits);
     judge.relative("gate_logits", loops.gates, file.tensor("gate_logits"), kLogits);
     judge.relative("exit_pdf", exit_distribution(loops.gates), file.tensor("exit_pdf"), kLogits);
     judge.relative("expected_logits", expected(loops), file.tensor("expected_logits"), kLogits);
-    check_attention_blocks(file, *model, tokens, judge);
+    check_inside(file, *model, tokens, judge);
   }
   const auto loss = model->loss(tokens, targets);
   judge.absolute("loss", loss.reshape({1}), file.tensor("loss"), kLoss);

@@ -5,6 +5,7 @@
 // second path.
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -69,12 +70,36 @@ struct SequenceRows {
   int64_t count;      // its rows of x
 };
 
+/// Whose tokens a call runs, and the memories that they continue:
+/// - nobody's: x [B, L, D] holds B sequences from their first token on, and nothing is remembered (training);
+/// - of one state: x [B, L, D] continues it, a state of batch B;
+/// - of several: x [1, R, D], without gradients, holds their rows one after the other, and each continues its own
+/// state.
+///   A sequence's results do not depend, bit for bit, on the others.
+/// States are left after the last token; no gradient flows through them.
+class CallSequences {
+ public:
+  CallSequences() = default;
+  /// Null: nobody's.
+  CallSequences(MixerState* state) : one_(state) {}  // NOLINT: `.sequences = state` reads well
+  /// `rows` must outlive the call; one of them is the same as that state alone.
+  CallSequences(std::span<const SequenceRows> rows) {  // NOLINT
+    if (rows.size() == 1) one_ = rows[0].state;
+    if (rows.size() > 1) several_ = rows;
+  }
+  /// Empty unless there are several.
+  std::span<const SequenceRows> several() const { return several_; }
+  /// Null if there is none, or several.
+  MixerState* one() const { return one_; }
+
+ private:
+  MixerState* one_ = nullptr;
+  std::span<const SequenceRows> several_;
+};
+
 struct MixerCall {
   std::optional<int64_t> window;  // visible keys of `full`; other mixers ignore it
-  MixerState* state = nullptr;    // continued and left after the last token; no gradient flows through it
-  // Several sequences in one call, without gradients: x is [1, R, D], their rows one after the other, each continues
-  // its own state, and `state` is null. A sequence's results do not depend, bit for bit, on the others.
-  const std::vector<SequenceRows>* sequences = nullptr;
+  CallSequences sequences;
   torch::Tensor residual;      // [B, L, D] fp32: the call returns residual + mixer(x) in fp32; undefined: mixer(x)
   LoopCarry* carry = nullptr;  // with state_carry: this layer's previous loop; the call replaces it by its own
   std::vector<torch::Tensor>* losses = nullptr;  // training: a mixer with a loss of its own appends it, a scalar fp32
@@ -110,19 +135,20 @@ std::shared_ptr<Mixer> make_mixer(const std::string& type, const ModelConfig& co
 std::vector<std::string> mixer_types();
 
 /// What `part(rows, state)` makes of each sequence's rows of `rows` ([1, R, ..] each), put together along dim 1: for
-/// the steps of a mixer that know of a token's place. Without call.sequences it is part(rows, call.state).
+/// the steps of a mixer that know of a token's place. Unless there are several it is part(rows, call.sequences.one()).
 template <class Part>
 torch::Tensor each_sequence(const MixerCall& call, const std::vector<torch::Tensor>& rows, Part part) {
-  if (!call.sequences) return part(rows, call.state);
+  const auto several = call.sequences.several();
+  if (several.empty()) return part(rows, call.sequences.one());
   std::vector<torch::Tensor> out, own(rows.size());
-  out.reserve(call.sequences->size());
+  out.reserve(several.size());
   int64_t begin = 0;
-  for (const auto& [state, count] : *call.sequences) {
+  for (const auto& [state, count] : several) {
     for (size_t i = 0; i < rows.size(); ++i) own[i] = rows[i].narrow(1, begin, count);
     out.push_back(part(own, state));
     begin += count;
   }
-  return out.size() == 1 ? out[0] : torch::cat(out, 1);
+  return torch::cat(out, 1);
 }
 
 /// Parameters of `module` with names relative to it, in registration order.

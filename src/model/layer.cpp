@@ -30,18 +30,28 @@ LayerImpl::LayerImpl(const std::string& mixer_type, const ModelConfig& config)
   ffn_norm_2 = register_module("ffn_norm_2", Norm(config.dim));
 }
 
-torch::Tensor LayerImpl::forward(const torch::Tensor& h, MixerCall call, torch::ScalarType compute) {
+torch::Tensor LayerImpl::forward(const torch::Tensor& h, MixerCall call, torch::ScalarType compute,
+                                 const Listeners& listeners) {
   const auto before = fan_out(h, 2);  // for the residual stream and for the norm
+  const auto x = rms_norm(before[1], attention_norm->weight, eps_, compute);
+  if (listeners.mixer_in) listeners.mixer_in(x);
   if (attention_norm_2) {
     const auto added = [&](const torch::Tensor& to, const torch::Tensor& part, const Norm& by) {
       return to + rms_norm(part, by->weight, eps_, to.scalar_type());
     };
-    const auto mixed = mixer->forward(rms_norm(before[1], attention_norm->weight, eps_, compute), call);
+    const auto mixed = mixer->forward(x, call);
+    if (listeners.mixer_out) listeners.mixer_out(mixed);
     const auto middle = fan_out(added(before[0], mixed, attention_norm_2), 2);
     return added(middle[0], feed_forward->forward(rms_norm(middle[1], ffn_norm->weight, eps_, compute)), ffn_norm_2);
   }
-  call.residual = before[0];
-  const auto middle = fan_out(mixer->forward(rms_norm(before[1], attention_norm->weight, eps_, compute), call), 2);
+  // The mixer adds to the residual stream by itself. Whoever wants to see what it adds gets it in fp32, as it is added.
+  call.residual = listeners.mixer_out ? torch::zeros_like(before[0]) : before[0];
+  auto mixed = mixer->forward(x, call);
+  if (listeners.mixer_out) {
+    listeners.mixer_out(mixed);
+    mixed = before[0] + mixed;
+  }
+  const auto middle = fan_out(mixed, 2);
   return feed_forward->forward_add(rms_norm(middle[1], ffn_norm->weight, eps_, compute), middle[0]);
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 // One shared layer: h = h + mixer(norm(h)); h = h + ffn(norm(h)). In `ouro` models what is added is normed as well.
+#include <functional>
+
 #include "mixers/mixer.h"
 #include "mixers/parts.h"
 #include "ops/linear/op.h"
@@ -23,8 +25,12 @@ TORCH_MODULE(FeedForward);
 class LayerImpl : public torch::nn::Module {
  public:
   LayerImpl(const std::string& mixer_type, const ModelConfig& config);
+  /// Told of what goes into the mixer and of what it makes, before that is added; either may be empty.
+  struct Listeners {
+    std::function<void(const torch::Tensor&x)> mixer_in, mixer_out;
+  };
   /// h [B, L, D] fp32, the residual stream -> the same after this layer. `compute`: type of the products.
-  torch::Tensor forward(const torch::Tensor& h, MixerCall call, torch::ScalarType compute);
+  torch::Tensor forward(const torch::Tensor& h, MixerCall call, torch::ScalarType compute, const Listeners& listeners);
   void initialise(Initialiser& init, const ModelConfig& config);
 
   std::string type;              // "full", "gdn", ...

@@ -5,7 +5,6 @@
 #include "base/error.h"
 #include "ops/cross_entropy/op.h"
 #include "ops/linear/op.h"
-#include "ops/per_channel/op.h"
 #include "ops/rms_norm/op.h"
 
 namespace lt2 {
@@ -56,139 +55,13 @@ void LoopedTransformer::initialise() {
   }
 }
 
-torch::Tensor LoopedTransformer::run_layer(const torch::Tensor& h, const Place& place, const Pass& pass) {
-  const auto i = static_cast<size_t>(place.first), t = static_cast<size_t>(place.t);
-  const size_t slot = t * layers.size() + i;
-  std::vector<SequenceRows> sequences;
-  if (pass.rows) {
-    for (const auto& [draw, count] : *pass.rows) sequences.push_back({draw->slots[slot].get(), count});
-  }
-  const bool several = sequences.size() > 1;
-  const MixerCall call{.window = pass.plan.windows[t][i],
-                       .state = pass.slots              ? (*pass.slots)[slot].get()
-                                : pass.rows && !several ? sequences[0].state
-                                                        : nullptr,
-                       .sequences = several ? &sequences : nullptr,
-                       .carry = pass.carries ? &(*pass.carries)[i] : nullptr,
-                       .losses = pass.mixer_losses};
-  if (at_each_layer) at_each_layer();
-  if (watch) watch->enter(i);
-  const auto out = layers[i]->forward(h, call, compute_type);
-  if (watch && !torch::GradMode::is_enabled()) watch->leave(i);
-  return out;
-}
-
-torch::Tensor LoopedTransformer::run_block(const torch::Tensor& h_block, const Place& place, const Pass& pass) {
-  auto h = h_block;
-  for (int64_t i = place.first; i < place.last; ++i)
-    h = run_part(Recompute::kLayer, &LoopedTransformer::run_layer, h, {place.t, i, i + 1}, pass);
-  if (!block_residual_weight.defined()) return h;
-  const auto weight = block_residual_weight[place.first / pass.plan.block_size];
-  return per_channel({.x = h_block, .weight = weight, .base = h}, h.scalar_type());
-}
-
-torch::Tensor LoopedTransformer::run_loop(const torch::Tensor& h_loop, const Place& place, const Pass& pass) {
-  auto h = h_loop;
-  for (int64_t first = 0; first < place.last; first += pass.plan.block_size) {
-    const Place block{place.t, first, std::min(first + pass.plan.block_size, place.last)};
-    h = run_part(Recompute::kBlock, &LoopedTransformer::run_block, h, block, pass);
-  }
-  if (early_exit_gate) return rms_norm(h, norm->weight, config_.norm_eps, h.scalar_type());
-  if (!residual_weight.defined()) return h;
-  return per_channel({.x = h_loop, .weight = residual_weight[place.t], .base = h}, h.scalar_type());
-}
-
-// `part`, recomputed in the backward pass if that is the level: the carries of its layers and the losses of its mixers
-// go in and out beside h.
-torch::Tensor LoopedTransformer::run_part(Recompute level, Run part, const torch::Tensor& h, const Place& place,
-                                          const Pass& pass) {
-  if (!torch::GradMode::is_enabled() || !h.requires_grad()) return (this->*part)(h, place, pass);
-  // A node of its own for the part's input: its gradients are summed inside the part first, recomputed or not.
-  if (level != recompute) {
-    const auto input = h.view_as(h);
-    if (at_each_layer && level == Recompute::kLayer)
-      input.register_hook([this](const torch::Tensor&) { at_each_layer(); });
-    return (this->*part)(input, place, pass);
-  }
-  const auto each_carried = [place](std::vector<LoopCarry>& carries, const auto& visit) {
-    for (int64_t i = place.first; i < place.last; ++i) {
-      LoopCarry& carry = carries[static_cast<size_t>(i)];
-      for (auto* tensor : {&carry.k, &carry.v, &carry.g, &carry.beta}) visit(*tensor);
-    }
-  };
-  Tensors inputs{h};
-  std::vector<bool> given;
-  if (pass.carries) {
-    each_carried(*pass.carries, [&](const torch::Tensor& tensor) {
-      given.push_back(tensor.defined());
-      if (tensor.defined()) inputs.push_back(tensor);
-    });
-  }
-  // Which carried tensors come back, in their order, and whether a loss does; the second run gives the same.
-  auto returned = std::make_shared<std::vector<bool>>();
-  auto has_loss = std::make_shared<bool>(false);
-  const AttentionPlan plan = pass.plan;
-  const bool with_carries = pass.carries != nullptr, with_losses = pass.mixer_losses != nullptr;
-  const auto again = [=, this](const Tensors& in) {
-    std::vector<LoopCarry> carries(with_carries ? layers.size() : 0);
-    size_t next = 1, at = 0;
-    if (with_carries)
-      each_carried(carries, [&](torch::Tensor& tensor) {
-        if (given[at++]) tensor = in[next++];
-      });
-    Tensors losses;
-    Tensors out{(this->*part)(
-        in[0], place,
-        {.plan = plan, .mixer_losses = with_losses ? &losses : nullptr, .carries = with_carries ? &carries : nullptr})};
-    returned->clear();
-    if (with_carries) {
-      each_carried(carries, [&](const torch::Tensor& tensor) {
-        returned->push_back(tensor.defined());
-        if (tensor.defined()) out.push_back(tensor);
-      });
-    }
-    *has_loss = !losses.empty();
-    if (*has_loss) out.push_back(losses.size() == 1 ? losses[0] : torch::stack(losses).sum());
-    return out;
-  };
-  std::function<void()> after;
-  if (watch) after = [this, layer = static_cast<size_t>(place.first)] { watch->backward_done(layer); };
-  const Tensors out = recomputed(again, inputs, after);
-  if (with_carries) {
-    size_t next = 1, at = 0;
-    each_carried(*pass.carries,
-                 [&](torch::Tensor& tensor) { tensor = (*returned)[at++] ? out[next++] : torch::Tensor(); });
-  }
-  if (*has_loss) pass.mixer_losses->push_back(out.back());
-  return out[0];
-}
-
-torch::Tensor LoopedTransformer::run(const torch::Tensor& tokens, const Pass& given) {
-  LT2_CHECK(!watch || !torch::GradMode::is_enabled() || recompute == Recompute::kLayer,
-            "training with sharded layers must recompute them: distributed.activation_checkpointing layer");
-  const auto N = static_cast<int64_t>(layers.size());
-  std::vector<LoopCarry> carries(config_.state_carry == "token" ? layers.size() : 0);
-  Pass pass = given;
-  if (!carries.empty()) pass.carries = &carries;
-  auto h = embed(tokens);
-  torch::Tensor weighted;
-  for (int64_t t = 0; t < config_.loop_count; ++t) {
-    h = run_part(Recompute::kLoop, &LoopedTransformer::run_loop, h, {t, 0, N}, pass);
-    if (pass.hook) pass.hook(t, h);
-    if (iteration_weights.defined()) {
-      weighted = per_channel({.x = h, .weight = iteration_weights[t], .base = weighted}, h.scalar_type());
-    }
-  }
-  return weighted.defined() ? weighted : h;
-}
-
 AttentionPlan LoopedTransformer::plan_of(int64_t draw) const {
   return plan_.random ? attention_plan(config_, draw) : plan_;
 }
 
-torch::Tensor LoopedTransformer::hidden(const torch::Tensor& tokens, int64_t draw, const LoopHook& hook) {
+torch::Tensor LoopedTransformer::hidden(const torch::Tensor& tokens, int64_t draw) {
   const auto plan = plan_of(draw);
-  return run(tokens, {.plan = plan, .hook = hook});
+  return run(embed(tokens), {.plan = plan, .draw = draw});
 }
 
 torch::Tensor LoopedTransformer::embed(const torch::Tensor& tokens) const {
@@ -214,7 +87,9 @@ LoopedTransformer::Losses LoopedTransformer::losses(const torch::Tensor& tokens,
                                                     int64_t draw) {
   std::vector<torch::Tensor> of_mixers;
   const auto plan = plan_of(draw);
-  const auto h = run(tokens, {.plan = plan, .mixer_losses = torch::GradMode::is_enabled() ? &of_mixers : nullptr});
+  const auto h =
+      run(embed(tokens),
+          {.plan = plan, .draw = draw, .mixer_losses = torch::GradMode::is_enabled() ? &of_mixers : nullptr});
   const auto x = head_input(h);
   Losses out;
   out.cross_entropy = linear_cross_entropy(x, output ? output->weight : tok_embeddings, targets);
@@ -247,21 +122,6 @@ SequenceState LoopedTransformer::make_state(int64_t batch, int64_t reserve_token
     state.draws.push_back(std::move(draw));
   }
   return state;
-}
-
-torch::Tensor LoopedTransformer::step(const torch::Tensor& tokens, SequenceState& state, bool all_positions) {
-  LT2_CHECK(tokens.dim() == 2 && tokens.size(0) == state.batch && tokens.size(1) >= 1,
-            "step: tokens must be [{}, L >= 1], found [{}]", state.batch, fmt::join(tokens.sizes(), ", "));
-  torch::NoGradGuard no_grad;
-  torch::Tensor sum;
-  for (auto& draw : state.draws) {
-    auto h = run(tokens, {.plan = draw.plan, .slots = &draw.slots});
-    if (!all_positions) h = h.narrow(1, h.size(1) - 1, 1);
-    const auto out = logits(h);
-    sum = sum.defined() ? sum + out : out;
-  }
-  state.position += tokens.size(1);
-  return state.draws.size() > 1 ? sum / static_cast<double>(state.draws.size()) : sum;
 }
 
 NamedTensors LoopedTransformer::official_parameters() const {

@@ -14,12 +14,15 @@
 // is, and an exit gate reads the same h. Source: arXiv 2605.20670; Ouro: arXiv 2510.25741.
 #include <functional>
 #include <optional>
+#include <span>
+#include <utility>
 
 #include "config/patterns.h"
 #include "config/train_config.h"
 #include "model/layer.h"
 #include "model/recompute.h"
 #include "model/sequence_state.h"
+#include "model/taps.h"
 
 namespace lt2 {
 
@@ -69,6 +72,8 @@ struct Continued {
   std::vector<int64_t> exits;  // the loop of each row, also of those that went to the hook
 };
 
+class Walks;  // model/walks.h
+
 class LoopedTransformer : public torch::nn::Module {
  public:
   /// `config` must be validated. Parameters are allocated in fp32 and not initialised.
@@ -77,13 +82,11 @@ class LoopedTransformer : public torch::nn::Module {
   /// Draws all parameters anew from config.seed, as the official code distributes them.
   void initialise();
 
-  /// Called with the loop's index and the residual stream [B, L, D] after it.
-  using LoopHook = std::function<void(int64_t loop, const torch::Tensor& h)>;
-
   /// tokens int64 [B, L] -> residual stream [B, L, D] fp32 that `output` reads (after the last loop; with
   /// legacy_iteration_weights the weighted sum of all loops). `draw` selects the pattern of random layouts.
-  torch::Tensor hidden(const torch::Tensor& tokens, int64_t draw = 0, const LoopHook& hook = {});
-  /// What hidden() gave, or a LoopHook got, [.., D] -> logits fp32 [.., vocab]: output(norm(h)), in `ouro` output(h).
+  torch::Tensor hidden(const torch::Tensor& tokens, int64_t draw = 0);
+  /// What hidden() gave, or a tap at "loop.T.out", [.., D] -> logits fp32 [.., vocab]: output(norm(h)), in `ouro`
+  /// output(h).
   torch::Tensor logits(const torch::Tensor& h);
   struct Losses {
     torch::Tensor cross_entropy;  // mean over the targets
@@ -120,6 +123,8 @@ class LoopedTransformer : public torch::nn::Module {
   /// If set, called at every layer of every pass, forward (also of recomputed parts) and backward. What it throws gives
   /// the pass up; the gradients are then worth nothing.
   std::function<void()> at_each_layer;
+  /// Null: nobody listens (model/taps.h). Must outlive the passes, in training their backward passes too.
+  const Taps* taps = nullptr;
   /// Null: nobody watches. With a watch, training needs Recompute::kLayer.
   LayerWatch* watch = nullptr;
 
@@ -134,28 +139,38 @@ class LoopedTransformer : public torch::nn::Module {
   BiasedLinear early_exit_gate{nullptr};  // [1, D], [1]  of `ouro` models
 
  private:
+  // One sequence of a pass: the memories that it continues, and its rows.
+  struct Rows {
+    SequenceState::Draw* draw;
+    int64_t count;
+  };
+  struct Tapped {  // taken inside a part that is recomputed, and told once the part is in the graph
+    std::vector<TapPoint> points;
+    std::vector<torch::Tensor> tensors;
+  };
   struct Pass {  // what one run over the tokens needs besides them
     const AttentionPlan& plan;
-    std::vector<std::unique_ptr<MixerState>>* slots = nullptr;
-    const std::vector<std::pair<SequenceState::Draw*, int64_t>>* rows = nullptr;  // or several sequences and their rows
-    LoopHook hook = {};
+    int64_t draw = 0;
+    std::vector<Rows> sequences = {};  // none: B sequences of their own, without memory
+    Walks* walks = nullptr;            // who runs which loop; null: all run all
     std::vector<torch::Tensor>* mixer_losses = nullptr;
     std::vector<LoopCarry>* carries = nullptr;  // one a layer, with state_carry
+    const Taps* taps = nullptr;  // as `taps` was when the pass began: a part may run again when it is not any more
+    Tapped* tapped = nullptr;
   };
   struct Place {  // layers [first, last) of loop t
     int64_t t, first, last;
   };
   using Run = torch::Tensor (LoopedTransformer::*)(const torch::Tensor& h, const Place& place, const Pass& pass);
-  torch::Tensor run(const torch::Tensor& tokens, const Pass& pass);
+  torch::Tensor run(torch::Tensor h, Pass pass);
   torch::Tensor run_loop(const torch::Tensor& h, const Place& place, const Pass& pass);
   torch::Tensor run_block(const torch::Tensor& h, const Place& place, const Pass& pass);
   torch::Tensor run_layer(const torch::Tensor& h, const Place& place, const Pass& pass);
   torch::Tensor run_part(Recompute level, Run part, const torch::Tensor& h, const Place& place, const Pass& pass);
-  struct Leaving {  // of one sequence, where its tokens left the loops: [D] and the loop of each row of its logits
-    std::vector<torch::Tensor> rows;
-    std::vector<int64_t> exits;
-  };
-  std::vector<Leaving> advance_draw(const std::vector<Continuation>& sequences, const ExitRule& rule, size_t draw);
+  torch::Tensor recompute_part(Run part, const torch::Tensor& h, const Place& place, const Pass& pass);
+  template <class Make>
+  void tap(const Pass& pass, TapPoint at, Make make) const;
+  void tap_states(const Pass& pass, const Place& place, std::span<const SequenceRows> sequences) const;
   /// What the output's product reads, in the type of the products.
   torch::Tensor head_input(const torch::Tensor& h);
   torch::Tensor embed(const torch::Tensor& tokens) const;
@@ -165,6 +180,19 @@ class LoopedTransformer : public torch::nn::Module {
   std::vector<std::string> types_;
   AttentionPlan plan_;  // of draw 0
   std::shared_ptr<PackCache> tied_pack_cache_;
+};
+
+/// Lets `taps` listen to the model's passes for as long as this lives, in place of those before.
+class Listening {
+ public:
+  Listening(LoopedTransformer& model, const Taps& taps) : model_(model), before_(std::exchange(model.taps, &taps)) {}
+  ~Listening() { model_.taps = before_; }
+  Listening(const Listening&) = delete;
+  Listening& operator=(const Listening&) = delete;
+
+ private:
+  LoopedTransformer& model_;
+  const Taps* before_;
 };
 
 }  // namespace lt2

@@ -140,9 +140,17 @@ TEST_F(Ouro, PublishedFolderGivesTheReference) {
   const auto model = load_masters(folder);
   torch::NoGradGuard no_grad;
   const auto tokens = vector("tokens"), loop_logits = vector("loop_logits");
-  model->hidden(tokens, 0, [&](int64_t t, const torch::Tensor& h) {
-    EXPECT_TRUE(close(model->logits(h), loop_logits[t], 1e-4)) << "loop " << t;
+  Taps taps;
+  int64_t loops = 0;
+  taps.on("logits.*", [&](const TapPoint& at, const torch::Tensor& logits) {
+    EXPECT_TRUE(close(logits, loop_logits[at.loop], 1e-4)) << at.name();
+    ++loops;
   });
+  {
+    const Listening listening(*model, taps);
+    model->hidden(tokens);
+  }
+  EXPECT_EQ(loops, loop_logits.size(0));
   for (const std::string threshold : {"0.3", "0.5", "0.9"}) {
     OpenOptions options;
     options.early_exit_threshold = std::stod(threshold);

@@ -46,7 +46,7 @@ class Dsa : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override { mixer_ = make(config_of(GetParam().lightning, GetParam().topk)); }
   torch::Tensor run(const torch::Tensor& x, MixerState* state = nullptr) {
-    return mixer_->forward(x, {.state = state});
+    return mixer_->forward(x, {.sequences = state});
   }
   std::unique_ptr<MixerState> start(int64_t batch, int64_t reserve = 0) {
     return mixer_->make_state({.batch = batch, .window = 3, .reserve_tokens = reserve});

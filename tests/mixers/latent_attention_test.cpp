@@ -90,7 +90,7 @@ class LatentAttentionForms : public ::testing::TestWithParam<Case> {
     std::vector<torch::Tensor> parts;
     int64_t begin = 0;
     for (const int64_t piece : pieces) {
-      parts.push_back(mixer_->forward(x.narrow(1, begin, piece), {.window = 5, .state = state, .residual = {}}));
+      parts.push_back(mixer_->forward(x.narrow(1, begin, piece), {.window = 5, .sequences = state, .residual = {}}));
       begin += piece;
     }
     return torch::cat(parts, 1);
@@ -111,7 +111,7 @@ TEST_P(LatentAttentionForms, TrainingMatchesTheDefinition) {
     return out;
   };
   auto x_fast = x.clone().requires_grad_(), x_true = x.clone().requires_grad_();
-  const auto y = mixer_->forward(x_fast, {.window = 5, .state = nullptr, .residual = {}});
+  const auto y = mixer_->forward(x_fast, {.window = 5, .residual = {}});
   const auto truth = by_definition(*mixer_, config, x_true);
   EXPECT_TRUE(close(y, truth, 1e-5));
   const auto fast = gradients(y), exact = gradients(truth);
@@ -204,9 +204,9 @@ TEST(LatentAttention, LongContextsExpandInGroupsOfHeads) {
   auto state = mixer.make_state({.batch = 1, .dtype = torch::kFloat32, .device = torch::kCPU, .window = {}});
   std::vector<torch::Tensor> parts;
   for (const auto& [begin, count] : {std::pair<int64_t, int64_t>{0, 256}, {256, 444}})
-    parts.push_back(mixer.forward(x.narrow(1, begin, count), {.window = {}, .state = state.get(), .residual = {}}));
+    parts.push_back(mixer.forward(x.narrow(1, begin, count), {.window = {}, .sequences = state.get(), .residual = {}}));
   const torch::AutoGradMode all_heads_at_once(true);
-  EXPECT_TRUE(identical(torch::cat(parts, 1), mixer.forward(x, {.window = {}, .state = nullptr, .residual = {}})));
+  EXPECT_TRUE(identical(torch::cat(parts, 1), mixer.forward(x, {.window = {}, .residual = {}})));
 }
 
 TEST(LatentAttention, OfficialNames) {

@@ -90,7 +90,7 @@ struct Loops {
     LoopCarry carry;
     for (int64_t t = 0; t < loops; ++t) {
       MixerCall call;
-      call.state = states.empty() ? nullptr : states[static_cast<size_t>(t)].get();
+      if (!states.empty()) call.sequences = states[static_cast<size_t>(t)].get();
       call.carry = &carry;
       h = h + mixer->forward(h, call);
     }
@@ -104,7 +104,7 @@ class LinearMixers : public ::testing::TestWithParam<Case> {
     mixer_ = make(GetParam());
     torch::manual_seed(1);
   }
-  Tensor run(const Tensor& x, MixerState* state) { return mixer_->forward(x, {.state = state}); }
+  Tensor run(const Tensor& x, MixerState* state) { return mixer_->forward(x, {.sequences = state}); }
   std::shared_ptr<Mixer> mixer_;
 };
 
@@ -244,9 +244,9 @@ TEST_P(LinearMixers, CarryOfTheSameInputsCancels) {
   for (const int64_t tokens : {30, 1, 1, 70}) {
     const auto x = torch::randn({2, tokens, kDim});
     LoopCarry carry;
-    const auto y = mixer->forward(x, {.state = first.get(), .carry = &carry});
+    const auto y = mixer->forward(x, {.sequences = first.get(), .carry = &carry});
     EXPECT_GT(y.abs().max().item<double>(), 1e-3);
-    const auto cancelled = mixer->forward(x, {.state = second.get(), .carry = &carry});
+    const auto cancelled = mixer->forward(x, {.sequences = second.get(), .carry = &carry});
     EXPECT_TRUE(identical(cancelled, torch::zeros_like(y))) << tokens;
     EXPECT_TRUE(identical(first->tensors()[0].second, second->tensors()[0].second));
   }
@@ -339,7 +339,7 @@ TEST(StateCarry, ReadsThePreviousLoopWithThisLoopsQueries) {
     for (size_t t = 0; t < 2; ++t) {
       auto in = whole[t];
       for (auto* x : {&in.q, &in.k, &in.v, &in.g, &in.beta}) *x = x->narrow(1, begin, tokens);
-      o = mixer.recur(in, {.state = states[t].get(), .carry = &carry});
+      o = mixer.recur(in, {.sequences = states[t].get(), .carry = &carry});
     }
     parts.push_back(o);
     begin += tokens;
@@ -358,7 +358,7 @@ TEST(StateCarry, DecodingKeepsItsBuffers) {
   const void* before = loops.states[0]->tensors()[0].second.data_ptr();
   LoopCarry carry;
   const auto step = [&] {
-    mixer->forward(torch::randn({1, 1, kDim}), {.state = loops.states[0].get(), .carry = &carry});
+    mixer->forward(torch::randn({1, 1, kDim}), {.sequences = loops.states[0].get(), .carry = &carry});
   };
   step();
   const void* aside = carry.states[0].data_ptr();
@@ -458,10 +458,11 @@ TEST(LinearMixerLengths, StayFiniteOver64kTokens) {
     mixer->initialise(init);
     auto state = start(*mixer, 1);
     torch::manual_seed(2);
-    const auto y = mixer->forward(torch::randn({1, 65536, 16}), {.state = state.get()});
+    const auto y = mixer->forward(torch::randn({1, 65536, 16}), {.sequences = state.get()});
     EXPECT_TRUE(torch::isfinite(y).all().item<bool>()) << type;
     EXPECT_TRUE(torch::isfinite(state->tensors()[0].second).all().item<bool>()) << type;
-    EXPECT_TRUE(torch::isfinite(mixer->forward(torch::randn({1, 1, 16}), {.state = state.get()})).all().item<bool>());
+    EXPECT_TRUE(
+        torch::isfinite(mixer->forward(torch::randn({1, 1, 16}), {.sequences = state.get()})).all().item<bool>());
   }
 }
 

@@ -37,7 +37,7 @@ class EveryMixer : public ::testing::TestWithParam<Case> {
     }
   }
   torch::Tensor run(const torch::Tensor& x, MixerState* state) {
-    return mixer_->forward(x, {.window = GetParam().window, .state = state, .residual = {}});
+    return mixer_->forward(x, {.window = GetParam().window, .sequences = state, .residual = {}});
   }
   std::unique_ptr<MixerState> start(int64_t batch, torch::ScalarType dtype = torch::kFloat32) {
     return mixer_->make_state(
@@ -78,10 +78,9 @@ TEST_P(EveryMixer, StateMovesThroughTensors) {
 TEST_P(EveryMixer, ResidualIsAddedInFp32) {
   torch::NoGradGuard no_grad;
   const auto x = torch::randn({2, 9, 48}), residual = torch::randn({2, 9, 48});
-  const auto sum = mixer_->forward(x, {.window = GetParam().window, .state = nullptr, .residual = residual});
+  const auto sum = mixer_->forward(x, {.window = GetParam().window, .residual = residual});
   EXPECT_TRUE(test::close(sum, residual + run(x, nullptr), 1e-6));
-  const auto reduced =
-      mixer_->forward(x.to(torch::kBFloat16), {.window = GetParam().window, .state = nullptr, .residual = residual});
+  const auto reduced = mixer_->forward(x.to(torch::kBFloat16), {.window = GetParam().window, .residual = residual});
   EXPECT_EQ(reduced.dtype(), torch::kFloat32);
   EXPECT_TRUE(test::close(reduced, sum, 2e-2));
 }

@@ -42,7 +42,7 @@ class Nsa : public ::testing::TestWithParam<Case> {
     }
   }
   torch::Tensor run(const torch::Tensor& x, MixerState* state = nullptr) {
-    return mixer_->forward(x, {.state = state});
+    return mixer_->forward(x, {.sequences = state});
   }
   std::unique_ptr<MixerState> start(int64_t batch, int64_t reserve = 0) {
     return mixer_->make_state({.batch = batch, .window = 3, .reserve_tokens = reserve});

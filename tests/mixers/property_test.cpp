@@ -120,7 +120,7 @@ TEST_P(MixerProperties, MatchFp64AtEverySizeOfOne) {
     auto state = mixer->make_state({.batch = n.batch, .window = {}});
     std::vector<Tensor> steps;
     for (int64_t t = 0; t < n.tokens; ++t)
-      steps.push_back(mixer->forward(x.narrow(1, t, 1), {.window = {}, .state = state.get(), .residual = {}}));
+      steps.push_back(mixer->forward(x.narrow(1, t, 1), {.window = {}, .sequences = state.get(), .residual = {}}));
     EXPECT_TRUE(test::close(torch::cat(steps, 1), truth.y, 2e-5)) << "token by token";
   }
 }

@@ -125,8 +125,12 @@ TEST_P(Advance, EarlyExitReadsTheLoopItNames) {
   torch::NoGradGuard no_grad;
   const auto ids = tokens(40, 12);
   std::vector<torch::Tensor> of_loop;
-  model->hidden(ids.unsqueeze(0), 0,
-                [&](int64_t, const torch::Tensor& h) { of_loop.push_back(model->logits(h).squeeze(0)); });
+  Taps taps;
+  taps.on("logits.*", [&](const TapPoint&, const torch::Tensor& logits) { of_loop.push_back(logits.squeeze(0)); });
+  {
+    const Listening listening(*model, taps);
+    model->hidden(ids.unsqueeze(0));
+  }
   for (int64_t loop = 0; loop < GetParam().loops; ++loop) {
     auto state = model->make_state(1);
     const auto result =
@@ -173,10 +177,15 @@ TEST(AdvanceRules, TheThresholdFollowsTheGate) {
   model->early_exit_gate->weight.mul_(8);
   const auto ids = tokens(50, 3);
   std::vector<torch::Tensor> gates;
-  model->hidden(ids.unsqueeze(0), 0, [&](int64_t, const torch::Tensor& h) {
+  Taps taps;
+  taps.on("loop.*.out", [&](const TapPoint&, const torch::Tensor& h) {
     gates.push_back(
         torch::sigmoid(torch::matmul(h, model->early_exit_gate->weight.t()) + model->early_exit_gate->bias).view(-1));
   });
+  {
+    const Listening listening(*model, taps);
+    model->hidden(ids.unsqueeze(0));
+  }
   std::map<int64_t, int> histogram;
   for (const double threshold : {0.3, 0.6, 0.9, 1.0}) {
     auto state = model->make_state(1);
