@@ -250,8 +250,11 @@ bool Engine::start(Sequence& sequence) {
     sequence.logits = prefix->logits;
     sequence.exit = prefix->exit;
     sequence.result.reused_tokens = prefix->state.position;
-    if (sequence.unscored() == prefix->state.position && sequence.unscored() < static_cast<int64_t>(prompt.size()))
-      score(sequence, logits_of(sequence.logits, 1, model_.config().vocab_size), sequence.exit);
+    if (sequence.unscored() == prefix->state.position && sequence.unscored() < static_cast<int64_t>(prompt.size())) {
+      const float* logits = logits_of(sequence.logits, 1, model_.config().vocab_size);
+      if (sequence.request.on_score_logits) sequence.request.on_score_logits(sequence.logits.view({1, -1}));
+      score(sequence, logits, sequence.exit);
+    }
   } else {
     sequence.state = model_.make_state(1, tokens);
   }
@@ -273,15 +276,19 @@ void Engine::admit() {
   }
 }
 
-Continuation Engine::next_of(Sequence& sequence, bool alone) {
+// Its last token, or as much of its prompt as `room` allows; nothing if that is nothing.
+std::optional<Continuation> Engine::next_of(Sequence& sequence, int64_t room) {
   if (!sequence.reading()) {
     const int32_t token = sequence.last();
-    return {.state = &sequence.state, .tokens = as_tokens(&token, 1)};
+    return Continuation{.state = &sequence.state, .tokens = as_tokens(&token, 1)};
   }
   const auto& prompt = sequence.request.prompt;
-  const int64_t piece = alone ? kPrefillPiece : options_.piece, at = sequence.state.position;
-  // Pieces end at absolute multiples, which are chunk borders of every op.
-  const auto size = static_cast<int64_t>(prompt.size()), count = std::min(size - at, piece - at % piece);
+  const auto size = static_cast<int64_t>(prompt.size()), at = sequence.state.position;
+  // A prompt is cut at absolute multiples of 64 tokens, which are chunk borders of every op.
+  int64_t end = std::min(size, at + room);
+  if (end < size) end -= end % 64;
+  if (end <= at) return {};
+  const int64_t count = end - at;
   Continuation next{.state = &sequence.state, .tokens = as_tokens(prompt.data() + at, count)};
   // The logits after a token score the one behind it.
   const int64_t first = std::max(at, sequence.unscored() - 1);
@@ -292,6 +299,8 @@ Continuation Engine::next_of(Sequence& sequence, bool alone) {
     const int64_t vocab = model_.config().vocab_size;
     const auto logits = rows.to(torch::kCPU).contiguous();
     const float* row = logits_of(logits, logits.size(0), vocab);
+    if (sequence.request.on_score_logits)
+      sequence.request.on_score_logits(logits.narrow(0, 0, std::min(logits.size(0), size - sequence.unscored())));
     for (int64_t i = 0; i < logits.size(0) && sequence.unscored() < size; ++i)
       score(sequence, row + i * vocab, exits[static_cast<size_t>(i)]);
   };
@@ -363,16 +372,29 @@ void Engine::took(Sequence& sequence, const Continued& result) {
   begin_text(sequence);
 }
 
-void Engine::plain_pass(const std::vector<Sequence*>& members) {
-  std::vector<Continuation> all;
-  for (auto* sequence : members) all.push_back(next_of(*sequence, members.size() == 1));
-  const auto results = model_.advance(all, options_.exit);
+// The next tokens of `decoding`, then pieces of `reading`'s prompts, `room` tokens in all: the first come first.
+Engine::Members Engine::gather(const std::vector<Sequence*>& decoding, const std::vector<Sequence*>& reading,
+                               int64_t room) {
+  Members out{.sequences = decoding, .next = {}};
+  for (auto* sequence : decoding) out.next.push_back(*next_of(*sequence, 0));
+  for (auto* sequence : reading) {
+    auto next = next_of(*sequence, room);
+    if (!next) continue;
+    room -= next->tokens.size(0);
+    out.sequences.push_back(sequence);
+    out.next.push_back(std::move(*next));
+  }
+  return out;
+}
+
+void Engine::plain_pass(const Members& members) {
+  const auto results = model_.advance(members.next, options_.exit);
   ++counts_.passes;
-  for (size_t i = 0; i < members.size(); ++i) took(*members[i], results[i]);
+  for (size_t i = 0; i < results.size(); ++i) took(*members.sequences[i], results[i]);
 }
 
 // Drafts for `drafting`, then one pass that verifies them and takes the others along.
-void Engine::speculate(const std::vector<Sequence*>& drafting, const std::vector<Sequence*>& others) {
+void Engine::speculate(const std::vector<Sequence*>& drafting, const Members& others) {
   const int64_t vocab = model_.config().vocab_size;
   const auto newest = [&](const Sequence& s) { return s.drafts.empty() ? s.last() : s.drafts.back(); };
   int64_t most = 0;
@@ -408,11 +430,11 @@ void Engine::speculate(const std::vector<Sequence*>& drafting, const std::vector
     const int32_t token = newest(*sequence);
     all.push_back({.state = &sequence->state, .tokens = as_tokens(&token, 1), .all_positions = false, .waiting = true});
   }
-  for (auto* sequence : others) all.push_back(next_of(*sequence, false));
+  all.insert(all.end(), others.next.begin(), others.next.end());
   const auto results = model_.advance(all);
   ++counts_.passes;
   for (size_t i = 0; i < drafting.size(); ++i) verify(*drafting[i], results[i]);
-  for (size_t i = 0; i < others.size(); ++i) took(*others[i], results[drafting.size() + i]);
+  for (size_t i = 0; i < others.next.size(); ++i) took(*others.sequences[i], results[drafting.size() + i]);
 }
 
 void Engine::verify(Sequence& sequence, const Continued& result) {
@@ -459,19 +481,13 @@ bool Engine::step() {
   admit();
   retire();  // a known prompt may have ended at once
   if (running_.empty()) return !queue_.empty();
-  std::vector<Sequence*> decoding, drafting, members;
-  Sequence* reader = nullptr;
+  std::vector<Sequence*> decoding, drafting, reading;
   for (auto& sequence : running_) {
-    if (sequence->reading()) {
-      if (!reader) reader = sequence.get();
-    } else if (sequence->drafting && sequence->left() > 1 && !sequence->waits()) {
-      drafting.push_back(sequence.get());
-    } else {
-      decoding.push_back(sequence.get());
-    }
+    const bool drafts = sequence->drafting && sequence->left() > 1 && !sequence->waits();
+    (sequence->reading() ? reading : drafts ? drafting : decoding).push_back(sequence.get());
   }
-  members = decoding;
-  if (reader) members.push_back(reader);
+  const bool idle = decoding.empty() && drafting.empty();
+  const auto members = gather(decoding, reading, idle ? kPrefillPiece : options_.piece);
   if (drafting.empty()) {
     plain_pass(members);
   } else {

@@ -1,9 +1,10 @@
 #pragma once
 // The way that text is made for users: requests in slots, one pass over the weights for all of them at a time.
 //
-// A pass holds the next token of every sequence that decodes and at most one piece of a prompt, so that a long prompt
-// does not hold the others up. What a request gets depends on its own tokens, options and seed alone: products and
-// memories give the same bits whatever else is in the pass, and prompts are cut at absolute multiples of the pieces.
+// A pass holds the next token of every sequence that decodes and at most one piece of prompts, so that a long prompt
+// does not hold the others up; where nobody decodes, the piece is large and several short prompts share it. What a
+// request gets depends on its own tokens, options and seed alone: products and memories give the same bits whatever
+// else is in the pass, and prompts are cut at absolute multiples of 64 tokens.
 //
 // Loop self-speculation: the first loops and the shared head draft tokens; one pass of the remaining loops over all
 // drafts verifies them (the drafts wait before the remaining loops, see ExitRule::defer, so nothing is computed twice).
@@ -34,13 +35,13 @@ struct EngineOptions {
   int64_t slots = 1;     // sequences at once
   int64_t memory = 0;    // bytes for weights, scratch, states and prefixes; 0: no limit
   int64_t prefixes = 0;  // prompts and texts whose states are kept for later requests
-  int64_t piece = 256;   // tokens of a prompt in a pass that also decodes, a multiple of 64
+  int64_t piece = 256;   // tokens of prompts in a pass that also decodes, a multiple of 64
   ExitRule exit;
   std::optional<Speculation> speculate;
   bool scores = false;  // requests may ask for scores: scratch for kLogitRows rows of logits
 };
 
-/// Tokens of a prompt in a pass of its own.
+/// Tokens of prompts in a pass that does not decode.
 inline constexpr int64_t kPrefillPiece = 2048;
 
 struct GeneratedToken {
@@ -63,6 +64,8 @@ struct GenerateRequest {
   /// Scores the prompt's own tokens from this one on (>= 1: nothing stands before the first): GenerateResult::scored.
   /// With it max_gen_len may be 0.
   std::optional<int64_t> score_from = {};
+  /// Gets the logits fp32 [n, vocab] that the scores come from, in the order of the tokens, n <= kLogitRows at a time.
+  std::function<void(const torch::Tensor& logits)> on_score_logits = {};
   TokenHook on_token = {};
 };
 
@@ -137,9 +140,14 @@ class Engine {
 
   void admit();
   bool start(Sequence& sequence);
-  void speculate(const std::vector<Sequence*>& decoding, const std::vector<Sequence*>& others);
-  void plain_pass(const std::vector<Sequence*>& members);
-  Continuation next_of(Sequence& sequence, bool alone);
+  struct Members {  // of a pass
+    std::vector<Sequence*> sequences;
+    std::vector<Continuation> next;  // one each
+  };
+  Members gather(const std::vector<Sequence*>& decoding, const std::vector<Sequence*>& reading, int64_t room);
+  void speculate(const std::vector<Sequence*>& drafting, const Members& others);
+  void plain_pass(const Members& members);
+  std::optional<Continuation> next_of(Sequence& sequence, int64_t room);
   void took(Sequence& sequence, const Continued& result);
   void begin_text(Sequence& sequence);
   void next_token(Sequence& sequence);

@@ -4,8 +4,23 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "infer/engine.h"
 
 namespace lt2 {
+namespace {
+
+// The log probability of `text` after its first token; `on_logits` gets the rows that say so. Both engines cut a text
+// alike.
+double score(Engine& engine, const std::vector<int32_t>& text, std::function<void(const torch::Tensor&)> on_logits) {
+  const auto id =
+      engine.submit({.prompt = text, .max_gen_len = 0, .score_from = 1, .on_score_logits = std::move(on_logits)});
+  engine.run();
+  double sum = 0;
+  for (const auto& token : engine.take(id).scored) sum += token.log_probability;
+  return sum;
+}
+
+}  // namespace
 
 double Quality::reference_perplexity() const { return std::exp(reference_loss); }
 double Quality::perplexity() const { return std::exp(loss); }
@@ -14,23 +29,22 @@ Quality compare_quality(LoopedTransformer& reference, LoopedTransformer& model, 
                         int64_t window) {
   LT2_CHECK(tokens.size() >= 2 && window >= 1, "quality: at least two tokens of text are needed; found {}",
             tokens.size());
-  torch::InferenceMode inference;
-  const auto all = torch::tensor(tokens, torch::kInt32).to(torch::kInt64);
-  const int64_t total = all.size(0) - 1;
+  const auto total = static_cast<int64_t>(tokens.size()) - 1;
+  Engine of_reference(reference, {.scores = true}), of_model(model, {.scores = true});
   Quality sum;
   for (int64_t begin = 0; begin < total; begin += window) {
     const int64_t count = std::min(window, total - begin);
-    const auto input = all.narrow(0, begin, count), target = all.narrow(0, begin + 1, count).unsqueeze(1);
-    const auto log_probabilities = [&](LoopedTransformer& of) {
-      auto state = of.make_state(1, count);
-      return torch::log_softmax(of.advance({{.state = &state, .tokens = input, .all_positions = true}})[0].logits, -1);
-    };
-    const auto p = log_probabilities(reference), q = log_probabilities(model);
+    const std::vector<int32_t> text(tokens.begin() + begin, tokens.begin() + begin + count + 1);
+    std::vector<torch::Tensor> expected;  // log probabilities, a few rows each
+    sum.reference_loss -= score(
+        of_reference, text, [&](const torch::Tensor& logits) { expected.push_back(torch::log_softmax(logits, -1)); });
+    size_t next = 0;
+    sum.loss -= score(of_model, text, [&](const torch::Tensor& logits) {
+      const auto &p = expected.at(next++), q = torch::log_softmax(logits, -1);
+      sum.divergence += (p.exp() * (p - q)).sum(torch::kFloat64).item<double>();
+      sum.same_first_choice += (p.argmax(-1) == q.argmax(-1)).sum().item<double>();
+    });
     sum.tokens += count;
-    sum.reference_loss -= p.gather(1, target).sum(torch::kFloat64).item<double>();
-    sum.loss -= q.gather(1, target).sum(torch::kFloat64).item<double>();
-    sum.divergence += (p.exp() * (p - q)).sum(torch::kFloat64).item<double>();
-    sum.same_first_choice += (p.argmax(-1) == q.argmax(-1)).sum().item<double>();
   }
   const auto n = static_cast<double>(sum.tokens);
   sum.reference_loss /= n;

@@ -454,6 +454,46 @@ TEST_P(Scoring, IsTheWholeModelsWhateverElseRuns) {
   }
 }
 
+// Where nobody decodes, a pass takes as many prompts as fit a piece; each gets what it gets alone.
+TEST_P(Scoring, ShortTextsShareAPass) {
+  const auto model = test::make_model(GetParam());
+  Engine alone(*model, {.scores = true}), together(*model, {.slots = 6, .scores = true});
+  std::vector<std::pair<Engine::Id, std::vector<ScoredToken>>> wanted;
+  for (const size_t length : {2, 63, 64, 65, 1900, 130}) {
+    const auto request = asks(text(length, static_cast<uint32_t>(length)), 1);
+    const auto id = alone.submit(request);
+    alone.run();
+    wanted.emplace_back(together.submit(request), alone.take(id).scored);
+  }
+  together.run();
+  for (const auto& [id, scored] : wanted) expect_same(together.take(id).scored, scored);
+  EXPECT_EQ(together.counts().passes, 2);  // 2224 tokens, 2048 a pass
+}
+
+// The rows that scores come from are handed out in the order of the tokens, a few at a time.
+TEST_P(Scoring, TheLogitsThemselvesCanBeHad) {
+  const auto model = test::make_model(GetParam());
+  const auto prompt = text(600, 5);
+  Engine engine(*model, {.prefixes = 2, .scores = true});
+  engine.submit({.prompt = {prompt.begin(), prompt.begin() + 300}, .max_gen_len = 1});
+  engine.run();
+  for (const int64_t from : {int64_t{1}, int64_t{300}, int64_t{301}, int64_t{599}}) {  // 300: a known prefix scores it
+    std::vector<torch::Tensor> rows;
+    auto request = asks(prompt, from);
+    request.on_score_logits = [&](const torch::Tensor& logits) {
+      EXPECT_LE(logits.size(0), kLogitRows);
+      rows.push_back(torch::log_softmax(logits.to(torch::kFloat64), -1));
+    };
+    const auto id = engine.submit(request);
+    engine.run();
+    const auto scored = engine.take(id).scored;
+    const auto all = torch::cat(rows);
+    ASSERT_EQ(all.size(0), static_cast<int64_t>(scored.size()));
+    for (size_t i = 0; i < scored.size(); ++i)
+      EXPECT_NEAR(all[static_cast<int64_t>(i)][scored[i].id].item<double>(), scored[i].log_probability, 1e-6) << i;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, Scoring, ::testing::ValuesIn(engine_models()), test::case_name);
 
 TEST(Scores, ComeFromTheLoopsWhereTokensLeave) {
