@@ -135,8 +135,9 @@ struct Engine::Sequence {
 Engine::Engine(LoopedTransformer& model, const EngineOptions& options) : model_(model), options_(options) {
   const int64_t T = model.config().loop_count;
   LT2_CHECK(options.slots >= 1, "slots must be >= 1; found {}", options.slots);
-  LT2_CHECK(options.piece >= 64 && options.piece % 64 == 0 && kPrefillPiece % options.piece == 0,
-            "the piece of a prompt must be a multiple of 64 that divides {}; found {}", kPrefillPiece, options.piece);
+  LT2_CHECK(
+      options.prefill_chunk >= 64 && options.prefill_chunk % 64 == 0 && kPrefillChunk % options.prefill_chunk == 0,
+      "the prefill chunk must be a multiple of 64 that divides {}; found {}", kPrefillChunk, options.prefill_chunk);
   counts_.exits.resize(static_cast<size_t>(T));
   int64_t outputs = options.slots;
   if (const auto& speculate = options.speculate) {
@@ -156,7 +157,7 @@ Engine::Engine(LoopedTransformer& model, const EngineOptions& options) : model_(
   const int64_t budget = options.memory > 0 ? options.memory : std::numeric_limits<int64_t>::max() / 2;
   const int64_t waiting = options.exit.defer ? options.slots * kMostWaiting : 0;
   const int64_t rows = outputs + 1 + (options.scores ? kLogitRows : 0);
-  plan_ = plan_memory(model, budget, std::max(kPrefillPiece, outputs + options.piece) + waiting, rows);
+  plan_ = plan_memory(model, budget, std::max(kPrefillChunk, outputs + options.prefill_chunk) + waiting, rows);
 }
 
 Engine::~Engine() = default;
@@ -357,7 +358,7 @@ void Engine::next_token(Sequence& sequence) {
   emit(sequence, sequence.sampler.next(logits, vocab), logits, sequence.exit);
 }
 
-// What a pass gave a sequence that read a piece of its prompt or its last token.
+// What a pass gave a sequence that read a chunk of its prompt or its last token.
 void Engine::took(Sequence& sequence, const Continued& result) {
   if (sequence.reading()) return;
   sequence.logits = result.logits.select(0, 0).to(torch::kCPU).contiguous();
@@ -372,7 +373,7 @@ void Engine::took(Sequence& sequence, const Continued& result) {
   begin_text(sequence);
 }
 
-// The next tokens of `decoding`, then pieces of `reading`'s prompts, `room` tokens in all: the first come first.
+// The next tokens of `decoding`, then chunks of `reading`'s prompts, `room` tokens in all: the first come first.
 Engine::Members Engine::gather(const std::vector<Sequence*>& decoding, const std::vector<Sequence*>& reading,
                                int64_t room) {
   Members out{.sequences = decoding, .next = {}};
@@ -487,7 +488,7 @@ bool Engine::step() {
     (sequence->reading() ? reading : drafts ? drafting : decoding).push_back(sequence.get());
   }
   const bool idle = decoding.empty() && drafting.empty();
-  const auto members = gather(decoding, reading, idle ? kPrefillPiece : options_.piece);
+  const auto members = gather(decoding, reading, idle ? kPrefillChunk : options_.prefill_chunk);
   if (drafting.empty()) {
     plain_pass(members);
   } else {

@@ -1,8 +1,8 @@
 #pragma once
 // The way that text is made for users: requests in slots, one pass over the weights for all of them at a time.
 //
-// A pass holds the next token of every sequence that decodes and at most one piece of prompts, so that a long prompt
-// does not hold the others up; where nobody decodes, the piece is large and several short prompts share it. What a
+// A pass holds the next token of every sequence that decodes and one prefill chunk, so that a long prompt
+// does not hold the others up; where nobody decodes, that chunk is large and several short prompts share it. What a
 // request gets depends on its own tokens, options and seed alone: products and memories give the same bits whatever
 // else is in the pass, and prompts are cut at absolute multiples of 64 tokens.
 //
@@ -32,17 +32,17 @@ struct Speculation {
 Speculation parse_speculation(const std::string& text, const std::string& field);
 
 struct EngineOptions {
-  int64_t slots = 1;     // sequences at once
-  int64_t memory = 0;    // bytes for weights, scratch, states and prefixes; 0: no limit
-  int64_t prefixes = 0;  // prompts and texts whose states are kept for later requests
-  int64_t piece = 256;   // tokens of prompts in a pass that also decodes, a multiple of 64
+  int64_t slots = 1;            // sequences at once
+  int64_t memory = 0;           // bytes for weights, scratch, states and prefixes; 0: no limit
+  int64_t prefixes = 0;         // prompts and texts whose states are kept for later requests
+  int64_t prefill_chunk = 256;  // tokens of prompts in a pass that also decodes, a multiple of 64
   ExitRule exit;
   std::optional<Speculation> speculate;
   bool scores = false;  // requests may ask for scores: scratch for kLogitRows rows of logits
 };
 
 /// Tokens of prompts in a pass that does not decode.
-inline constexpr int64_t kPrefillPiece = 2048;
+inline constexpr int64_t kPrefillChunk = 2048;
 
 struct GeneratedToken {
   int32_t id;

@@ -8,10 +8,10 @@ torch::Tensor prefill(LoopedTransformer& model, const torch::Tensor& tokens, Seq
   const int64_t L = tokens.size(1);
   torch::Tensor logits;
   for (int64_t begin = 0; begin < L;) {
-    // Pieces end at absolute multiples of the piece, which are chunk borders of every op.
-    const int64_t piece = std::min(L - begin, kPrefillPiece - state.position % kPrefillPiece);
-    logits = model.step(tokens.narrow(1, begin, piece), state);
-    begin += piece;
+    // Chunks end at absolute multiples of their size, which are chunk borders of every op.
+    const int64_t chunk = std::min(L - begin, kPrefillChunk - state.position % kPrefillChunk);
+    logits = model.step(tokens.narrow(1, begin, chunk), state);
+    begin += chunk;
   }
   return logits.select(1, 0);
 }

@@ -44,7 +44,7 @@ int64_t largest_multiple(int64_t memory, BytesAt bytes_at) {
 
 ServingMemory serving_memory(const LoopedTransformer& model, int64_t context, int64_t batch) {
   constexpr int64_t kNoLimit = int64_t{1} << 60;
-  const int64_t rows = std::max(batch, std::min(context, kPrefillPiece));
+  const int64_t rows = std::max(batch, std::min(context, kPrefillChunk));
   return {.weights = served_bytes(model, model.compute_type),
           .states = batch * sequence_bytes(model, context + kRoom, 0),
           .scratch = plan_memory(model, kNoLimit, rows, batch).scratch};

@@ -8,7 +8,7 @@
 
 namespace lt2 {
 
-/// What serving `batch` sequences needs: prompts are read one at a time in pieces, all decode together.
+/// What serving `batch` sequences needs: prompts are read one at a time in chunks, all decode together.
 struct ServingMemory {
   int64_t weights = 0, states = 0, scratch = 0;
   int64_t total() const { return weights + states + scratch; }

@@ -99,12 +99,12 @@ double decode_floor_s(const LoopedTransformer& model, int64_t context, int64_t b
 }
 
 double prefill_floor_s(const LoopedTransformer& model, int64_t context, int64_t batch, const MachineLimits& limits) {
-  // Logits are computed once a piece only.
+  // Logits are computed once a prefill chunk.
   const double tokens = static_cast<double>(context);
-  const double pieces = std::ceil(tokens / static_cast<double>(kPrefillPiece));
+  const double chunks = std::ceil(tokens / static_cast<double>(kPrefillChunk));
   const double output = 2.0 * static_cast<double>(model.config().dim * model.config().vocab_size);
-  const double flops = tokens * forward_flops_per_token(model, (context + 1) / 2) - output * (tokens - pieces);
-  return std::max(pieces * weight_bytes_per_token(model, model.compute_type) / (limits.read_gbps * 1e9),
+  const double flops = tokens * forward_flops_per_token(model, (context + 1) / 2) - output * (tokens - chunks);
+  return std::max(chunks * weight_bytes_per_token(model, model.compute_type) / (limits.read_gbps * 1e9),
                   static_cast<double>(batch) * flops / (limits.product_gflops(model) * 1e9));
 }
 

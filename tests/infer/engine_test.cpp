@@ -72,7 +72,7 @@ class EngineTest : public ::testing::TestWithParam<test::ModelCase> {
 TEST_P(EngineTest, ARequestGetsWhatItGetsAlone) {
   std::mt19937 random(17);
   for (int trial = 0; trial < 3; ++trial) {
-    Engine engine(*model, {.slots = 1 + static_cast<int64_t>(random() % 4), .piece = 64});
+    Engine engine(*model, {.slots = 1 + static_cast<int64_t>(random() % 4), .prefill_chunk = 64});
     std::vector<std::pair<Engine::Id, GenerateRequest>> requests;
     for (int i = 0; i < 7; ++i) {
       auto request = random_request(random, random() % 2 == 0);
@@ -158,7 +158,7 @@ TEST_P(EngineTest, DraftsDoNotChangeGreedyText) {
   }
   std::mt19937 random(23);
   for (const auto& speculation : {Speculation{.loops = 1, .tokens = 1}, Speculation{.loops = 1, .tokens = 5}}) {
-    Engine engine(*model, {.slots = 3, .piece = 64, .speculate = speculation});
+    Engine engine(*model, {.slots = 3, .prefill_chunk = 64, .speculate = speculation});
     std::vector<std::pair<Engine::Id, GenerateRequest>> requests;
     for (int i = 0; i < 5; ++i) {
       auto request = random_request(random, true);
@@ -418,8 +418,8 @@ TEST_P(Scoring, IsTheWholeModelsWhateverElseRuns) {
       auto state = model->make_state(1);
       std::vector<torch::Tensor> parts;  // cut where the engine cuts
       const auto tokens = torch::tensor(prompt, torch::kInt32).to(torch::kInt64).unsqueeze(0);
-      for (int64_t at = 0; at < tokens.size(1); at += kPrefillPiece)
-        parts.push_back(model->step(tokens.narrow(1, at, std::min(kPrefillPiece, tokens.size(1) - at)), state, true));
+      for (int64_t at = 0; at < tokens.size(1); at += kPrefillChunk)
+        parts.push_back(model->step(tokens.narrow(1, at, std::min(kPrefillChunk, tokens.size(1) - at)), state, true));
       const auto expected = torch::log_softmax(torch::cat(parts, 1).squeeze(0).to(torch::kFloat64), -1);
       for (size_t i = 0; i + 1 < length; ++i) {
         const auto row = expected[static_cast<int64_t>(i)];
@@ -430,7 +430,7 @@ TEST_P(Scoring, IsTheWholeModelsWhateverElseRuns) {
     }
     if (length > 300) continue;
     // Beside others that read and decode, from other places, with prefixes that are known, with text that follows.
-    Engine busy(*model, {.slots = 4, .prefixes = 4, .piece = 64, .scores = true});
+    Engine busy(*model, {.slots = 4, .prefixes = 4, .prefill_chunk = 64, .scores = true});
     std::vector<Engine::Id> ids;
     busy.submit({.prompt = text(100, 7), .max_gen_len = 30});
     for (const size_t from : {size_t{1}, length / 2 + 1, length - 1})

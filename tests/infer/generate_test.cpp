@@ -57,7 +57,7 @@ TEST(Generate, PrefillInPiecesIsExact) {
       test::make_model({.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full", .attention_pattern = "2:1"});
   torch::NoGradGuard no_grad;
   torch::manual_seed(8);
-  const auto tokens = torch::randint(61, {1, kPrefillPiece + 100}, torch::kInt64);
+  const auto tokens = torch::randint(61, {1, kPrefillChunk + 100}, torch::kInt64);
   auto whole = model->make_state(1), pieces = model->make_state(1);
   EXPECT_TRUE(test::identical(prefill(*model, tokens, pieces), model->step(tokens, whole).select(1, 0)));
 }
