@@ -43,7 +43,7 @@ format: ## Format the sources
 	@git ls-files '*.cpp' '*.h' | xargs clang-format-14 -i
 
 format-check: setup
-	@git ls-files '*.cpp' '*.h' | xargs clang-format-14 --dry-run -Werror
+	@files=$$(git ls-files '*.cpp' '*.h') && clang-format-14 --dry-run -Werror $$files
 
 clean: ## Remove build/
 	rm -rf build

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Runs every command of README.md and docs/*.md as it is written, scaled down. Usage: scripts/test-docs.sh path/to/lt2
+# Before that: README.md links to every page under docs/, every link leads to a file, the picture is the table's.
 #
 # Commands stand in blocks marked ```sh. They run in a folder of their own, page after page, with a program lt2 that
 # makes each smaller: `scale_down` below is the whole list of what it changes. What they need and a checkout does not
@@ -101,6 +102,30 @@ commands() {
       line = ""
     }' "$@"
 }
+
+# FILE:LINE<tab>TARGET of every link to a file, in Markdown and in HTML, of the pages given.
+links() {
+  grep -noP '(?<=\]\()(?!https?:|#)[^)#]+|(?<=(src|ref)=")(?!https?:|#)[^"#]+|(?<=srcset=")[^" ]+' "$@" /dev/null | sed -E 's/^([^:]*:[^:]*):/\1\t/'
+}
+
+check_links() {
+  local failed=0 page place target
+  for page in $(find docs -name '*.md' | sort); do
+    links README.md | cut -f 2 | grep -qxF "$page" || { echo "docs: README.md has no link to $page" >&2; failed=1; }
+  done
+  while IFS=$'\t' read -r place target; do
+    [ -e "$(dirname "${place%%:*}")/$target" ] || { echo "docs: $place: there is no $target" >&2; failed=1; }
+  done < <(links *.md $(find docs -name '*.md'))
+  return $failed
+}
+
+(cd "$source" && check_links)
+mkdir "$work/images"
+"$source/scripts/readme-picture.sh" "$real" "$work/images"
+for picture in "$work"/images/*; do
+  cmp "$picture" "$source/docs/images/$(basename "$picture")" ||
+    { echo "docs: docs/performance.md has other figures than its picture: scripts/readme-picture.sh $real" >&2; exit 1; }
+done
 
 cd "$work"
 feed > fed.log 2>&1 || { cat fed.log; echo "docs: the small model in place of Ouro-1.4B cannot be made" >&2; exit 1; }

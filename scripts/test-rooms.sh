@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Rooms use only what docs/architecture.md says: the table's "may use", USES in CMakeLists.txt and the includes in src/ agree. Usage: scripts/test-rooms.sh
+# Rooms use only what docs/architecture.md says: the table's "may use", USES in CMakeLists.txt, the includes in src/ and
+# the drawing docs/images/house.svg agree. Usage: scripts/test-rooms.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0
@@ -9,7 +10,7 @@ table() { sed -nE 's/^\| `([a-z]+)\/` \|.*\| ([^|]+) \| (yes|no) \|$/\1: \2/p' d
 build() { sed -nE 's/^lt2_room\(([a-z]+) +(PLAIN +)?(USES ([a-z ]+))?( LINKS.*)?\)?$/\1: \4/p' CMakeLists.txt | sed 's/ LINKS.*//'; }
 sorted() { tr ', ' '\n\n' <<<"$1" | grep -E '^[a-z]+$' | sort -u | tr '\n' ' ' || true; }
 
-all=" $(cd src && echo *) "
+all=" $(cd src && printf '%s ' */ | tr -d /)"
 declare -A allowed
 while IFS=: read -r room uses; do
   [[ $uses == *all* ]] && uses=${all/ $room / }
@@ -27,4 +28,5 @@ for room in $all; do
       complain "$(grep -rnE "^ *# *include \"$used/" "src/$room" | head -1): docs/architecture.md does not let $room use $used"
   done
 done
+scripts/draw-house.sh | cmp -s - docs/images/house.svg || complain "docs/images/house.svg is not what the table says: scripts/draw-house.sh > docs/images/house.svg"
 exit $failed
