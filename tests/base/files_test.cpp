@@ -16,34 +16,23 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
 
 namespace fs = std::filesystem;
+using test::error_of;
 
 class Files : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "lt2-files-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
   size_t entries() const {
     return static_cast<size_t>(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()));
   }
-  fs::path folder_;
+  test::TempFolder temporary_;
+  fs::path folder_ = temporary_.path();
 };
-
-std::string message(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
@@ -59,13 +48,13 @@ TEST_F(Files, WritesAndReadsAnyBytes) {
 TEST_F(Files, ReadsWhatHasNoSize) { EXPECT_TRUE(has(read_file("/proc/self/status"), "Pid:")); }
 
 TEST_F(Files, ErrorsNamePathAndReason) {
-  EXPECT_EQ(message([&] { read_file(folder_ / "none"); }),
+  EXPECT_EQ(error_of([&] { read_file(folder_ / "none"); }),
             (folder_ / "none").string() + ": cannot open: No such file or directory");
-  EXPECT_EQ(message([&] { read_file(folder_); }), folder_.string() + ": expected a regular file, found a folder");
+  EXPECT_EQ(error_of([&] { read_file(folder_); }), folder_.string() + ": expected a regular file, found a folder");
   EXPECT_TRUE(
-      has(message([&] { write_file_atomically(folder_ / "none/file", "x"); }), "none/file: cannot write: No such"));
-  EXPECT_TRUE(has(message([&] { MappedFile file(folder_ / "none"); }), "none: cannot open"));
-  EXPECT_TRUE(has(message([&] { MappedFile file("/dev/null"); }), "expected a regular file"));
+      has(error_of([&] { write_file_atomically(folder_ / "none/file", "x"); }), "none/file: cannot write: No such"));
+  EXPECT_TRUE(has(error_of([&] { MappedFile file(folder_ / "none"); }), "none: cannot open"));
+  EXPECT_TRUE(has(error_of([&] { MappedFile file("/dev/null"); }), "expected a regular file"));
 }
 
 TEST_F(Files, AppearsOnlyWhenCommitted) {
@@ -87,7 +76,7 @@ TEST_F(Files, AppearsOnlyWhenCommitted) {
 
 TEST_F(Files, FailedRenameLeavesNothing) {
   fs::create_directories(folder_ / "taken/inside");
-  EXPECT_TRUE(has(message([&] { write_file_atomically(folder_ / "taken", "x"); }), "taken: cannot write"));
+  EXPECT_TRUE(has(error_of([&] { write_file_atomically(folder_ / "taken", "x"); }), "taken: cannot write"));
   EXPECT_EQ(entries(), 1u);
 }
 
@@ -100,7 +89,7 @@ TEST_F(Files, FailedWriteKeepsTheOldFile) {
   const rlimit small{4096, old.rlim_max};
   const auto handler = ::signal(SIGXFSZ, SIG_IGN);
   ::setrlimit(RLIMIT_FSIZE, &small);
-  const std::string error = message([&] { write_file_atomically(path, std::string(100000, 'x')); });
+  const std::string error = error_of([&] { write_file_atomically(path, std::string(100000, 'x')); });
   ::setrlimit(RLIMIT_FSIZE, &old);
   ::signal(SIGXFSZ, handler);
   EXPECT_TRUE(has(error, "cannot write: File too large")) << error;
@@ -118,11 +107,11 @@ int write_on_full_disk(const fs::path& folder) {
   if (::mount("lt2", folder.c_str(), "tmpfs", 0, "size=256k") != 0) return 77;
   write_file_atomically(folder / "file", "old");
   const std::string large(1 << 20, 'x');
-  const std::string error = message([&] { write_file_atomically(folder / "file", large); });
+  const std::string error = error_of([&] { write_file_atomically(folder / "file", large); });
   if (!has(error, "No space left on device") || !has(error, "more needed") || !has(error, "free")) return 1;
   const auto entries = [&] { return std::distance(fs::directory_iterator(folder), fs::directory_iterator()); };
   if (read_file(folder / "file") != "old" || entries() != 1) return 2;
-  const std::string in_folder = message([&] {
+  const std::string in_folder = error_of([&] {
     write_folder_atomically(folder / "step", [&](const fs::path& aside) {
       write_file_atomically(aside / "small", "x");
       write_file_atomically(aside / "large", large);
@@ -152,7 +141,7 @@ TEST_F(Files, FolderAppearsWhole) {
     EXPECT_FALSE(fs::exists(path));
   });
   EXPECT_EQ(read_file(path / "inner/a"), "1");
-  EXPECT_TRUE(has(message([&] { write_folder_atomically(path, [](const fs::path&) {}); }), "exists already"));
+  EXPECT_TRUE(has(error_of([&] { write_folder_atomically(path, [](const fs::path&) {}); }), "exists already"));
 }
 
 TEST_F(Files, AReplacedFolderStaysUntilTheNewOneIsWhole) {
@@ -165,12 +154,12 @@ TEST_F(Files, AReplacedFolderStaysUntilTheNewOneIsWhole) {
       }
       LT2_CHECK(!broken, "stop");
     };
-    return message([&] { write_folder_atomically(path, fill, IfThere::kReplace); });
+    return error_of([&] { write_folder_atomically(path, fill, IfThere::kReplace); });
   };
-  EXPECT_EQ(write("1", false), "no error");
+  EXPECT_EQ(write("1", false), "");
   EXPECT_EQ(write("2", true), "stop");
   EXPECT_EQ(read_file(path / "a"), "1");
-  EXPECT_EQ(write("2", false), "no error");
+  EXPECT_EQ(write("2", false), "");
   EXPECT_EQ(read_file(path / "a"), "2");
   EXPECT_EQ(entries(), 1u);
 }
@@ -180,26 +169,26 @@ TEST_F(Files, MakesFoldersOrNamesTheKey) {
   make_folders(folder_ / "a/b", "dump_dir");
   EXPECT_TRUE(fs::is_directory(folder_ / "a/b"));
   EXPECT_EQ(
-      message([] { make_folders("/proc/x", "dump_dir"); }).rfind("dump_dir: cannot create the folder /proc/x: ", 0),
+      error_of([] { make_folders("/proc/x", "dump_dir"); }).rfind("dump_dir: cannot create the folder /proc/x: ", 0),
       0u);
 }
 
 TEST_F(Files, ALockHasOneHolderWhoIsNamed) {
-  const auto take = [&] { return message([&] { FileLock(folder_ / "lock", "taken", "a test"); }); };
+  const auto take = [&] { return error_of([&] { FileLock(folder_ / "lock", "taken", "a test"); }); };
   {
     const FileLock lock(folder_ / "lock", "taken", "a test");
     const std::string error = take();
     EXPECT_TRUE(has(error, "taken (held by process " + std::to_string(::getpid()) + " on ")) << error;
     EXPECT_TRUE(has(error, ", a test)")) << error;
   }
-  EXPECT_EQ(take(), "no error");
+  EXPECT_EQ(take(), "");
   EXPECT_EQ(entries(), 0u);
 }
 
 TEST_F(Files, ALockFollowsNoLink) {
   write_file_atomically(folder_ / "victim", "precious");
   fs::create_symlink("victim", folder_ / "lock");
-  const std::string error = message([&] { FileLock(folder_ / "lock", "taken"); });
+  const std::string error = error_of([&] { FileLock(folder_ / "lock", "taken"); });
   EXPECT_TRUE(has(error, "lock: cannot lock it: it is a symbolic link")) << error;
   EXPECT_EQ(read_file(folder_ / "victim"), "precious");
 }
@@ -211,7 +200,7 @@ TEST_F(Files, FailedFolderLeavesNothing) {
     write_file_atomically(aside / "a", "1");
     fail("stop");
   };
-  EXPECT_EQ(message([&] { write_folder_atomically(folder_ / "step", fill); }), "stop");
+  EXPECT_EQ(error_of([&] { write_folder_atomically(folder_ / "step", fill); }), "stop");
   EXPECT_EQ(entries(), 0u);
 }
 
@@ -327,7 +316,7 @@ TEST_F(Files, OnlyAFileGivesWayToAFile) {
   ASSERT_EQ(::mkfifo((folder_ / "fifo").c_str(), 0600), 0);
   fs::create_symlink("loop", folder_ / "loop");
   fs::create_symlink("/dev/null", folder_ / "null");
-  const auto write = [&](const char* name) { return message([&] { write_file_atomically(folder_ / name, "x"); }); };
+  const auto write = [&](const char* name) { return error_of([&] { write_file_atomically(folder_ / name, "x"); }); };
   EXPECT_TRUE(has(write("fifo"), "fifo: cannot write: expected a file to replace or a new name, found a pipe"));
   EXPECT_TRUE(has(write("null"), "found a device"));
   EXPECT_TRUE(has(write("loop"), "loop: cannot write: Too many levels of symbolic links"));
@@ -354,19 +343,19 @@ TEST_F(Files, OnlyRegularFilesAreRead) {
   for (const auto& read : std::vector<std::function<void(const fs::path&)>>{
            [](const fs::path& path) { read_file(path); }, [](const fs::path& path) { MappedFile file(path); },
            [](const fs::path& path) { read_stream(path); }}) {
-    const auto error = [&](const char* name) { return message([&] { read(folder_ / name); }); };
+    const auto error = [&](const char* name) { return error_of([&] { read(folder_ / name); }); };
     EXPECT_EQ(error("fifo"), (folder_ / "fifo").string() + ": expected a regular file, found a pipe");
     EXPECT_EQ(error("socket"), (folder_ / "socket").string() + ": expected a regular file, found a socket");
     EXPECT_EQ(error("."), (folder_ / ".").string() + ": expected a regular file, found a folder");
     EXPECT_EQ(error("loop"), (folder_ / "loop").string() + ": cannot open: Too many levels of symbolic links");
-    EXPECT_EQ(message([&] { read("/dev/zero"); }), "/dev/zero: expected a regular file, found a device");
+    EXPECT_EQ(error_of([&] { read("/dev/zero"); }), "/dev/zero: expected a regular file, found a device");
   }
   ::close(socket);
 }
 
 TEST_F(Files, StreamsAreWhatIsOpenAlready) {
   EXPECT_EQ(read_stream("/dev/null"), "");
-  EXPECT_EQ(message([] { read_file("/dev/null"); }), "/dev/null: expected a regular file, found a device");
+  EXPECT_EQ(error_of([] { read_file("/dev/null"); }), "/dev/null: expected a regular file, found a device");
   int ends[2];
   ASSERT_EQ(::pipe2(ends, O_NONBLOCK), 0);
   const std::string name = "/dev/fd/" + std::to_string(ends[0]);
@@ -383,7 +372,7 @@ TEST_F(Files, StreamsAreWhatIsOpenAlready) {
   EXPECT_EQ(read_stream(name), "said in pieces");
   ::waitpid(child, nullptr, 0);
   ::close(ends[0]);
-  EXPECT_EQ(message([&] { read_stream(name); }), name + ": cannot open: Bad file descriptor");
+  EXPECT_EQ(error_of([&] { read_stream(name); }), name + ": cannot open: Bad file descriptor");
 }
 
 TEST_F(Files, MapsAndOutlivesTheName) {

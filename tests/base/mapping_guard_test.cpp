@@ -13,6 +13,7 @@
 #include <functional>
 
 #include "base/files.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -34,14 +35,9 @@ int status_of(const fs::path& errors, const std::function<void()>& act) {
 
 class MappingGuarded : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "lt2-mapping-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-    std::ofstream(folder_ / "weights") << std::string(3 * 4096 + 5, 'w');
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-  fs::path folder_;
+  void SetUp() override { std::ofstream(folder_ / "weights") << std::string(3 * 4096 + 5, 'w'); }
+  test::TempFolder temporary_;
+  fs::path folder_ = temporary_.path();
 };
 
 TEST_F(MappingGuarded, AFileCutShortIsNamed) {

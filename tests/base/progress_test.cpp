@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -154,17 +155,12 @@ TEST(ProgressBar, LogLinesStandAboveIt) {
 
 class LogFile : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "lt2-log-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
   void TearDown() override {
     set_log_file("");
     set_log_rank(0);
-    std::filesystem::remove_all(folder_);
   }
-  std::filesystem::path folder_;
+  test::TempFolder temporary_;
+  std::filesystem::path folder_ = temporary_.path();
 };
 
 TEST_F(LogFile, LinesHaveStamps) {

@@ -17,31 +17,20 @@
 #include "base/files.h"
 #include "base/input_stream.h"
 #include "base/output.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
 
 namespace fs = std::filesystem;
+using test::error_of;
 
 class Streams : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "lt2-streams-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-  fs::path folder_;
+  test::TempFolder temporary_;
+  fs::path folder_ = temporary_.path();
 };
-
-std::string message(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 // In a process of its own with standard output as `open` makes it: 0 if `act` says so.
 int with_output(const std::function<int()>& open, const std::function<bool()>& act) {
@@ -78,15 +67,15 @@ TEST_F(Streams, AFailureIsThrownAndStays) {
                         [] {
                           write_out("text");  // not written yet
                           const std::string expected = "standard output: cannot write: No space left on device";
-                          return message(flush_out) == expected && message(flush_out) == expected &&
-                                 message([] { write_out("more"); }) == expected;
+                          return error_of(flush_out) == expected && error_of(flush_out) == expected &&
+                                 error_of([] { write_out("more"); }) == expected;
                         }),
             0);
   const auto closed = [] { return -1; };
   EXPECT_EQ(with_output(closed,
                         [] {
                           write_out("text");
-                          return message(flush_out) == "standard output: cannot write: Bad file descriptor";
+                          return error_of(flush_out) == "standard output: cannot write: Bad file descriptor";
                         }),
             0);
 }
@@ -172,7 +161,7 @@ TEST_F(Streams, LongLinesAndTheRest) {
   EXPECT_EQ(input.rest(), "b\nc\n");
   EXPECT_FALSE(input.line(line));
   EXPECT_EQ(InputStream("/dev/null").rest(), "");
-  EXPECT_EQ(message([&] { InputStream stream(folder_.string()); }),
+  EXPECT_EQ(error_of([&] { InputStream stream(folder_.string()); }),
             folder_.string() + ": expected a regular file, found a folder");
 }
 
@@ -195,9 +184,9 @@ TEST_F(Streams, LinesAreAppendedWhole) {
   }
   EXPECT_EQ(count, 300);
   ASSERT_EQ(::mkfifo((folder_ / "fifo").c_str(), 0600), 0);
-  EXPECT_EQ(message([&] { AppendFile file(folder_ / "fifo"); }),
+  EXPECT_EQ(error_of([&] { AppendFile file(folder_ / "fifo"); }),
             (folder_ / "fifo").string() + ": cannot open it for appending: nobody reads from it");
-  EXPECT_EQ(message([&] { AppendFile("/dev/full").append("x"); }),
+  EXPECT_EQ(error_of([&] { AppendFile("/dev/full").append("x"); }),
             "/dev/full: cannot append to it: No space left on device");
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "checkpoint/safetensors.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -45,8 +46,6 @@ INSTANTIATE_TEST_SUITE_P(All, Vectors, ::testing::ValuesIn(vector_files({LT2_TES
 
 class Judge : public ::testing::Test {
  protected:
-  void SetUp() override { fs::create_directories(folder_); }
-  void TearDown() override { fs::remove_all(folder_); }
   // A copy of a vector file with one tensor changed.
   fs::path tampered(const std::string& source, const std::string& tensor,
                     const std::function<void(torch::Tensor&)>& change) {
@@ -60,7 +59,8 @@ class Judge : public ::testing::Test {
     write_safetensors(path, tensors, file.metadata());
     return path;
   }
-  fs::path folder_ = fs::temp_directory_path() / "lt2_check_test";
+  test::TempFolder temporary_;
+  fs::path folder_ = temporary_.path();
 };
 
 TEST_F(Judge, OneWrongElementFails) {

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "tests/support/temp_folder.h"
 #include "tests/tokenizer/support.h"
 
 namespace lt2 {
@@ -28,8 +29,8 @@ TEST(TokenizerVectors, AllVocabulariesAreExact) {
 }
 
 TEST(TokenizerVectors, OneWrongIdIsFound) {
-  const fs::path folder = fs::temp_directory_path() / "lt2_wrong_vectors";
-  fs::remove_all(folder);
+  const test::TempFolder temporary;
+  const fs::path folder = temporary.path() / "vectors";
   fs::copy(test::vocabulary("sp_bpe"), folder);
   std::ofstream(folder / "cases.jsonl", std::ios::app)
       << R"({"id": "x1", "cat": "", "text": "a", "ids": [261, 5], "decoded": "a"})" << '\n';
@@ -43,7 +44,6 @@ TEST(TokenizerVectors, OneWrongIdIsFound) {
   EXPECT_EQ(wrong, 3);  // encode, decode, stream
   std::ofstream(folder / "decode.jsonl") << "{\"ids\": 3}\n";
   EXPECT_THROW(check_tokenizer_vectors(folder), Error);
-  fs::remove_all(folder);
 }
 
 TEST(TokenizerVectors, FoldersWithoutAreRefused) {

@@ -1,10 +1,11 @@
 #include "checkpoint/checksums.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include "base/error.h"
 #include "base/files.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -12,24 +13,16 @@ namespace {
 class Checksums : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "lt2-checksums-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
     std::filesystem::create_directory(folder_ / "inner");
     write_file_atomically(folder_ / "a", "123456789");
     write_file_atomically(folder_ / "inner/b", "");
     write_checksums(folder_);
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
   std::string error() const {
-    try {
-      verify_checksums(folder_);
-    } catch (const Error& caught) {
-      return caught.what();
-    }
-    return "";
+    return test::error_of([&] { verify_checksums(folder_); });
   }
-  std::filesystem::path folder_;
+  test::TempFolder temporary_;
+  std::filesystem::path folder_ = temporary_.path();
 };
 
 TEST_F(Checksums, KnownValues) {

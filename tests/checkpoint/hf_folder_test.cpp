@@ -1,13 +1,14 @@
 #include "checkpoint/hf_folder.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "tests/support/compare.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -17,21 +18,11 @@ using test::identical;
 
 class HfFolderTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "lt2-hf-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::string error_of() {
-    try {
+    return test::error_of([&] {
       const HfFolder folder(folder_);
       for (const auto& name : folder.names()) folder.tensor(name);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
+    });
   }
   void put(const std::string& name, const std::string& content) { std::ofstream(folder_ / name) << content; }
   void put_index(const std::string& map, const std::string& metadata = "{}") {
@@ -43,7 +34,8 @@ class HfFolderTest : public ::testing::Test {
                     torch::kFloat32, 430);
     ASSERT_EQ(error_of(), "");
   }
-  fs::path folder_;
+  test::TempFolder temporary_;
+  fs::path folder_ = temporary_.path();
 };
 
 TEST_F(HfFolderTest, OneFile) {
@@ -71,7 +63,6 @@ TEST_F(HfFolderTest, RoundsFloatingPointOnly) {
 
 TEST_F(HfFolderTest, ShardsHoldAtMostTheirSize) {
   for (const uint64_t shard_bytes : {1, 48, 447, 448, 10000}) {
-    fs::remove_all(folder_);
     fs::create_directories(folder_);
     std::vector<std::pair<std::string, torch::Tensor>> tensors;
     for (int i = 0; i < 6; ++i) tensors.emplace_back("t" + std::to_string(i), torch::randn({i % 3 == 2 ? 100 : 6}));

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "tests/support/error_of.h"
 
 namespace lt2 {
 namespace {
@@ -19,12 +20,7 @@ std::string data_file(const std::string& name) {
 
 // The reader's message for these bytes; "" when it takes them.
 std::string error_of(const std::string& bytes) {
-  try {
-    Pickle::read(bytes, "file");
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
+  return test::error_of([&] { Pickle::read(bytes, "file"); });
 }
 
 std::string le(uint64_t value, size_t bytes) { return {reinterpret_cast<const char*>(&value), bytes}; }

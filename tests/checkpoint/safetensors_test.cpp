@@ -1,7 +1,6 @@
 #include "checkpoint/safetensors.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <cstring>
 #include <fstream>
@@ -9,6 +8,8 @@
 
 #include "base/error.h"
 #include "tests/support/compare.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -17,27 +18,19 @@ using test::identical;
 
 class Safetensors : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "lt2-safetensors-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-    path_ = folder_ / "model.safetensors";
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
+  void SetUp() override { path_ = folder_ / "model.safetensors"; }
 
   // The reader's message for these bytes; "" when it takes them.
   std::string error_of(const std::string& bytes) {
     // Not write_file_atomically: waiting for the disk takes most of the time of thousands of cases.
     std::ofstream(path_, std::ios::binary) << bytes;
-    try {
+    return test::error_of([&] {
       const SafetensorsFile file(path_);
       for (const std::string& name : file.names()) file.tensor(name);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
+    });
   }
-  std::filesystem::path folder_, path_;
+  test::TempFolder temporary_;
+  std::filesystem::path folder_ = temporary_.path(), path_;
 };
 
 std::string with_length(const std::string& header, const std::string& data = "") {
@@ -130,12 +123,7 @@ TEST_F(Safetensors, MisalignedTensorsAreCopied) {
 TEST_F(Safetensors, WriterRefuses) {
   const auto one = torch::ones({1});
   const auto message = [&](const std::vector<std::pair<std::string, torch::Tensor>>& tensors) -> std::string {
-    try {
-      write_safetensors(path_, tensors);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return test::error_of([&] { write_safetensors(path_, tensors); });
   };
   const std::string file = path_.string() + ": ";
   EXPECT_EQ(message({{"w", one}, {"w", one}}), file + "\"w\": two tensors have this name");

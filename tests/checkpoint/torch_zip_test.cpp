@@ -3,7 +3,6 @@
 #include "checkpoint/torch_zip.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <zlib.h>
 
 #include <cstring>
@@ -12,6 +11,8 @@
 #include "base/error.h"
 #include "checkpoint/torch_file.h"
 #include "tests/support/compare.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -32,7 +33,7 @@ SharedBytes in_memory(const std::string& bytes) {
 
 // Reads everything that is in the file.
 std::string error_of(const std::string& bytes) {
-  try {
+  return test::error_of([&] {
     const ZipArchive zip(in_memory(bytes), "file");
     for (const auto& entry : zip.entries()) zip.read(entry);
     const TorchArchive file(in_memory(bytes), "file");
@@ -43,10 +44,7 @@ std::string error_of(const std::string& bytes) {
       if (value->is(Kind::kTensor)) tensor_of(file, *value).sum();
       todo.insert(todo.end(), value->items.begin(), value->items.end());
     }
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
+  });
 }
 
 std::string zip_of(const std::vector<std::pair<std::string, std::string>>& files, uint64_t zip64_from = 0xffffffff) {
@@ -75,14 +73,9 @@ std::string small_file(uint64_t zip64_from = 0xffffffff) {
 
 class TorchFile : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "lt2-torch-zip-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-    path_ = folder_ / "file.pth";
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-  std::filesystem::path folder_, path_;
+  void SetUp() override { path_ = folder_ / "file.pth"; }
+  test::TempFolder temporary_;
+  std::filesystem::path folder_ = temporary_.path(), path_;
 };
 
 class PythonFile : public ::testing::TestWithParam<const char*> {};

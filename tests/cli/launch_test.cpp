@@ -50,17 +50,6 @@ class Launch : public test::Program {
             "MASTER_ADDR=localhost",
             fmt::format("MASTER_PORT={}", port)};
   }
-  static int free_port() {
-    const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(address);
-    EXPECT_EQ(::bind(socket, reinterpret_cast<sockaddr*>(&address), size), 0);
-    EXPECT_EQ(::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size), 0);
-    ::close(socket);
-    return ntohs(address.sin_port);
-  }
 };
 
 TEST_F(Launch, AStopIsFinalWheneverItComes) {
@@ -158,7 +147,7 @@ TEST_F(Launch, AClosedTerminalStopsTheJob) {
 
 // Also when torchrun starts the ranks.
 TEST_F(Launch, RanksOfOneMachineMeetOnLoopback) {
-  const int port = free_port();
+  const int port = test::free_port();
   const pid_t rank = start({"train", "config=tiny.yaml"}, "0", as_rank(0, 2, port));
   std::vector<std::string> seen;
   EXPECT_TRUE(test::within(60, [&] { return !(seen = test::listening(rank)).empty(); })) << err("0");
@@ -168,7 +157,7 @@ TEST_F(Launch, RanksOfOneMachineMeetOnLoopback) {
 }
 
 TEST_F(Launch, AStrayByteKeepsNoRankFromEnding) {
-  const int port = free_port();
+  const int port = test::free_port();
   std::vector<pid_t> ranks;
   for (const int rank : {0, 1})
     ranks.push_back(start({"train", "config=tiny.yaml", "steps=1000000", "distributed.timeout_s=100"},
@@ -197,7 +186,7 @@ TEST_F(Launch, ASignalToOneRankWhileItStartsStopsAll) {
   std::ofstream(root_ / "slow.json") << test::kSlowTokenizer;
   std::ofstream(root_ / "text.txt") << std::string(5'000, 'b');
   std::ofstream(root_ / "slow.txt") << std::string(150'000, 'a');
-  const int port = free_port();
+  const int port = test::free_port();
   std::vector<pid_t> ranks;
   for (const int rank : {0, 1})
     ranks.push_back(start(
@@ -211,7 +200,7 @@ TEST_F(Launch, ASignalToOneRankWhileItStartsStopsAll) {
 }
 
 TEST_F(Launch, ARankThatWaitsSaysForWhomAndEndsAtASignal) {
-  const int port = free_port();
+  const int port = test::free_port();
   const pid_t first = start({"train", "config=tiny.yaml"}, "0", as_rank(0, 3, port));
   ASSERT_TRUE(test::within(60, [&] {
     return says("waiting for ranks 1, 2 at 127.0.0.1:" + std::to_string(port), "0");
@@ -228,7 +217,7 @@ TEST_F(Launch, ARankThatWaitsSaysForWhomAndEndsAtASignal) {
 
 TEST_F(Launch, ARankWithoutItsFirstOneEndsAtASignal) {
   for (const int signal : {SIGINT, SIGTERM}) {
-    const pid_t rank = start({"train", "config=tiny.yaml"}, "1", as_rank(1, 2, free_port()));
+    const pid_t rank = start({"train", "config=tiny.yaml"}, "1", as_rank(1, 2, test::free_port()));
     std::this_thread::sleep_for(1500ms);
     ::kill(rank, signal);
     const auto status = test::exit_status(rank, 5);
@@ -240,7 +229,7 @@ TEST_F(Launch, ARankWithoutItsFirstOneEndsAtASignal) {
 }
 
 TEST_F(Launch, ARankWhoseFirstOneHangsEndsAtASignal) {
-  const int port = free_port();
+  const int port = test::free_port();
   const pid_t first = start({"train", "config=tiny.yaml"}, "0", as_rank(0, 3, port));
   ASSERT_TRUE(test::within(60, [&] { return says("waiting for ranks 1, 2 at", "0"); })) << err("0");
   ::kill(first, SIGSTOP);

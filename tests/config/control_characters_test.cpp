@@ -9,6 +9,7 @@
 #include "config/overrides.h"
 #include "config/quantize_config.h"
 #include "config/train_config.h"
+#include "tests/support/error_of.h"
 
 namespace lt2 {
 namespace {
@@ -24,13 +25,9 @@ bool is_text(const Field& field) {
 // One line that names the field, or "" if nothing was thrown.
 template <class Act>
 std::string error_of(Act act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    EXPECT_EQ(printable(error.what()), error.what());
-    return error.what();
-  }
-  return "";
+  auto message = test::error_of(act);
+  EXPECT_EQ(printable(message), message);
+  return message;
 }
 
 ConfigTree nested(const std::string& key, ConfigTree value) {

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "config/generate_config.h"
 #include "config/train_config.h"
+#include "tests/support/error_of.h"
 
 namespace lt2 {
 namespace {
@@ -17,13 +18,10 @@ namespace {
 std::string yaml_of(const std::string& argument) { return write_yaml(canonical(parse_override(argument, "x"))); }
 
 std::string error_of(const std::string& argument) {
-  try {
+  return test::error_of([&] {
     GenerateConfig config;
     apply_overrides(config, {argument}, "lt2 generate");
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
+  });
 }
 
 TEST(Override, Syntax) {

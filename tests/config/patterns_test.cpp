@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "config/train_config.h"
+#include "tests/support/error_of.h"
 
 namespace lt2 {
 namespace {
@@ -40,21 +41,11 @@ std::string attention_error(const std::string& pattern, int64_t n_layers = 4, in
   config.n_layers = n_layers;
   config.loop_count = loops;
   config.default_sliding_window = window;
-  try {
-    attention_plan(config);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
+  return test::error_of([&] { attention_plan(config); });
 }
 
 std::string layer_error(const std::string& pattern, int64_t n_layers = 4) {
-  try {
-    layer_types(pattern, n_layers);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
+  return test::error_of([&] { layer_types(pattern, n_layers); });
 }
 
 TEST(AttentionPattern, EveryVector) {

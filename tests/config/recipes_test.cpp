@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "config/fields.h"
+#include "tests/support/error_of.h"
 
 namespace lt2 {
 namespace {
@@ -30,12 +31,7 @@ TrainConfig planned(const std::string& file, Notes* notes, int64_t world = 1) {
 }
 
 std::string error_of(const std::vector<std::string>& overrides) {
-  try {
-    parse_train_config("dump_dir: runs/x\n", "f.yaml", overrides);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
+  return test::error_of([&] { parse_train_config("dump_dir: runs/x\n", "f.yaml", overrides); });
 }
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }

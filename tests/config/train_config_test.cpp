@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "tests/support/error_of.h"
 
 namespace lt2 {
 namespace {
@@ -14,12 +15,7 @@ TrainConfig parse(const std::string& yaml, const std::vector<std::string>& overr
 }
 
 std::string error_of(const std::string& yaml, const std::vector<std::string>& overrides = {}) {
-  try {
-    parse(yaml, overrides);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
+  return test::error_of([&] { parse(yaml, overrides); });
 }
 
 TEST(TrainConfig, DefaultsAreTheOfficialOnes) {

@@ -5,18 +5,16 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "tests/support/error_of.h"
 
 namespace lt2 {
 namespace {
 
 std::string message(const std::string& yaml) {
-  try {
+  return test::error_of([&] {
     auto tree = parse_yaml(yaml, "f.yaml");
     resolve_references(tree);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
+  });
 }
 
 // A scalar of the text as YAML reads it, quotes included.

@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 #include "config/train_config.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -17,7 +19,6 @@ namespace fs = std::filesystem;
 class Validate : public ::testing::Test {
  protected:
   void SetUp() override {
-    root_ = fs::temp_directory_path() / ("lt2_validate_" + std::to_string(::getpid()));
     fs::create_directories(root_ / "chunks");
     fs::create_directories(root_ / "nothing");
     write("a.txt", "text");
@@ -25,7 +26,6 @@ class Validate : public ::testing::Test {
     write("a.csv", "1,2");
     write("chunks/a.chunk.00.jsonl", "{}");
   }
-  void TearDown() override { fs::remove_all(root_); }
 
   void write(const std::string& name, const std::string& content) const { std::ofstream(root_ / name) << content; }
 
@@ -42,12 +42,7 @@ class Validate : public ::testing::Test {
     return load(std::move(overrides), &notes);
   }
   std::string error_of(std::vector<std::string> overrides) const {
-    try {
-      load(std::move(overrides));
-    } catch (const Error& e) {
-      return e.what();
-    }
-    return "";
+    return test::error_of([&] { load(std::move(overrides)); });
   }
   bool rejects(std::vector<std::string> overrides, const std::string& part) const {
     const auto message = error_of(std::move(overrides));
@@ -56,7 +51,8 @@ class Validate : public ::testing::Test {
     return false;
   }
 
-  fs::path root_;
+  test::TempFolder temporary_;
+  fs::path root_ = temporary_.path();
 };
 
 TEST_F(Validate, FillsWhatFollows) {

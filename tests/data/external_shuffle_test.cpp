@@ -10,6 +10,8 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -18,14 +20,9 @@ namespace fs = std::filesystem;
 
 class ExternalShuffle : public ::testing::Test {
  protected:
-  ExternalShuffle() {
-    const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
-    root_ = fs::temp_directory_path() / fmt::format("lt2_shuffle_{}_{}", test->name(), ::getpid());
-    fs::create_directories(root_ / "buckets");
-    folder_ = root_ / "buckets";
-  }
-  ~ExternalShuffle() override { fs::remove_all(root_); }
-  fs::path root_, folder_;
+  ExternalShuffle() { fs::create_directories(folder_); }
+  test::TempFolder temporary_;
+  fs::path root_ = temporary_.path(), folder_ = root_ / "buckets";
 };
 
 // Rank correlation of index and key, and equal shares of 64 key ranges: 5 sigma.
@@ -99,14 +96,7 @@ TEST_F(ExternalShuffle, DamagedBucketsAreErrors) {
   const ShuffleBucket bucket = writer.buckets()[0];
   const fs::path path = bucket_path(folder_, bucket);
   const std::string content = read_file(path);
-  const auto message = [&](const auto& call) -> std::string {
-    try {
-      call();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
-  };
+  const auto message = [&](const auto& call) -> std::string { return test::error_of([&] { call(); }); };
   const std::string expected = fmt::format(
       "{}: not what was written to it: the file is damaged. Remove {} and start again", path.string(), root_.string());
   const auto check = [&](const std::string& bytes, const ShuffleBucket& read) {

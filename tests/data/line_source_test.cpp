@@ -12,6 +12,8 @@
 
 #include "base/error.h"
 #include "data/json_line.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -48,13 +50,6 @@ std::string noise(int count) {
 
 class LineSourceTest : public ::testing::Test {
  protected:
-  LineSourceTest() {
-    const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
-    root_ = fs::temp_directory_path() / fmt::format("lt2_{}_{}_{}", test->test_suite_name(), test->name(), ::getpid());
-    fs::create_directories(root_);
-  }
-  ~LineSourceTest() override { fs::remove_all(root_); }
-
   fs::path write(const std::string& name, const std::string& content) const {
     std::ofstream(root_ / name, std::ios::binary) << content;
     return root_ / name;
@@ -74,15 +69,11 @@ class LineSourceTest : public ::testing::Test {
   }
   // The message without the folder in front.
   std::string error(const std::string& name, const std::string& content, uint64_t memory = 1 << 20) const {
-    try {
-      lines(name, content, memory);
-    } catch (const Error& caught) {
-      const std::string message = caught.what(), front = root_.string() + "/";
-      return message.starts_with(front) ? message.substr(front.size()) : message;
-    }
-    return "no error";
+    const auto message = test::error_of([&] { lines(name, content, memory); }), front = root_.string() + "/";
+    return message.starts_with(front) ? message.substr(front.size()) : message;
   }
-  fs::path root_;
+  test::TempFolder temporary_;
+  fs::path root_ = temporary_.path();
 };
 
 TEST_F(LineSourceTest, EveryLineEnd) {
@@ -234,13 +225,8 @@ class Parquet : public LineSourceTest {
            std::system("node --version >/dev/null 2>&1") == 0;
   }
   static std::string message(const fs::path& path) {
-    try {
-      lines_of(path);
-    } catch (const Error& error) {
-      const std::string text = error.what();
-      return text.starts_with(path.string()) ? text.substr(path.string().size()) : text;
-    }
-    return "no error";
+    const auto text = test::error_of([&] { lines_of(path); });
+    return text.starts_with(path.string()) ? text.substr(path.string().size()) : text;
   }
   fs::path files_;
 };

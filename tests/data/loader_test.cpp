@@ -12,23 +12,17 @@
 #include "base/error.h"
 #include "data/loader_state.h"
 #include "data/validation.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
 
 namespace fs = std::filesystem;
+using test::error_of;
 
-// A folder of its own for each test.
 class LoaderTest : public ::testing::Test {
  protected:
-  LoaderTest() {
-    const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
-    root_ = fs::temp_directory_path() / fmt::format("lt2_{}_{}_{}", test->test_suite_name(), test->name(), ::getpid());
-    fs::remove_all(root_);
-    fs::create_directories(root_);
-  }
-  ~LoaderTest() override { fs::remove_all(root_); }
-
   void write(const std::string& name, const std::string& content) const {
     fs::create_directories((root_ / name).parent_path());
     std::ofstream(root_ / name, std::ios::binary) << content;
@@ -57,24 +51,16 @@ class LoaderTest : public ::testing::Test {
     return numbered;
   }
 
-  template <typename Call>
-  static std::string message_of(Call&& call) {
-    try {
-      call();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
-  }
   // What the first batch of a .jsonl source with this content fails with, without the path in front.
   std::string jsonl_error(const std::string& content) const {
     write("x.jsonl", content);
-    const std::string message = message_of([&] { Loader(config({{"x.jsonl", 1}}), 0, 1).next(); });
+    const std::string message = error_of([&] { Loader(config({{"x.jsonl", 1}}), 0, 1).next(); });
     const std::string path = (root_ / "x.jsonl").string();
     return message.starts_with(path) ? message.substr(path.size()) : message;
   }
 
-  fs::path root_;
+  test::TempFolder temporary_;
+  fs::path root_ = temporary_.path();
 };
 
 std::vector<int32_t> view(const Batch& batch, int64_t row, int64_t which) {
@@ -294,8 +280,8 @@ TEST_F(WorkedExample, WhatCannotBeContinuedStartsAfreshInAnotherOrder) {
   EXPECT_EQ(again.next().tokens, fresh.next().tokens);
   EXPECT_EQ(again.state(), fresh.state());
 
-  EXPECT_EQ(message_of([&] { fresh.restore("{}", 5); }).find("data loader state: "), 0u);
-  EXPECT_EQ(message_of([&] { fresh.restore("{\"it_state\"", 5); }).find("data loader state: "), 0u);
+  EXPECT_EQ(error_of([&] { fresh.restore("{}", 5); }).find("data loader state: "), 0u);
+  EXPECT_EQ(error_of([&] { fresh.restore("{\"it_state\"", 5); }).find("data loader state: "), 0u);
 }
 
 using Counting = LoaderTest;
@@ -357,7 +343,7 @@ TEST_F(Counting, ProcessesShareAFileLineByLine) {
 TEST_F(Counting, MoreFilesThanProcessesIsAnErrorUnlessAllowed) {
   for (int i = 0; i < 4; ++i) write(fmt::format("a/a.chunk.0{}.jsonl", i), fmt::format("{{\"text\": \"{}\"}}\n", i));
   EXPECT_NE(
-      message_of([&] {
+      error_of([&] {
         Loader(config({{"a", 1}}), 1, 2);
       })
           .find("4 chunk files for 2 processes, which read one each: 2 would never be read. Prepare the data with "
@@ -366,7 +352,7 @@ TEST_F(Counting, MoreFilesThanProcessesIsAnErrorUnlessAllowed) {
   auto allowed = config({{"a", 1}});
   allowed.allow_unread_chunks = true;
   EXPECT_EQ(text_of(view(Loader(allowed, 1, 2).next(), 0, 0)).find_first_not_of("<1>"), std::string::npos);
-  const std::string message = message_of([&] { Loader(config({{"a", 1}}), 0, 6); });
+  const std::string message = error_of([&] { Loader(config({{"a", 1}}), 0, 6); });
   EXPECT_NE(message.find("6 processes cannot share 4 chunk files evenly"), std::string::npos) << message;
 }
 
@@ -381,7 +367,7 @@ TEST_F(Counting, ATextThatCannotBeTokenizedIsNamed) {
     loading.tokenizer_name = "hf";
     loading.tokenizer_path = (root_ / "words.json").string();
     loading.add_bos = loading.add_eos = false;
-    const auto message = message_of([&] { Loader(loading, 0, 1).next(); });
+    const auto message = error_of([&] { Loader(loading, 0, 1).next(); });
     EXPECT_TRUE(message.starts_with((root_ / source).string() + (source == "t.jsonl" ? ":2: " : ": "))) << message;
     EXPECT_NE(message.find("searching a text of 61 bytes"), std::string::npos) << message;
   }
@@ -397,7 +383,7 @@ TEST_F(Counting, SourcesAreShownWithTheirShares) {
 
 TEST_F(Counting, AProcessWithoutALineIsAnError) {
   write_numbered("a/a.chunk.00.jsonl", 3);
-  EXPECT_NE(message_of([&] { Loader(numbered_config("a"), 3, 4).next(); }).find("no document for this process"),
+  EXPECT_NE(error_of([&] { Loader(numbered_config("a"), 3, 4).next(); }).find("no document for this process"),
             std::string::npos);
 }
 
@@ -513,12 +499,12 @@ TEST_F(Validation, ASourceOfItsOwnIsReadWhole) {
 
 TEST_F(Validation, MissingFilesSayWhatToDo) {
   write_numbered("a/a.chunk.00.jsonl", 10);
-  EXPECT_NE(message_of([&] {
+  EXPECT_NE(error_of([&] {
               ValidationSet(config({{"a", 1}}), std::nullopt, 1);
             }).find("no *.val.jsonl file in this folder; found a.chunk.00.jsonl"),
             std::string::npos);
   write("t.txt", "some text");
-  EXPECT_NE(message_of([&] {
+  EXPECT_NE(error_of([&] {
               ValidationSet(config({{"t.txt", 1}}), std::nullopt, 1);
             }).find("val.fraction is 0"),
             std::string::npos);
@@ -532,7 +518,7 @@ TEST_F(Validation, ASingleLineCannotBeSharedAndThatIsSaidOnce) {
   Loader loader(one, 0, 1);
   loader.next();
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
-  EXPECT_NE(message_of([&] { ValidationSet(one, std::nullopt, 1); }).find("too short to hold back 0.05 of it"),
+  EXPECT_NE(error_of([&] { ValidationSet(one, std::nullopt, 1); }).find("too short to hold back 0.05 of it"),
             std::string::npos);
 }
 
@@ -589,7 +575,7 @@ TEST_F(Hostile, AByteOrderMarkIsNoText) {
   EXPECT_EQ(text_of(view(Loader(one, 0, 2).next(), 0, 0)).substr(0, 3), "<a>");
   EXPECT_EQ(text_of(view(Loader(one, 1, 2).next(), 0, 0)).substr(0, 6), "<" + mark + "b>");
   write("x.txt", mark);
-  EXPECT_NE(message_of([&] { Loader(one, 0, 1).next(); }).find("x.txt: no document in it"), std::string::npos);
+  EXPECT_NE(error_of([&] { Loader(one, 0, 1).next(); }).find("x.txt: no document in it"), std::string::npos);
 }
 
 TEST_F(Hostile, FilesWithoutText) {
@@ -599,7 +585,7 @@ TEST_F(Hostile, FilesWithoutText) {
   auto bare = config({{"empty.jsonl", 1}});
   EXPECT_EQ(text_of(view(Loader(bare, 0, 1).next(), 0, 0)), "<><><><>");
   bare.add_bos = bare.add_eos = false;
-  EXPECT_NE(message_of([&] { Loader(bare, 0, 1).next(); }).find("not one token in the whole file"), std::string::npos);
+  EXPECT_NE(error_of([&] { Loader(bare, 0, 1).next(); }).find("not one token in the whole file"), std::string::npos);
   write("some.jsonl", "{\"text\": \"\"}\n{\"text\": \"abc\"}\n{\"text\": \"\"}\n");
   bare.sources = {{"some.jsonl", 1}};
   EXPECT_EQ(text_of(view(Loader(bare, 0, 1).next(), 0, 0)).size(), 8u);
@@ -609,19 +595,19 @@ TEST_F(Hostile, MissingSources) {
   write("data.jsonl.gz", "x");
   write("folder/train.jsonl", "{\"text\": \"a\"}\n");
   const auto message = [&](const std::string& source) {
-    return message_of([&] { Loader(config({{source, 1}}), 0, 1); });
+    return error_of([&] { Loader(config({{source, 1}}), 0, 1); });
   };
   EXPECT_NE(message("dat").find("data.sources.dat: no such file or folder"), std::string::npos);
   EXPECT_NE(message("dat").find("data.jsonl.gz, folder"), std::string::npos) << message("dat");
   EXPECT_NE(message("folder").find("no *.chunk.*.jsonl file in this folder; found train.jsonl."), std::string::npos)
       << message("folder");
   EXPECT_NE(message("data.jsonl.gz").find("expected a folder"), std::string::npos);
-  EXPECT_NE(message_of([&] { Loader(config({}), 0, 1); }).find("no source"), std::string::npos);
-  EXPECT_NE(message_of([&] {
+  EXPECT_NE(error_of([&] { Loader(config({}), 0, 1); }).find("no source"), std::string::npos);
+  EXPECT_NE(error_of([&] {
               Loader(config({{"folder/train.jsonl", 0}}), 0, 1);
             }).find("all weights are 0"),
             std::string::npos);
-  EXPECT_NE(message_of([&] {
+  EXPECT_NE(error_of([&] {
               Loader(config({{"folder/train.jsonl", -1}}), 0, 1);
             }).find("expected a weight >= 0, found -1"),
             std::string::npos);
@@ -636,11 +622,10 @@ TEST_F(Hostile, AnErrorOfTheLoadingThreadArrives) {
   Loader loader(ahead, 0, 1);
   std::string first, second;
   for (int b = 0; b < 50 && first.empty(); ++b) {
-    const std::string message = message_of([&] { loader.next(); });
-    if (message != "no error") first = message;
+    first = error_of([&] { loader.next(); });
   }
   EXPECT_NE(first.find("x.jsonl:51: not valid JSON"), std::string::npos) << first;
-  EXPECT_EQ(message_of([&] { loader.next(); }), first);
+  EXPECT_EQ(error_of([&] { loader.next(); }), first);
 }
 
 TEST_F(Hostile, ADocumentThatShrankUnderASavedPosition) {
@@ -654,7 +639,7 @@ TEST_F(Hostile, ADocumentThatShrankUnderASavedPosition) {
   write("x.jsonl", "{\"text\": \"short\"}\n");
   Loader resumed(one, 0, 1);
   ASSERT_TRUE(resumed.restore(state, 2));
-  EXPECT_NE(message_of([&] { resumed.next(); }).find("of a document that has 7 tokens"), std::string::npos);
+  EXPECT_NE(error_of([&] { resumed.next(); }).find("of a document that has 7 tokens"), std::string::npos);
 }
 
 TEST(QuoteLongIntegers, LeavesTheRestAlone) {

@@ -18,6 +18,8 @@
 #include "base/units.h"
 #include "data/json_line.h"
 #include "data/loader.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -28,15 +30,12 @@ using Files = std::map<std::string, std::string>;  // name -> content
 
 class PrepareTest : public ::testing::Test {
  protected:
-  PrepareTest() {
-    const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
-    // Much is made safe on the disk here, which costs nothing in memory.
-    const fs::path base = ::access("/dev/shm", W_OK) == 0 ? fs::path("/dev/shm") : fs::temp_directory_path();
-    root_ = base / fmt::format("lt2_prepare_{}_{}", test->name(), ::getpid());
-    fs::remove_all(root_);
-    fs::create_directories(root_ / "in");
+  PrepareTest() { fs::create_directories(root_ / "in"); }
+  // Much is made safe on the disk here, which costs nothing in memory.
+  static fs::path fast_folder() {
+    const bool free = std::getenv("TMPDIR") == nullptr && ::access("/dev/shm", W_OK) == 0;
+    return free ? fs::path("/dev/shm") : fs::temp_directory_path();
   }
-  ~PrepareTest() override { fs::remove_all(root_); }
 
   void write(const std::string& name, const std::string& content) const {
     fs::create_directories((root_ / "in" / name).parent_path());
@@ -102,12 +101,7 @@ class PrepareTest : public ::testing::Test {
   // The message without the folder of the test.
   template <typename Call>
   std::string message_of(Call&& call) const {
-    std::string message = "no error";
-    try {
-      call();
-    } catch (const Error& error) {
-      message = error.what();
-    }
+    auto message = test::error_of(call);
     const std::string folder = root_.string() + "/";
     for (size_t at; (at = message.find(folder)) != std::string::npos;) message.erase(at, folder.size());
     return message;
@@ -116,7 +110,8 @@ class PrepareTest : public ::testing::Test {
     return message_of([&] { prepare_data(config, limits); });
   }
 
-  fs::path root_;
+  test::TempFolder temporary_{fast_folder()};
+  fs::path root_ = temporary_.path();
 };
 
 // The bytes may never change: who prepares the same data again gets the same batches.
@@ -480,14 +475,7 @@ int prepare_on_small_disk(const fs::path& disk, PrepareConfig config, PrepareLim
   if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return 77;
   fs::create_directories(disk);
   config.out = (disk / "out").string();
-  const auto message = [&]() -> std::string {
-    try {
-      prepare_data(config, limits);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
-  };
+  const auto message = [&]() -> std::string { return test::error_of([&] { prepare_data(config, limits); }); };
   const auto mount_of = [&](const char* size, unsigned long flags) {
     return ::mount("lt2", disk.c_str(), "tmpfs", flags, size) == 0;
   };
@@ -501,7 +489,7 @@ int prepare_on_small_disk(const fs::path& disk, PrepareConfig config, PrepareLim
     return 2;
   if (fs::exists(config.out)) return 3;
   if (!mount_of("size=8m", MS_REMOUNT)) return 77;
-  if (message() != "no error") return 4;
+  if (!message().empty()) return 4;
   return fs::exists(disk / "out/n.val.jsonl") && !fs::exists(disk / "out.prepare") ? 0 : 5;
 }
 

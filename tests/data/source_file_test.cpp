@@ -1,13 +1,13 @@
 #include "data/source_file.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <fstream>
 #include <functional>
 #include <string>
 
 #include "base/error.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -16,14 +16,9 @@ namespace fs = std::filesystem;
 
 class SourceFiles : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "lt2-source-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    path_ = fs::path(pattern) / "source.jsonl";
-  }
-  void TearDown() override { fs::remove_all(path_.parent_path()); }
   void write(const std::string& text) { std::ofstream(path_, std::ios::binary) << text; }
-  fs::path path_;
+  test::TempFolder temporary_;
+  fs::path path_ = temporary_.path() / "source.jsonl";
 };
 
 // Every end of a line, at every place around the border of two blocks, with short and long lines before it.

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "distributed/slurm.h"
+#include "tests/support/error_of.h"
 
 namespace lt2 {
 namespace {
@@ -34,12 +35,7 @@ class Environment {
 
 std::string error_of(const std::map<std::string, std::string>& values) {
   const Environment environment(values);
-  try {
-    process_layout();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
+  return test::error_of([&] { process_layout(); });
 }
 
 TEST(ProcessLayout, Alone) {

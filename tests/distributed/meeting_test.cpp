@@ -19,6 +19,7 @@
 #include "distributed/waiting.h"
 #include "tests/support/compare.h"
 #include "tests/support/processes.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -49,21 +50,15 @@ TEST(Wire, NonsenseIsRefused) {
 // At a Unix socket and at a port of loopback.
 class Meeting : public ::testing::TestWithParam<bool> {
  protected:
-  void SetUp() override {
-    std::string name = (std::filesystem::temp_directory_path() / "lt2-meeting-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
-    port_ = 20000 + static_cast<int>(::getpid() % 20000);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
   ProcessLayout layout(int rank, int world) const {
     ProcessLayout out{.rank = rank, .world = world, .job = {}};
     if (GetParam()) out.master_addr = (folder_ / "meeting").string();
     if (!GetParam()) out.master_port = port_;
     return out;
   }
-  std::filesystem::path folder_;
-  int port_ = 0;
+  test::TempFolder temporary_;
+  std::filesystem::path folder_ = temporary_.path();
+  int port_ = test::free_port();
 };
 
 std::vector<uint8_t> bytes(const std::string& text) { return {text.begin(), text.end()}; }

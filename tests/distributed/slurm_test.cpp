@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -34,11 +35,7 @@ const std::vector<std::string> kNasty = {"plain",
 
 class SlurmJob : public ::testing::Test {
  protected:
-  void SetUp() override {
-    root_ = fs::temp_directory_path() / ("lt2_slurm_" + std::to_string(::getpid()));
-    fs::create_directories(root_ / "bin");
-  }
-  void TearDown() override { fs::remove_all(root_); }
+  void SetUp() override { fs::create_directories(root_ / "bin"); }
 
   void program(const std::string& name, const std::string& body) {
     const auto path = root_ / "bin" / name;
@@ -70,7 +67,8 @@ class SlurmJob : public ::testing::Test {
     return words_of("options");
   }
 
-  fs::path root_;
+  test::TempFolder temporary_;
+  fs::path root_ = temporary_.path();
 };
 
 std::string doubled_percent(std::string text) {

@@ -1,7 +1,6 @@
 #include "folders/write_model.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <cmath>
 #include <fstream>
@@ -15,12 +14,15 @@
 #include "checkpoint/hf_folder.h"
 #include "checkpoint/torch_file.h"
 #include "tests/support/compare.h"
+#include "tests/support/error_of.h"
 #include "tests/support/models.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
 
 namespace fs = std::filesystem;
+using test::error_of;
 using test::identical;
 using test::ModelCase;
 
@@ -36,13 +38,6 @@ const std::string kTrainState =
 
 class Convert : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "lt2-convert-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    root_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(root_); }
-
   // A step folder as a run writes it. The first parameter was never updated.
   void write_run(const fs::path& folder, const LoopedTransformer& model, bool with_optimizer = true) {
     fs::create_directories(folder);
@@ -74,14 +69,6 @@ class Convert : public ::testing::Test {
       EXPECT_TRUE(read_file(a / name) == read_file(b / name)) << name;
   }
 
-  static std::string error_of(const std::function<void()>& run) {
-    try {
-      run();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
-  }
   std::string open_error(const fs::path& path) {
     return error_of([&] { open_model(path, {.training_state = true}); });
   }
@@ -100,7 +87,8 @@ class Convert : public ::testing::Test {
     for (const auto& [name, tensor] : tensors) items.emplace_back(name, file.tensor(tensor));
     return file.values.dict(items);
   }
-  fs::path root_;
+  test::TempFolder temporary_;
+  fs::path root_ = temporary_.path();
 };
 
 ModelFolder open_whole(const fs::path& path) { return open_model(path, {.training_state = true}); }

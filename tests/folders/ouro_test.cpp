@@ -1,6 +1,5 @@
 // Ouro models: folders as published, folders that lie, tokens that leave the loops at different depths.
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <fstream>
 #include <functional>
@@ -18,6 +17,8 @@
 #include "folders/tensor_source.h"
 #include "folders/write_model.h"
 #include "tests/support/compare.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -25,17 +26,11 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using test::close;
+using test::error_of;
 using test::identical;
 
 class Ouro : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "lt2-ouro-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    root_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(root_); }
-
   static const SafetensorsFile& vectors() {
     static const SafetensorsFile file(LT2_TEST_DATA "/vectors/model/ouro_tiny.safetensors");
     return file;
@@ -83,20 +78,13 @@ class Ouro : public ::testing::Test {
   }
   fs::path write(const std::string& name = "published") { return write(name, published_config(), published_weights()); }
 
-  static std::string error_of(const std::function<void()>& run) {
-    try {
-      run();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "nothing was wrong";
-  }
   static void expect_error(const std::function<void()>& run, const std::vector<std::string>& parts) {
     const auto message = error_of(run);
     EXPECT_EQ(message.find('\n'), std::string::npos) << message;
     for (const auto& part : parts) EXPECT_NE(message.find(part), std::string::npos) << part << " not in: " << message;
   }
-  fs::path root_;
+  test::TempFolder temporary_;
+  fs::path root_ = temporary_.path();
 };
 
 Continued advance_one(LoopedTransformer& model, SequenceState& state, const torch::Tensor& tokens, const ExitRule& rule,
@@ -529,7 +517,8 @@ TEST_P(OuroDefer, WaitingTokensSurviveAFile) {
   torch::manual_seed(5);
   const auto tokens = torch::randint(61, {40}, torch::kInt64);
   const ExitRule rule{.threshold = 0.6, .defer = true};
-  const auto file = fs::temp_directory_path() / ("lt2-ouro-state-" + std::to_string(::getpid()));
+  const test::TempFolder folder;
+  const auto file = folder.path() / "state.safetensors";
   int saved_waiting = 0;
   for (const int64_t at : {13, 22, 31}) {
     auto state = model->make_state(1);
@@ -547,7 +536,6 @@ TEST_P(OuroDefer, WaitingTokensSurviveAFile) {
       ASSERT_TRUE(identical(advance_one(*model, copy, tokens.narrow(0, i, 1), rule).logits, whole.logits)) << i;
     }
   }
-  fs::remove(file);
   EXPECT_GT(saved_waiting, 0);
 }
 

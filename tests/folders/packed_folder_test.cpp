@@ -10,6 +10,7 @@
 #include "model/packed_weights.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -22,8 +23,6 @@ class Packed : public ::testing::TestWithParam<test::ModelCase> {
   void SetUp() override {
     torch::manual_seed(3);
     tokens = torch::randint(61, {1, 90}, torch::kInt64);
-    root = fs::temp_directory_path() / ("lt2_packed_" + GetParam().name);
-    fs::remove_all(root);
     fs::create_directories(root / "model");
     model = test::make_model(GetParam());
     config = test::config_of(GetParam());
@@ -34,7 +33,6 @@ class Packed : public ::testing::TestWithParam<test::ModelCase> {
     run.model = config;
     write_file_atomically(root / "model" / "params.json", to_json(run));
   }
-  void TearDown() override { fs::remove_all(root); }
 
   torch::Tensor logits(LoopedTransformer& of) {
     torch::NoGradGuard no_grad;
@@ -46,7 +44,8 @@ class Packed : public ::testing::TestWithParam<test::ModelCase> {
   }
 
   torch::Tensor tokens;
-  fs::path root;
+  test::TempFolder temporary;
+  fs::path root = temporary.path();
   std::shared_ptr<LoopedTransformer> model;
   ModelConfig config;
 };

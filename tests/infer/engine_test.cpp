@@ -8,6 +8,7 @@
 #include "infer/generate.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -119,7 +120,8 @@ TEST_P(EngineTest, KnownPromptsAreNotReadAgain) {
 }
 
 TEST_P(EngineTest, ASessionGoesOnAfterARestart) {
-  const auto path = fs::temp_directory_path() / fmt::format("lt2_session_{}.safetensors", GetParam().name);
+  const test::TempFolder folder;
+  const auto path = folder.path() / "session.safetensors";
   std::mt19937 random(6);
   auto request = random_request(random, true);
   std::vector<int32_t> text;
@@ -148,7 +150,6 @@ TEST_P(EngineTest, ASessionGoesOnAfterARestart) {
   }
   Engine another(*other, {.prefixes = 1});
   EXPECT_THROW(another.load(path), Error);
-  fs::remove(path);
 }
 
 TEST_P(EngineTest, DraftsDoNotChangeGreedyText) {
@@ -275,7 +276,8 @@ TEST(Engine, AKnownPromptKeepsItsExit) {
 
 // The memories of a session are those of all loops; its last token's logits are those of the rule it was saved under.
 TEST(Session, GoesOnUnderAnotherExitRule) {
-  const auto path = fs::temp_directory_path() / "lt2_session_rule.safetensors";
+  const test::TempFolder folder;
+  const auto path = folder.path() / "session.safetensors";
   for (const char* type : {"lt2", "ouro"}) {
     const auto model =
         test::make_model({.name = type, .layer_pattern = "interleaved:1:1:gdn:full", .loops = 3, .type = type});
@@ -310,11 +312,11 @@ TEST(Session, GoesOnUnderAnotherExitRule) {
       }
     }
   }
-  fs::remove(path);
 }
 
 TEST(Session, OfOtherLoopsIsRefusedByThatName) {
-  const auto path = fs::temp_directory_path() / "lt2_session_loops.safetensors";
+  const test::TempFolder folder;
+  const auto path = folder.path() / "session.safetensors";
   const auto three = test::make_model({.name = "three", .loops = 3, .type = "ouro"}),
              two = test::make_model({.name = "two", .loops = 2, .type = "ouro"});
   Engine writer(*three, {.prefixes = 1}), reader(*two, {.prefixes = 1});
@@ -325,7 +327,6 @@ TEST(Session, OfOtherLoopsIsRefusedByThatName) {
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("3 loops, this one runs 2"), std::string::npos) << error.what();
   }
-  fs::remove(path);
 }
 
 TEST(Engine, RefusesWhatCannotFit) {

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -104,11 +105,11 @@ TEST_P(Advance, WaitingLoopsCatchUpExactly) {
   model->advance({{.state = &state, .tokens = all.narrow(0, 0, 70)}});
   const ExitRule first_loop{.step = 0, .threshold = {}, .defer = true};
   for (int64_t i = 70; i < 75; ++i) model->advance({{.state = &state, .tokens = all.narrow(0, i, 1)}}, first_loop);
-  const auto path = std::filesystem::temp_directory_path() / fmt::format("lt2_waiting_{}.safetensors", GetParam().name);
+  const test::TempFolder folder;
+  const auto path = folder.path() / "waiting.safetensors";
   state.save(path);
   auto loaded = model->make_state(1);
   loaded.load(path);
-  std::filesystem::remove(path);
   EXPECT_EQ(loaded.bytes(), state.bytes());
   const Continuation next{.state = &state, .tokens = all.narrow(0, 75, 5), .all_positions = true, .waiting = true};
   const auto result = model->advance({next})[0];

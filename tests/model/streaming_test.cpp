@@ -6,6 +6,7 @@
 #include "model/sequence_state.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -96,7 +97,8 @@ TEST_P(Streaming, BatchChangesNoBit) {
 TEST_P(Streaming, SaveAndLoadChangesNoBit) {
   const auto model = test::make_model(GetParam());
   const auto ids = tokens(2, 90);
-  const auto path = std::filesystem::temp_directory_path() / ("lt2_state_" + GetParam().name + ".safetensors");
+  const test::TempFolder folder;
+  const auto path = folder.path() / "state.safetensors";
   auto state = model->make_state(2);
   model->step(ids.narrow(1, 0, 71), state);
   state.save(path);
@@ -108,7 +110,6 @@ TEST_P(Streaming, SaveAndLoadChangesNoBit) {
     const auto next = ids.narrow(1, i, 1);
     ASSERT_TRUE(test::identical(model->step(next, loaded), model->step(next, state))) << "token " << i;
   }
-  std::filesystem::remove(path);
 }
 
 TEST_P(Streaming, FutureTokensChangeNothing) {
@@ -153,7 +154,8 @@ TEST(StreamingBf16, PiecesStayClose) {
 }
 
 TEST(StateFile, RefusesAnotherModelsState) {
-  const auto path = std::filesystem::temp_directory_path() / "lt2_state_other.safetensors";
+  const test::TempFolder folder;
+  const auto path = folder.path() / "state.safetensors";
   const auto a = test::make_model({.name = "full"}), b = test::make_model({.name = "gdn", .layer_pattern = "gdn"});
   auto state = a->make_state(1);
   a->step(torch::zeros({1, 3}, torch::kInt64), state);
@@ -162,7 +164,6 @@ TEST(StateFile, RefusesAnotherModelsState) {
   EXPECT_THROW(other.load(path), Error);
   auto two = a->make_state(2);
   EXPECT_THROW(two.load(path), Error);
-  std::filesystem::remove(path);
 }
 
 }  // namespace

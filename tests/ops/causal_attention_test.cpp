@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "tests/support/compare.h"
+#include "tests/support/error_of.h"
 
 namespace lt2 {
 namespace {
@@ -261,12 +262,7 @@ TEST(CausalAttentionLimits, NanIsNotHidden) {
 TEST(CausalAttentionErrors, SayWhatIsWrong) {
   const auto good = make_input({"", 4, 6, 4, 2, 8});
   const auto message = [](const CausalAttentionInput& in) -> std::string {
-    try {
-      causal_attention(in);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return test::error_of([&] { causal_attention(in); });
   };
   auto in = good;
   in.window = 0;

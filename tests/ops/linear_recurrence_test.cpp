@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "tests/support/compare.h"
+#include "tests/support/error_of.h"
 
 namespace lt2 {
 namespace {
@@ -298,12 +299,7 @@ TEST(LinearRecurrenceErrors, AreOneClearLine) {
   const auto message = [&](auto&& change) {
     auto in = good;
     change(in);
-    try {
-      linear_recurrence(in);
-    } catch (const Error& e) {
-      return std::string(e.what());
-    }
-    return std::string("no error");
+    return test::error_of([&] { linear_recurrence(in); });
   };
   EXPECT_EQ(message([](auto& in) { in.k = in.k.narrow(1, 0, 64); }),
             "linear_recurrence: k must be [2, 65, 3, 12], found [2, 64, 3, 12]");

@@ -7,18 +7,10 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "tests/support/error_of.h"
 
 namespace lt2 {
 namespace {
-
-std::string refusal(const std::function<void()>& take) {
-  try {
-    take();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
 
 const float* dense(const torch::Tensor& t, int64_t count) { return dense_data<float>(t, count, {"my_op", "weight"}); }
 
@@ -49,7 +41,7 @@ TEST(DenseData, RefusesWhatAKernelWouldMisread) {
            {"sparse", t.to_sparse()},
            {"negated lazily", torch::_neg_view(t)},
        }) {
-    const auto message = refusal([&, &wrong = wrong] { dense(wrong, 12); });
+    const auto message = error_of([&, &wrong = wrong] { dense(wrong, 12); });
     EXPECT_NE(message.find("my_op: weight must be 12 Float side by side"), std::string::npos)
         << name << ": " << message;
   }
@@ -59,24 +51,25 @@ TEST(DenseData, RefusesAStorageThatShrank) {
   const auto t = torch::zeros({12});
   dense(t, 12);
   t.storage().unsafeGetStorageImpl()->set_nbytes(44);
-  EXPECT_NE(refusal([&] { dense(t, 12); }), "");
+  EXPECT_NE(error_of([&] { dense(t, 12); }), "");
 }
 
 TEST(DenseData, RefusesHalfANumber) {
   alignas(8) static uint8_t bytes[64] = {};
   const auto odd = torch::from_blob(bytes + 2, {4}, torch::kFloat32);
-  EXPECT_NE(refusal([&] { dense(odd, 4); }), "");
+  EXPECT_NE(error_of([&] { dense(odd, 4); }), "");
 }
 
 TEST(DenseData, AbsentIsNullOnlyWhereAsked) {
   EXPECT_EQ(dense_data_or_null<float>({}, 12, {"my_op", "bias"}), nullptr);
-  EXPECT_NE(refusal([&] { dense_data_or_null<float>(torch::zeros({11}), 12, {"my_op", "bias"}); }), "");
+  EXPECT_NE(error_of([&] { dense_data_or_null<float>(torch::zeros({11}), 12, {"my_op", "bias"}); }), "");
 }
 
 // Every other way to a raw pointer trusts the tensor. Rooms whose code only copies bytes of new tensors (checkpoint/,
 // distributed/) may.
 TEST(Pointers, AreTakenHereOnly) {
   namespace fs = std::filesystem;
+  using test::error_of;
   const std::regex pointer("data_ptr|[.>]data<|accessor<|storage\\(\\)\\.data");
   int files = 0;
   for (const char* room : {"ops", "mixers", "model", "infer", "train", "measure", "check"}) {
@@ -109,10 +102,10 @@ TEST(RowsData, TakesAnyDistanceBetweenRows) {
   for (const auto& wrong : {torch::zeros({2, 3, 4, 5}).transpose(2, 3), torch::zeros({2, 3, 5, 1}).expand(sizes),
                             torch::zeros({2, 3, 5, 5}), torch::zeros({2, 3, 20}), torch::zeros(sizes, torch::kBFloat16),
                             torch::zeros(sizes, torch::kMeta), torch::_neg_view(torch::zeros(sizes)), torch::Tensor()})
-    EXPECT_NE(refusal([&] { take(wrong); }).find("my_op: q must be Float [2, 3, 5, 4]"), std::string::npos);
+    EXPECT_NE(error_of([&] { take(wrong); }).find("my_op: q must be Float [2, 3, 5, 4]"), std::string::npos);
   auto cut = torch::zeros({2, 5, 3, 4}).transpose(1, 2);
   cut.storage().unsafeGetStorageImpl()->set_nbytes(4 * 119);
-  EXPECT_NE(refusal([&] { take(cut); }), "");
+  EXPECT_NE(error_of([&] { take(cut); }), "");
 }
 
 TEST(RowsData, RowsOfOneNumberHaveNoInnerAxis) {

@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -33,15 +34,11 @@ std::string line(int step, double loss, const std::string& more = "") {
 
 class Folder : public ::testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::path(::testing::TempDir()) / "lt2_live" / "run";
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
+  void SetUp() override { fs::create_directories(folder_); }
   void write(const std::string& name, const std::string& content) { write_file_atomically(folder_ / name, content); }
   void append(const std::string& content) { std::ofstream(folder_ / "metrics.jsonl", std::ios::app) << content; }
-  fs::path folder_;
+  test::TempFolder temporary_;
+  fs::path folder_ = temporary_.path() / "run";
 };
 
 using Follower = Folder;

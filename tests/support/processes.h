@@ -1,10 +1,13 @@
 #pragma once
-// What /proc says of the program's processes.
+// What /proc says of the program's processes, and a port for them.
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -13,6 +16,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -84,6 +88,20 @@ inline std::vector<std::string> listening(pid_t process) {
     }
   }
   return addresses;
+}
+
+/// A port of loopback at which nobody listens.
+inline int free_port() {
+  const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  const bool found = ::bind(socket, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
+                     ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) == 0;
+  ::close(socket);
+  if (!found) throw std::system_error(errno, std::generic_category(), "no free port");
+  return ntohs(address.sin_port);
 }
 
 /// Whether such an address can be reached from this machine only.

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/files.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2::test {
 
@@ -33,10 +34,6 @@ struct Result {
 class Program : public ::testing::Test {
  protected:
   void SetUp() override {
-    root_ = fs::temp_directory_path() /
-            ("lt2_program_" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
-    fs::remove_all(root_);
-    fs::create_directories(root_);
     std::ofstream text(root_ / "text.txt");
     for (int i = 0; i < 300; ++i) text << "line " << i << ": the quick brown fox jumps over the lazy dog\n";
     std::ofstream(root_ / "tiny.yaml")
@@ -47,7 +44,6 @@ class Program : public ::testing::Test {
            "  loop_count: 2\n  mixer: gdn\n  attention_pattern: 1:1\n  gated_attn: true\ndistributed: {model_dtype: "
            "fp32}\n";
   }
-  void TearDown() override { fs::remove_all(root_); }
   Result run(const std::string& arguments) { return shell("\"$LT2\" " + arguments + " </dev/null"); }
   // A command line of bash, in which the program is $LT2.
   Result shell(const std::string& command) {
@@ -89,7 +85,8 @@ class Program : public ::testing::Test {
     for (const auto& word : words)
       EXPECT_NE(line.find(word), std::string::npos) << "expected \"" << word << "\" in: " << line;
   }
-  fs::path root_;
+  TempFolder temporary_;
+  fs::path root_ = temporary_.path();
 };
 
 }  // namespace lt2::test

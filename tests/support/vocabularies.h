@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/temp_folder.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lt2::test {
@@ -93,7 +94,8 @@ inline std::string vocabulary_file(const VocabularyCase& c, const std::filesyste
 }
 
 inline std::unique_ptr<Tokenizer> make_vocabulary(const VocabularyCase& c) {
-  const auto file = vocabulary_file(c, std::filesystem::temp_directory_path());
+  const TempFolder folder;
+  const auto file = vocabulary_file(c, folder.path());
   return make_tokenizer(c.kind, file.empty() ? std::nullopt : std::optional(file),
                         c.kind == "tiktoken" ? "gpt2" : "lingua");
 }

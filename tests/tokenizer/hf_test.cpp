@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
+#include "tests/support/temp_folder.h"
 #include "tests/tokenizer/support.h"
 #include "tokenizer/charsmap.h"
 
@@ -229,9 +230,8 @@ TEST(HfAddedTokens, NormalizedOnesMatchTheNormalizedText) {
 }
 
 TEST(HfTokenizerFile, MarksComeFromTheFilesBeside) {
-  const fs::path folder = fs::temp_directory_path() / "lt2_hf_marks";
-  fs::remove_all(folder);
-  fs::create_directories(folder);
+  const test::TempFolder temporary;
+  const fs::path& folder = temporary.path();
   std::ofstream(folder / "tokenizer.json") << letters().dump();
   const auto file = (folder / "tokenizer.json").string();
   const auto bare = make_tokenizer("hf", file);
@@ -252,7 +252,6 @@ TEST(HfTokenizerFile, MarksComeFromTheFilesBeside) {
   // Padding is never written here, so a mark that is not there is no obstacle.
   std::ofstream(folder / "tokenizer_config.json") << R"({"bos_token": "a", "pad_token": "missing"})";
   EXPECT_EQ(make_tokenizer("hf", file)->pad_id(), -1);
-  fs::remove_all(folder);
   const auto llama3 = make_tokenizer("hf", test::vocabulary("llama3_style/tokenizer.json"));
   EXPECT_EQ(llama3->bos_id(), 16006);  // its template's
 }

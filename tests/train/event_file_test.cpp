@@ -12,6 +12,8 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -137,9 +139,8 @@ std::vector<Event> read_events(const fs::path& path) {
 
 class EventFileTest : public ::testing::Test {
  protected:
-  void SetUp() override { fs::remove_all(root_); }
-  void TearDown() override { fs::remove_all(root_); }
-  fs::path root_ = fs::path(::testing::TempDir()) / "lt2_event_file";
+  test::TempFolder temporary_;
+  fs::path root_ = temporary_.path();
 };
 
 TEST_F(EventFileTest, HoldsWhatWasWrittenAtOnce) {
@@ -200,13 +201,9 @@ TEST_F(EventFileTest, ComesAfterEveryOlderFileWhateverTheClockSays) {
 }
 
 TEST_F(EventFileTest, FailuresNameTheFile) {
-  std::ofstream(root_.string()) << "a file, not a folder";
-  try {
-    EventFile file(root_ / "tensorboard", 0);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find(root_.string()), std::string::npos) << error.what();
-  }
+  std::ofstream(root_ / "run") << "a file, not a folder";
+  const auto error = test::error_of([&] { EventFile file(root_ / "run" / "tensorboard", 0); });
+  EXPECT_NE(error.find((root_ / "run").string()), std::string::npos) << error;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -16,15 +17,14 @@ namespace fs = std::filesystem;
 
 class MetricsTest : public ::testing::Test {
  protected:
-  void SetUp() override { fs::remove(path_); }
-  void TearDown() override { fs::remove(path_); }
   nlohmann::ordered_json written(const StepMetrics& m) {
     MetricsLog(path_, 0).write(m);
     auto line = nlohmann::ordered_json::parse(read_file(path_));
     fs::remove(path_);
     return line;
   }
-  fs::path path_ = fs::path(::testing::TempDir()) / "lt2_metrics.jsonl";
+  test::TempFolder temporary_;
+  fs::path path_ = temporary_.path() / "metrics.jsonl";
 };
 
 TEST_F(MetricsTest, LinguasKeysInOrder) {

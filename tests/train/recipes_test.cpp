@@ -2,7 +2,6 @@
 #include "tests/support/recipes.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <fstream>
@@ -12,6 +11,7 @@
 #include "base/log.h"
 #include "base/signals.h"
 #include "base/threads.h"
+#include "tests/support/temp_folder.h"
 #include "train/plan.h"
 #include "train/trainer.h"
 
@@ -152,9 +152,9 @@ class ScaledDown : public ::testing::TestWithParam<std::string> {
   void TearDown() override {
     set_num_threads(allowed_cores());
     set_log_file("");
-    fs::remove_all(root_);
   }
-  fs::path root_ = fs::temp_directory_path() / fmt::format("lt2_recipes_test_{}", ::getpid());
+  test::TempFolder temporary_;
+  fs::path root_ = temporary_.path();
 };
 
 TEST_P(ScaledDown, TrainsThreeSteps) {

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -19,8 +20,6 @@ namespace fs = std::filesystem;
 
 class TraceTest : public ::testing::Test {
  protected:
-  void SetUp() override { fs::remove_all(root_), fs::create_directories(root_); }
-  void TearDown() override { fs::remove_all(root_); }
   static std::vector<nlohmann::json> events(const fs::path& path, const std::string& category) {
     std::vector<nlohmann::json> out;
     const auto trace = nlohmann::json::parse(read_file(path));
@@ -34,7 +33,8 @@ class TraceTest : public ::testing::Test {
     const double from = outer["ts"], to = from + outer["dur"].get<double>();
     return begin >= from - 1 && end <= to + 1;  // doubles keep a quarter of a microsecond
   }
-  fs::path root_ = fs::path(::testing::TempDir()) / "lt2_trace";
+  test::TempFolder temporary_;
+  fs::path root_ = temporary_.path();
 };
 
 void work() {

@@ -1,5 +1,7 @@
 // Runs end to end on a few kilobytes of text: resume, checkpoints, stopping, non-finite losses.
 #include "train/trainer.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temp_folder.h"
 #include "train/plan.h"
 
 #include <signal.h>
@@ -33,12 +35,11 @@ namespace lt2 {
 namespace {
 
 namespace fs = std::filesystem;
+using test::error_of;
 
 class TrainerTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    fs::remove_all(root_);
-    fs::create_directories(root_);
     std::ofstream text(root_ / "text.txt");
     for (int i = 0; i < 400; ++i) text << "line " << i << ": the quick brown fox jumps over the lazy dog\n";
     clear_stop_signal();
@@ -46,7 +47,6 @@ class TrainerTest : public ::testing::Test {
   void TearDown() override {
     set_log_file("");
     clear_stop_signal();
-    fs::remove_all(root_);
   }
   TrainConfig config(const std::string& run, const std::vector<std::string>& more = {}) {
     const std::string yaml =
@@ -74,14 +74,6 @@ class TrainerTest : public ::testing::Test {
     for (std::string line; std::getline(file, line);) out.push_back(nlohmann::json::parse(line));
     return out;
   }
-  static std::string error_of(const std::function<void()>& act) {
-    try {
-      act();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
-  }
   // Every file of a run with its bytes, the log aside.
   static std::map<std::string, std::string> files_of(const fs::path& run) {
     std::map<std::string, std::string> files;
@@ -97,7 +89,8 @@ class TrainerTest : public ::testing::Test {
     write_file_atomically(path, bytes);
   }
   static bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-  fs::path root_ = fs::temp_directory_path() / "lt2_trainer_test";
+  test::TempFolder temporary_;
+  fs::path root_ = temporary_.path();
 };
 
 // A signal in the middle of the first or a long step: the step is taken again, with the same batch, and the end is the
@@ -308,7 +301,7 @@ TEST_F(TrainerTest, ASourceThatFailsOnOneRankLosesNoStep) {
     write_lines(81);  // odd: rank 1 reads it
     std::string errors[2];
     train("cut_" + sharding, sharding, errors);
-    EXPECT_EQ(errors[0], "no error");
+    EXPECT_EQ(errors[0], "");
     EXPECT_TRUE(has(errors[1], "lines.jsonl:82: ")) << errors[1];
     const auto saved = step_folders(root_ / ("cut_" + sharding) / "checkpoints");
     ASSERT_EQ(saved.size(), 1u);
@@ -460,7 +453,7 @@ TEST_F(TrainerTest, AnotherModelOfTheSameShapesIsRefused) {
     EXPECT_TRUE(has(error_of([&] { Trainer(config("b", from)); }), named)) << change;
     from.push_back("checkpoint.allow_model_change=true");
     fs::remove_all(root_ / "b");
-    EXPECT_EQ(error_of([&] { Trainer(config("b", from)); }), "no error") << change;
+    EXPECT_EQ(error_of([&] { Trainer(config("b", from)); }), "") << change;
     EXPECT_TRUE(has(read_file(root_ / "b" / "train.log"), named)) << change;
   }
   // Allowed once: the permission does not stay in the run.
@@ -475,7 +468,7 @@ TEST_F(TrainerTest, AnotherModelOfTheSameShapesIsRefused) {
               Trainer(config("a", {"steps=4", "val.every=0", "optim.warmup=1", "model.layer_pattern=full",
                                    "model.rope_theta=5000", "model.multiple_of=32", "model.dsa_kl_coef=2"}));
             }),
-            "no error");
+            "");
   EXPECT_TRUE(has(read_file(root_ / "a" / "train.log"), "model.multiple_of 16 -> 32, model.dsa_kl_coef 1.0 -> 2.0"));
 }
 
@@ -488,7 +481,7 @@ TEST_F(TrainerTest, KeysOfOtherMixersAreOnlyTold) {
         error_of([&] {
           Trainer(config("a", {"steps=3", "optim.warmup=1", "val.every=0", "model.attention_pattern=0:1", change}));
         }),
-        "no error")
+        "")
         << change;
     const std::string key(change, std::string(change).find('='));
     EXPECT_TRUE(has(read_file(root_ / "a" / "train.log"), key)) << key;
@@ -514,7 +507,7 @@ TEST_F(TrainerTest, AnotherVocabularyOfTheSameSizeIsRefused) {
   EXPECT_TRUE(has(error_of([&] { Trainer(config("b", with(other, init))); }), "data.tokenizer.path"));
   // The same words elsewhere are no change.
   fs::copy_file(one, root_ / "copy.model");
-  EXPECT_EQ(error_of([&] { Trainer(config("a", with((root_ / "copy.model").string(), "steps=3"))); }), "no error");
+  EXPECT_EQ(error_of([&] { Trainer(config("a", with((root_ / "copy.model").string(), "steps=3"))); }), "");
   EXPECT_FALSE(has(read_file(root_ / "a" / "train.log"), "data.tokenizer.path"));
 }
 
