@@ -17,8 +17,8 @@
 #include "base/threads.h"
 #include "base/units.h"
 #include "bench/timing.h"
+#include "measure/machine.h"
 #include "ops/causal_attention/op.h"
-#include "ops/machine/machine.h"
 #include "ops/runtime.h"
 #include "ops/selected_attention/op.h"
 

@@ -19,9 +19,9 @@
 #include "base/threads.h"
 #include "base/torch.h"
 #include "bench/timing.h"
+#include "measure/machine.h"
 #include "ops/linear/kernel.h"
 #include "ops/linear/op.h"
-#include "ops/machine/machine.h"
 
 namespace {
 

@@ -9,8 +9,8 @@
 
 #include "base/threads.h"
 #include "bench/timing.h"
+#include "measure/machine.h"
 #include "ops/linear_recurrence/op.h"
-#include "ops/machine/machine.h"
 #include "ops/runtime.h"
 
 namespace {

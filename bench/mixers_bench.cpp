@@ -11,8 +11,8 @@
 #include <string_view>
 
 #include "bench/timing.h"
+#include "measure/machine.h"
 #include "mixers/mixer.h"
-#include "ops/machine/machine.h"
 #include "ops/runtime.h"
 
 namespace {

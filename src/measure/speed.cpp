@@ -9,8 +9,8 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "infer/generate.h"
+#include "measure/machine.h"
 #include "model/accounting.h"
-#include "ops/machine/machine.h"
 #include "ops/tensor_pool.h"
 #include "train/step.h"
 

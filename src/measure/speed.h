@@ -34,7 +34,7 @@ struct MachineLimits {
   /// "300 GFLOP/s fp32, 5900 bf16 (7300 in registers), 23.5 GB/s reading".
   std::string text() const;
 };
-/// About half a second; measured before and after what is compared with it (ops/machine/machine.h).
+/// About half a second; measured before and after what is compared with it (measure/machine.h).
 MachineLimits measure_machine();
 /// "fp32 300 -> 210 GFLOP/s" for every limit that the two looks put more than 10 % apart: the machine was busy, and
 /// shares of the limits are uncertain. Empty: none.

@@ -4,8 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "measure/machine.h"
 #include "measure/models.h"
-#include "ops/machine/machine.h"
 #include "ops/runtime.h"
 #include "tests/support/models.h"
 

@@ -1,11 +1,11 @@
-#include "ops/machine/machine.h"
+#include "measure/machine.h"
 
 #include "ops/simd/byte_unit.h"
 #include "ops/simd/targets.h"
 #include "ops/simd/tile_unit.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/machine/machine_kernel.cpp"
+#define HWY_TARGET_INCLUDE "measure/machine_kernel.cpp"
 #include <hwy/foreach_target.h>
 
 #include <hwy/highway.h>
