@@ -11,7 +11,7 @@
 #include "base/signals.h"
 #include "base/utf8.h"
 #include "cli/session.h"
-#include "infer/chat_form.h"
+#include "infer/conversation.h"
 #include "infer/text_stream.h"
 
 namespace lt2 {
@@ -34,12 +34,11 @@ int chat(const GenerateConfig& config, const std::string& memory) {
   InputStream input("-");
   auto session = open_session(config, memory, 1, 2);  // what was asked, and what was answered
   auto& engine = session.engine();
-  const ChatForm form(session.tokenizer());
-  session.stop_at(form.stop_tokens());
-  auto stop_texts = form.stop_texts();
+  Conversation talk(session.tokenizer(), session.chat(), session.add_bos(), session.resume());
+  session.stop_at(talk.stop_tokens());
+  auto stop_texts = talk.stop_texts();
   stop_texts.insert(stop_texts.end(), config.until.begin(), config.until.end());
-  auto history = session.resume();
-  log_info("{} form; an empty line or Ctrl-D ends the conversation", form.name());
+  log_info("{}; an empty line or Ctrl-D ends the conversation", talk.form());
   catch_stop_signals();
   const bool terminal = isatty(STDIN_FILENO) != 0;
   bool first = true;
@@ -49,10 +48,10 @@ int chat(const GenerateConfig& config, const std::string& memory) {
     if (!wait_for_line(input) || !input.line(line)) break;
     if (std::exchange(first, false)) line = std::string(without_byte_order_mark(line));
     if (line.empty()) break;
-    const size_t before = history.size();
+    bool asked = false;
     try {
-      const auto turn = form.turn(line, history, session.add_bos());
-      history.insert(history.end(), turn.begin(), turn.end());
+      const auto& history = talk.ask(line);
+      asked = true;
       TextStream text(session.tokenizer(), stop_texts, history);
       const auto show = [&](const std::string& piece) {
         print_out("{}", piece);
@@ -70,14 +69,14 @@ int chat(const GenerateConfig& config, const std::string& memory) {
       print_out("\n");
       flush_out();
       log_speed(engine, result, history.size());
-      history.insert(history.end(), text.kept().begin(), text.kept().end());
+      talk.answer(text.kept());
     } catch (const Error& error) {  // the conversation so far is not lost
       if (dynamic_cast<const OutputClosed*>(&error) == nullptr) log_warning("{}", error.what());
-      history.resize(before);
+      if (asked) talk.take_back();
       break;
     }
   }
-  session.keep(history);
+  session.keep(talk.tokens());
   return 0;
 }
 

@@ -19,6 +19,7 @@
 
 #include "checkpoint/safetensors.h"
 #include "config/train_config.h"
+#include "folders/chat_source.h"
 #include "mixers/mixer.h"
 #include "model/looped_transformer.h"
 #include "tokenizer/tokenizer.h"
@@ -73,6 +74,7 @@ struct ModelFolder {
   bool add_bos = false;                      // before a prompt
   std::vector<int32_t> stop_ids;             // eos_token_id; empty: the tokenizer's EOS
   GenerationDefaults generation;
+  std::optional<ChatSource> chat;             // its chat template
   torch::ScalarType dtype = torch::kFloat32;  // of the products, as trained: fp32 or bf16
   NamedTensors parameters;                    // official names, the model's order: views, F32, BF16 or F16
   TrainingState training;                     // empty unless asked for

@@ -1,9 +1,6 @@
 #include "infer/chat_form.h"
 
-#include <algorithm>
-
-#include "base/error.h"
-#include "base/utf8.h"
+#include "infer/plain_text.h"
 
 namespace lt2 {
 
@@ -18,19 +15,9 @@ std::vector<std::string> ChatForm::stop_texts() const {
   return marked() ? std::vector<std::string>() : std::vector<std::string>{"\nUser:"};
 }
 
-// Some vocabularies read a mark in any text. Text that would become one is cut in two until it does not.
 void ChatForm::append_text(std::string_view text, bool continues, std::vector<int32_t>& ids) const {
-  const auto more = tokenizer_.encode(text, false, false, {.continues = continues});
-  const bool forged = std::any_of(more.begin(), more.end(), [&](int32_t id) { return id == start_ || id == end_; });
-  if (!marked() || !forged) {
-    ids.insert(ids.end(), more.begin(), more.end());
-    return;
-  }
-  size_t middle = utf8_border_from(text, text.size() / 2);
-  if (middle == text.size()) middle = utf8_border_from(text, 1);
-  LT2_CHECK(middle < text.size(), "chat: this vocabulary reads \"{}\" as a mark of the template", text);
-  append_text(text.substr(0, middle), continues, ids);
-  append_text(text.substr(middle), true, ids);
+  const auto is_mark = [this](int32_t id) { return marked() && (id == start_ || id == end_); };
+  append_plain_text(tokenizer_, text, continues, is_mark, ids);
 }
 
 std::vector<int32_t> ChatForm::turn(const std::string& said, const std::vector<int32_t>& before, bool add_bos) const {

@@ -33,6 +33,8 @@ class TextSession {
   Engine& engine() const { return *engine_; }
   const std::string& where() const { return where_; }
   const GenerationDefaults& generation() const { return generation_; }
+  /// The folder's chat template; null: it has none.
+  const ChatSource* chat() const { return chat_ ? &*chat_ : nullptr; }
   /// Whether BOS stands before the first text.
   bool add_bos() const { return add_bos_; }
 
@@ -57,6 +59,7 @@ class TextSession {
   std::unique_ptr<FileLock> lock_;
   std::string where_;
   GenerationDefaults generation_;
+  std::optional<ChatSource> chat_;
   bool add_bos_ = false;
   std::shared_ptr<LoopedTransformer> model_;
   std::unique_ptr<Tokenizer> tokenizer_;

@@ -292,9 +292,10 @@ bool HfTokenizer::is_special(int32_t id) const {
   return id >= 0 && id < n_words() && (special_[static_cast<size_t>(id)] || Tokenizer::is_special(id));
 }
 
-int32_t HfTokenizer::mark_id(std::string_view name) const {
-  const auto found = std::find_if(added_.begin(), added_.end(), [&](const auto& each) { return each.content == name; });
-  return found == added_.end() ? -1 : found->id;
+std::vector<std::pair<std::string, int32_t>> HfTokenizer::marks() const {
+  std::vector<std::pair<std::string, int32_t>> out;
+  for (const AddedToken& token : added_) out.emplace_back(token.content, token.id);
+  return out;
 }
 
 }  // namespace lt2

@@ -41,8 +41,8 @@ class HfTokenizer : public Tokenizer {
   int32_t pad_id() const override { return pad_; }
   int32_t unknown_id() const override { return model_->unknown_id(); }
   bool is_special(int32_t id) const override;
-  /// An added token, special or not.
-  int32_t mark_id(std::string_view name) const override;
+  /// The added tokens, special or not.
+  std::vector<std::pair<std::string, int32_t>> marks() const override;
   std::string name() const override { return "hf"; }
 
   /// The ids with the post-processor's tokens around them, which encode() never adds.

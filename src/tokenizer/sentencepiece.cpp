@@ -357,10 +357,13 @@ void SentencePieceTokenizer::append(std::string_view text, const TextReading& ho
   }
 }
 
-int32_t SentencePieceTokenizer::mark_id(std::string_view name) const {
-  if (const int32_t id = control_id(name); id >= 0) return id;
-  const int32_t id = text_id(name);
-  return type_of(id) == Type::kUserDefined ? id : -1;
+std::vector<std::pair<std::string, int32_t>> SentencePieceTokenizer::marks() const {
+  std::vector<std::pair<std::string, int32_t>> out;
+  for (const auto type : {Type::kControl, Type::kUserDefined}) {
+    for (int32_t id = 0; id < n_words(); ++id)
+      if (type_of(id) == type) out.emplace_back(pieces_[static_cast<size_t>(id)].text, id);
+  }
+  return out;
 }
 
 std::string SentencePieceTokenizer::token_bytes(int32_t id) const {

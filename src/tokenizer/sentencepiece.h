@@ -36,7 +36,7 @@ class SentencePieceTokenizer : public Tokenizer {
   int32_t unknown_id() const override { return unk_; }
   bool is_special(int32_t id) const override;
   /// Control pieces, and symbols of the user, which stand for themselves in any text.
-  int32_t mark_id(std::string_view name) const override;
+  std::vector<std::pair<std::string, int32_t>> marks() const override;
   std::string name() const override { return "sp"; }
 
  protected:

@@ -223,12 +223,6 @@ void TiktokenTokenizer::append(std::string_view text, const TextReading& how, st
   }
 }
 
-int32_t TiktokenTokenizer::mark_id(std::string_view name) const {
-  const auto found =
-      std::find_if(specials_.begin(), specials_.end(), [&](const auto& each) { return each.first == name; });
-  return found == specials_.end() ? -1 : found->second;
-}
-
 std::string TiktokenTokenizer::token_bytes(int32_t id) const {
   LT2_CHECK(id >= 0 && id < n_words_, "{}: token id {} is not in 0 to {}", where_, id, n_words_ - 1);
   if (id < n_ranks()) return tokens_[static_cast<size_t>(id)];

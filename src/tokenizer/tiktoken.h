@@ -34,7 +34,7 @@ class TiktokenTokenizer : public Tokenizer {
   int32_t bos_id() const override { return bos_; }
   int32_t eos_id() const override { return eos_; }
   bool is_special(int32_t id) const override { return id >= n_ranks(); }
-  int32_t mark_id(std::string_view name) const override;
+  std::vector<std::pair<std::string, int32_t>> marks() const override { return specials_; }
   std::string name() const override { return "tiktoken"; }
 
   int32_t n_ranks() const { return static_cast<int32_t>(tokens_.size()); }

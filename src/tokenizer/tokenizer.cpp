@@ -70,6 +70,12 @@ class BytesStream : public DecodeStream {
 
 std::string Tokenizer::text_of_bytes(std::string_view bytes) const { return replace_invalid_utf8(bytes); }
 
+int32_t Tokenizer::mark_id(std::string_view name) const {
+  for (const auto& [mark, id] : marks())
+    if (mark == name) return id;
+  return -1;
+}
+
 std::string Tokenizer::decode(const std::vector<int32_t>& ids) const {
   std::string bytes;
   for (const int32_t id : ids) bytes += token_bytes(id);

@@ -69,7 +69,9 @@ class Tokenizer {
   virtual bool is_special(int32_t id) const { return id >= 0 && (id == bos_id() || id == eos_id() || id == pad_id()); }
   /// The token that a chat template means by a name like "<|im_end|>": a special one, or one that the vocabulary added
   /// to its text; -1: there is none.
-  virtual int32_t mark_id(std::string_view) const { return -1; }
+  int32_t mark_id(std::string_view name) const;
+  /// All names that mark_id() knows, and the tokens that they mean.
+  virtual std::vector<std::pair<std::string, int32_t>> marks() const { return {}; }
   virtual std::string name() const = 0;
   /// Whether encode() keeps bytes that are not UTF-8; otherwise it reads U+FFFD.
   virtual bool keeps_invalid_utf8() const { return false; }

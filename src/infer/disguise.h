@@ -1,0 +1,75 @@
+#pragma once
+// Telling what people wrote from what a template wrote, in one text.
+//
+// Before a template runs, characters of what people wrote are replaced one for one by characters of private use, which
+// neither the template nor anybody's text holds. A mark's name that stands in the rendered text is then the template's
+// own, and the characters are put back behind it. One for one: lengths, slices and positions are what they were.
+#include <array>
+#include <map>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "tokenizer/literals.h"
+
+namespace lt2 {
+
+/// Names of marks and their ids.
+using Marks = std::vector<std::pair<std::string, int32_t>>;
+
+/// Finds marks, whatever the case of their letters.
+class MarkNames {
+ public:
+  explicit MarkNames(Marks marks);
+  const Marks& marks() const { return marks_; }
+  /// As written.
+  const LiteralFinder& finder() const { return finder_; }
+  bool holds_character(uint32_t code) const { return characters_.count(code) > 0; }
+  /// Where characters of `text` must be replaced so that no change of case makes a name of it; with `edges` also so
+  /// that none comes out where it is put beside another text. Offsets, ascending.
+  std::vector<size_t> weak_points(std::string_view text, bool edges) const;
+
+ private:
+  Marks marks_;
+  LiteralFinder finder_, folded_finder_;
+  std::vector<std::string> folded_;
+  std::unordered_set<uint32_t> characters_;  // all that names are made of
+};
+
+/// A text in which marks stand.
+struct MarkedText {
+  struct Mark {
+    size_t begin = 0, end = 0;
+    int32_t id = -1;
+    bool operator==(const Mark&) const = default;
+  };
+  std::string text;
+  std::vector<Mark> marks;  // ascending
+};
+
+class Disguise {
+ public:
+  explicit Disguise(const MarkNames& names) : names_(names) {}
+  /// Characters that stand in `text` are not used. Before the first text is covered.
+  void avoid(std::string_view text);
+  /// `text`, well-formed UTF-8, with its weak points covered.
+  std::string covered(std::string_view text, bool edges);
+  /// With every character covered that names are made of.
+  std::string covered_whole(std::string_view text);
+  /// What a template made of covered texts, as it would stand there without covers, and the marks that are its own.
+  MarkedText uncovered(std::string_view rendered) const;
+
+ private:
+  static constexpr uint32_t kFirst = 0xe000, kLast = 0xf8ff;  // of the private use area
+  uint32_t cover_of(uint32_t code);
+  void append_uncovered(std::string_view part, std::string& out) const;
+
+  const MarkNames& names_;
+  std::array<bool, kLast - kFirst + 1> used_{};
+  uint32_t next_ = kFirst;
+  std::map<uint32_t, uint32_t> covers_, covered_;  // of a character; behind a cover
+};
+
+}  // namespace lt2

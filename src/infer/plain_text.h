@@ -1,0 +1,16 @@
+#pragma once
+// Text that stays text, whatever it spells.
+#include <functional>
+#include <string_view>
+#include <vector>
+
+#include "tokenizer/tokenizer.h"
+
+namespace lt2 {
+
+/// Appends the ids of `text`, none of which is a mark. Some vocabularies read a mark in any text: such text is cut in
+/// two until they do not. Throws lt2::Error if one character alone is a mark.
+void append_plain_text(const Tokenizer& tokenizer, std::string_view text, bool continues,
+                       const std::function<bool(int32_t)>& is_mark, std::vector<int32_t>& ids);
+
+}  // namespace lt2
