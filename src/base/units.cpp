@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <charconv>
 #include <cmath>
-#include <cstdlib>
 #include <string_view>
 
 #include "base/error.h"
@@ -44,18 +44,39 @@ std::string human_duration(double seconds) {
   return fmt::format("{}{}:{:02}:{:02}", sign, hours, minutes, total % 60);
 }
 
-uint64_t memory_from_text(const std::string& text, const std::string& name) {
-  constexpr std::string_view kUnits = "KMGT";
-  char* end = nullptr;
-  const double number = text.empty() || text.front() < '0' || text.front() > '9' ? -1 : std::strtod(text.c_str(), &end);
-  std::string_view unit = end ? end : "?";
-  double bytes = number;
-  if (!unit.empty() && kUnits.find(unit.front()) != std::string_view::npos) {
-    bytes *= std::exp2(10 * (1 + static_cast<double>(kUnits.find(unit.front()))));
-    unit.remove_prefix(1);
+std::optional<int64_t> amount_from_text(const std::string& text) {
+  if (text.empty() || text.front() < '0' || text.front() > '9') return std::nullopt;
+  double number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number, std::chars_format::fixed);
+  if (error != std::errc()) return std::nullopt;
+  std::string unit(stop, end);
+  double scale = 1;
+  if (!unit.empty()) {
+    const bool decimal = unit.size() > 1 && unit.back() == 'B';
+    if (decimal) unit.pop_back();
+    constexpr std::string_view kUnits = "KMGT";
+    const auto at = unit == "k" && !decimal ? 0 : unit.size() == 1 ? kUnits.find(unit.front()) : std::string_view::npos;
+    if (at == std::string_view::npos && unit != "B") return std::nullopt;
+    if (at != std::string_view::npos) scale = std::pow(decimal ? 1000.0 : 1024.0, 1 + static_cast<double>(at));
   }
-  LT2_CHECK(unit.empty() && number > 0 && bytes < 1e18, "{} {}: expected a size such as 2G, 1.5G or 200M", name, text);
-  return static_cast<uint64_t>(bytes);
+  const double amount = number * scale;
+  if (amount >= 1e18 || (scale == 1 && amount != std::floor(amount))) return std::nullopt;
+  return static_cast<int64_t>(amount);
+}
+
+std::string amount_text(int64_t amount) {
+  static constexpr std::array kBinary = {"k", "M", "G", "T"}, kDecimal = {"KB", "MB", "GB", "TB"};
+  const auto said = [&](int64_t base, const auto& units, size_t least) -> std::string {
+    size_t unit = 0;
+    int64_t rest = amount;
+    for (; rest > 0 && unit < units.size() && rest % base == 0; ++unit) rest /= base;
+    return unit < least ? "" : std::to_string(rest) + units[unit - 1];
+  };
+  // 3000 stays 3000: only millions and more are said in decimal units.
+  const auto binary = said(1024, kBinary, 1);
+  const auto text = binary.empty() ? said(1000, kDecimal, 2) : binary;
+  return text.empty() ? std::to_string(amount) : text;
 }
 
 }  // namespace lt2

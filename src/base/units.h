@@ -3,6 +3,7 @@
 #include <chrono>
 #include <concepts>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace lt2 {
@@ -15,8 +16,11 @@ std::string human_count(double count);
 /// 3725 -> "1:02:05"; 65 -> "1:05"; 4.2 -> "4.2 s".
 std::string human_duration(double seconds);
 
-/// "2G", "1.5G", "200M", "64K" or bytes. Throws lt2::Error that begins with `name`.
-uint64_t memory_from_text(const std::string& text, const std::string& name);
+/// "4096", "1k", "1.5G" (k or K, M, G, T: powers of 1024), "500MB", "5GB" (KB, MB, GB, TB: powers of 1000), "8B" -> a
+/// whole number, rounded down where a unit stands. nullopt for anything else, negative numbers included.
+std::optional<int64_t> amount_from_text(const std::string& text);
+/// The inverse, as short as it can be said exactly: 2147483648 -> "2G", 5000000000 -> "5GB", 1000 -> "1000".
+std::string amount_text(int64_t amount);
 
 inline double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

@@ -27,12 +27,12 @@ bool wait_for_line(const InputStream& input) {
 
 }  // namespace
 
-int chat(const GenerateConfig& config, const std::string& memory) {
+int chat(const GenerateConfig& config) {
   LT2_CHECK(
       !config.prompt && !config.prompt_file && config.n == 1 && !config.logprobs && !config.parse_special,
       "generate: chat reads what you type, as text; leave out prompt, prompt_file, n, logprobs and parse_special");
   InputStream input("-");
-  auto session = open_session(config, memory, 1, 2);  // what was asked, and what was answered
+  auto session = open_session(config, 1, 2);  // what was asked, and what was answered
   auto& engine = session.engine();
   Conversation talk(session.tokenizer(), session.chat(), session.add_bos(), session.resume());
   session.stop_at(talk.stop_tokens());

@@ -6,20 +6,12 @@
 #include "base/error.h"
 #include "base/output.h"
 #include "cli/command.h"
+#include "cli/options.h"
+#include "config/check_config.h"
 #include "ops/dtype.h"
 
 namespace lt2 {
 namespace {
-
-std::string help() {
-  return "usage: lt2 check PATH... [--strict] [--dtype fp32|bf16] [--device cpu|cuda]\n\n"
-         "Runs every reference vector file (.safetensors, .json) found in the files and folders through the real code "
-         "and\n"
-         "prints the largest error per tensor beside its limit. Errors are relative to the tensor's largest magnitude "
-         "unless marked abs.\n"
-         "Exit status 1 if anything is out of tolerance; with --strict also if a file was skipped.\n\n"
-         "example: lt2 check tests/data/vectors\n";
-}
 
 void print(const CheckedFile& file) {
   using Status = CheckedFile::Status;
@@ -34,18 +26,14 @@ void print(const CheckedFile& file) {
 }
 
 int run(const Arguments& arguments) {
-  LT2_CHECK(!arguments.words.empty(), "lt2 check: give vector files or folders, for example tests/data/vectors");
-  CheckOptions options;
-  if (!arguments.dtype.empty()) options.dtype = parse_dtype(arguments.dtype, "--dtype");
-  if (!arguments.device.empty()) {
-    LT2_CHECK(arguments.device == "cpu" || arguments.device == "cuda", "--device must be cpu or cuda; found \"{}\"",
-              arguments.device);
-    LT2_CHECK(arguments.device == "cpu" || torch::cuda::is_available(),
-              "--device cuda: this build or machine has no CUDA device");
-    options.device = torch::Device(arguments.device);
-  }
+  CheckConfig config;
+  const auto paths = read_options(arguments.words, "check", Others::kPlainWords, config).plain;
+  LT2_CHECK(!paths.empty(), "lt2 check: give vector files or folders, for example tests/data/vectors");
+  LT2_CHECK(config.device == "cpu" || torch::cuda::is_available(),
+            "lt2 check: device=cuda: this build or machine has no CUDA device");
+  const CheckOptions options{.dtype = parse_dtype(config.dtype, "dtype"), .device = torch::Device(config.device)};
   int64_t passed = 0, failed = 0, skipped = 0;
-  for (const auto& path : vector_files({arguments.words.begin(), arguments.words.end()})) {
+  for (const auto& path : vector_files({paths.begin(), paths.end()})) {
     const auto file = check_file(path, options);
     print(file);
     (file.status == CheckedFile::Status::kPassed   ? passed
@@ -53,13 +41,22 @@ int run(const Arguments& arguments) {
                                                    : skipped) += 1;
   }
   print_out("{} passed, {} failed, {} skipped\n", passed, failed, skipped);
-  return failed > 0 || (arguments.strict && skipped > 0) ? 1 : 0;
+  return failed > 0 || (config.strict && skipped > 0) ? 1 : 0;
 }
 
 }  // namespace
 
 Command check_command() {
-  return {"check", "run reference vectors through the real code", help, run, {"--strict", "--dtype", "--device"}};
+  return {.name = "check",
+          .summary = "run reference vectors through the real code",
+          .about =
+              "Runs every reference vector file (.safetensors, .json) found in the files and folders through the real "
+              "code and prints the largest error of each tensor beside its limit. Errors are relative to the "
+              "tensor's largest magnitude unless marked abs. The exit status is 1 if anything is out of tolerance.",
+          .usage = {"check PATH... [--strict] [--dtype fp32|bf16] [--device cpu|cuda]"},
+          .examples = {"check tests/data/vectors"},
+          .keys = {keys_with<CheckConfig>("options")},
+          .run = run};
 }
 
 }  // namespace lt2

@@ -1,31 +1,45 @@
 #pragma once
 // What main() needs to know of a subcommand. A command reads options and calls one room; nothing else happens here.
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "config/fields.h"
 
 namespace lt2 {
 
-/// Arguments behind `lt2 COMMAND`, dashed switches taken out.
+/// What stands on the command line after `lt2 COMMAND`.
 struct Arguments {
-  std::vector<std::string> words;  // key=value, or paths where a command takes paths
-  bool dry_run = false;            // --dry-run
-  bool strict = false;             // --strict
-  std::string dtype;               // --dtype VALUE
-  std::string device;              // --device VALUE
-  std::string memory;              // --memory VALUE
-  std::string nproc;               // --nproc VALUE
-  std::string max_restarts;        // --max-restarts VALUE
-  bool slurm = false;              // --slurm
-  bool live = false;               // --live
+  std::vector<std::string> words;  // paths and other plain words, key=value, --key=value
   std::vector<std::string> rest;   // what follows a bare --, as it stands
 };
 
+/// The keys of one struct, which hold its defaults.
+struct Keys {
+  std::string title;  // for readers: "keys", "keys of inspect machine"
+  std::vector<Field> fields;
+};
+
+/// Those of the structs, one after the other.
+template <class... Structs>
+Keys keys_with(std::string title) {
+  Keys keys{std::move(title), {}};
+  const auto add = [&](std::vector<Field> more) { keys.fields.insert(keys.fields.end(), more.begin(), more.end()); };
+  (add(default_fields<Structs>()), ...);
+  return keys;
+}
+
 struct Command {
-  const char* name;
-  const char* summary;                     // one line for `lt2 --help`
-  std::string (*help)();                   // `lt2 COMMAND --help`, with an example
+  std::string name, summary;          // one line for `lt2 --help`
+  std::string about;                  // two or three sentences for `lt2 COMMAND --help`
+  std::vector<std::string> usage;     // without "lt2"
+  std::vector<std::string> examples;  // without "lt2"
+  std::vector<Keys> keys;
   int (*run)(const Arguments& arguments);  // exit status; failures throw lt2::Error
-  std::vector<std::string> switches;       // dashed switches it takes
+  // Keys of a training configuration, too, as changes of the file that config= names.
+  bool takes_training_keys = false;
+  // The first plain word begins another command's line: it and what follows is Arguments::rest.
+  bool runs_a_command = false;
 };
 
 Command train_command();
@@ -39,5 +53,8 @@ Command tokenize_command();
 Command convert_command();
 Command quantize_command();
 Command launch_command();
+
+/// All of them, in the order that helps show.
+std::vector<Command> commands();
 
 }  // namespace lt2

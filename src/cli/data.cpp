@@ -6,24 +6,11 @@
 #include "base/output.h"
 #include "base/units.h"
 #include "cli/command.h"
-#include "config/overrides.h"
+#include "cli/options.h"
 #include "data/prepare.h"
 
 namespace lt2 {
 namespace {
-
-std::string help() {
-  return "usage: lt2 data prepare in=PATH[,PATH...] out=DIR name=NAME [key=value ...] [--memory 2G]\n\n"
-         "Makes a source for training: the documents of text files, shuffled, in NAME.chunk.NN.jsonl, and some of them "
-         "held back in NAME.val.jsonl.\n"
-         "Folders are searched for .txt (each file one document), .jsonl, .jsonl.gz, .jsonl.zst and .parquet files. "
-         "The result depends on the\n"
-         "documents in the order of their files' names and on the seed, not on --memory (2G unless given). Needs disk "
-         "space for the text about\n"
-         "once more while it runs. A command that was stopped continues when it is repeated.\n\n"
-         "example: lt2 data prepare in=books,web.jsonl.zst out=data/mine_shuffled name=mine nchunks=8 --memory 4G\n\n" +
-         describe_fields<PrepareConfig>();
-}
 
 void print(const PrepareReport& report, const PrepareConfig& config) {
   if (report.blank_lines > 0) log_info("prepare: {} blank lines or files are left out", report.blank_lines);
@@ -40,15 +27,27 @@ int run(const Arguments& arguments) {
   LT2_CHECK(!arguments.words.empty() && arguments.words.front() == "prepare",
             "lt2 data: expected `lt2 data prepare in=PATH out=DIR name=NAME`; `lt2 data --help` says more");
   PrepareConfig config;
-  apply_overrides(config, {arguments.words.begin() + 1, arguments.words.end()}, "lt2 data prepare");
-  PrepareLimits limits;
-  if (!arguments.memory.empty()) limits.memory = memory_from_text(arguments.memory, "--memory");
-  print(prepare_data(config, limits), config);
+  PrepareMemory memory;
+  read_options({arguments.words.begin() + 1, arguments.words.end()}, "data prepare", Others::kRefused, config, memory);
+  print(prepare_data(config, {.memory = static_cast<uint64_t>(memory.memory)}), config);
   return 0;
 }
 
 }  // namespace
 
-Command data_command() { return {"data", "prepare: text files to shuffled chunk files", help, run, {"--memory"}}; }
+Command data_command() {
+  return {.name = "data",
+          .summary = "prepare: text files to shuffled chunk files",
+          .about =
+              "Makes a source for training: the documents of text files, shuffled, in NAME.chunk.NN.jsonl, and some of "
+              "them held back in NAME.val.jsonl. Folders are searched for .txt (each file one document), .jsonl, "
+              ".jsonl.gz, .jsonl.zst and .parquet files. The result depends on the documents in the order of their "
+              "files' names and on the seed, not on the memory. It needs disk space for the text about once more "
+              "while it runs; a command that was stopped continues when it is repeated.",
+          .usage = {"data prepare in=PATH[,PATH...] out=DIR name=NAME [key=value ...] [--memory 2G]"},
+          .examples = {"data prepare in=books,web.jsonl.zst out=data/mine_shuffled name=mine nchunks=8 --memory 4G"},
+          .keys = {keys_with<PrepareConfig, PrepareMemory>("keys of data prepare")},
+          .run = run};
+}
 
 }  // namespace lt2

@@ -11,24 +11,12 @@
 #include "base/output.h"
 #include "base/signals.h"
 #include "base/utf8.h"
+#include "cli/options.h"
 #include "cli/session.h"
-#include "config/overrides.h"
 #include "infer/text_stream.h"
 
 namespace lt2 {
 namespace {
-
-std::string help() {
-  return "usage: lt2 generate ckpt=DIR prompt=TEXT [key=value ...] [--memory 8G]\n\n"
-         "Continues a prompt: prefill, then token by token with the mixers' states. Text goes to standard output, "
-         "speed and state size to standard\n"
-         "error. Without prompt= and prompt_file= the prompt is read from standard input. ckpt= is a checkpoint, a "
-         "run's dump directory (its newest)\n"
-         "or a model folder with config.json (Ouro). What does not fit the memory is refused before it runs.\n\n"
-         "example: lt2 generate ckpt=runs/demo prompt='ROMEO:' max_gen_len=200 temperature=0.8 top_k=40 seed=1\n"
-         "         lt2 generate ckpt=Ouro-1.4B chat=true weights=int8 state=talk.safetensors\n\n" +
-         describe_fields<GenerateConfig>();
-}
 
 std::string read_prompt(const GenerateConfig& config) {
   LT2_CHECK(!(config.prompt && config.prompt_file), "generate: give prompt or prompt_file, not both");
@@ -81,12 +69,19 @@ std::string json_line(const Tokenizer& tokenizer, const GenerateResult& result, 
 
 int run(const Arguments& arguments) {
   GenerateConfig config, defaults;
-  apply_overrides(config, arguments.words, "lt2 generate");
+  const auto options = read_options(arguments.words, "generate", Others::kRefused, config);
   for (const auto& line : ignored_fields(collect_fields(config), collect_fields(defaults))) log_info("{}", line);
-  if (config.chat) return chat(config, arguments.memory);
+  if (config.temperature == 0) {
+    for (const char* key : {"top_p", "top_k", "min_p", "seed"}) {
+      if (options.given.contains(key)) log_info("ignored: {} (temperature=0 always takes the likeliest token)", key);
+    }
+  } else if (config.top_p && config.top_k) {
+    log_info("ignored: top_k={} (top_p wins over it)", *config.top_k);
+  }
+  if (config.chat) return chat(config);
   LT2_CHECK(!config.state || config.n == 1, "generate: state keeps one session; it cannot be combined with n={}",
             config.n);
-  const auto session = open_session(config, arguments.memory, std::min<int64_t>(config.n, 32),
+  const auto session = open_session(config, std::min<int64_t>(config.n, 32),
                                     config.n > 1   ? std::min<int64_t>(config.n, 32) + 1
                                     : config.state ? 2
                                                    : 0);
@@ -142,7 +137,19 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 Command generate_command() {
-  return {"generate", "continue a prompt with a trained model, or talk with it", help, run, {"--memory"}};
+  return {.name = "generate",
+          .summary = "continue a prompt with a trained model, or talk with it",
+          .about =
+              "Continues a prompt: prefill, then token by token with the mixers' states; chat=true is a conversation. "
+              "Text goes to standard output, speed and state size to standard error. The model is a checkpoint, a "
+              "run's folder (its newest checkpoint) or a model folder with config.json (Ouro). What does not fit "
+              "the memory is refused before it runs.",
+          .usage = {"generate ckpt=DIR prompt=TEXT [key=value ...] [--memory 8G]",
+                    "generate ckpt=DIR chat=true [key=value ...]"},
+          .examples = {"generate ckpt=runs/demo prompt='ROMEO:' max_gen_len=200 temperature=0.8 top_k=40 seed=1",
+                       "generate ckpt=Ouro-1.4B chat=true weights=int8 state=talk.safetensors"},
+          .keys = {keys_with<GenerateConfig>("keys")},
+          .run = run};
 }
 
 }  // namespace lt2

@@ -12,7 +12,9 @@
 #include "base/threads.h"
 #include "base/units.h"
 #include "cli/command.h"
+#include "cli/options.h"
 #include "cli/source.h"
+#include "config/inspect_config.h"
 #include "measure/speed.h"
 #include "model/accounting.h"
 #include "ops/simd/byte_unit.h"
@@ -22,17 +24,9 @@
 namespace lt2 {
 namespace {
 
-std::string help() {
-  return "usage: lt2 inspect ckpt=DIR | config=FILE [key.sub=value ...]\n       lt2 inspect machine [output=FILE]\n\n"
-         "Prints a model's parameters by part, effective depth, FLOPs per token, state bytes per context length and "
-         "memory plan; or what this\n"
-         "processor has, what each operation will use, and its measured limits (output=FILE: as JSON too).\n\n"
-         "example: lt2 inspect config=configs/tiny/hybrid.yaml\n";
-}
-
-int inspect_machine(std::vector<std::string> words) {
-  const auto output = take_path(words, "output");
-  LT2_CHECK(words.empty(), "lt2 inspect machine: unexpected argument {}", words.empty() ? "" : words[0]);
+int inspect_machine(const std::vector<std::string>& words) {
+  InspectMachineConfig config;
+  read_options(words, "inspect machine", Others::kRefused, config);
   const auto& cpu = cpu_info();
   const auto yes = [](bool has) { return has ? "yes" : "no"; };
   const auto isa = kernel_isa();
@@ -58,7 +52,7 @@ int inspect_machine(std::vector<std::string> words) {
             unit ? std::string(unit->name) : isa + ", weights widened to fp32 multiply-adds");
   const auto limits = measure_machine();
   print_out("measured         {}, {} threads\n", limits.text(), num_threads());
-  if (!output.empty()) {
+  if (!config.output.empty()) {
     const nlohmann::ordered_json json{{"cpu", cpu.name},
                                       {"cores", allowed_cores()},
                                       {"threads", num_threads()},
@@ -70,7 +64,7 @@ int inspect_machine(std::vector<std::string> words) {
                                       {"byte_gflops", limits.byte_gflops},
                                       {"byte_register_gflops", limits.byte_register_gflops},
                                       {"read_gbps", limits.read_gbps}};
-    write_file_atomically(output, json.dump(2) + "\n");
+    write_file_atomically(config.output, json.dump(2) + "\n");
   }
   return 0;
 }
@@ -142,17 +136,28 @@ int inspect_model(const ModelSource& source) {
 }
 
 int run(const Arguments& arguments) {
-  auto words = arguments.words;
+  const auto& words = arguments.words;
   LT2_CHECK(!words.empty(), "lt2 inspect: give ckpt=DIR, config=FILE or machine");
   if (words[0] == "machine") return inspect_machine({words.begin() + 1, words.end()});
-  const auto ckpt = take_path(words, "ckpt"), config = take_path(words, "config");
-  return inspect_model(model_source(ckpt, config, words, std::nullopt));
+  InspectConfig config;
+  const auto options = read_options(words, "inspect", Others::kTrainingKeys, config);
+  return inspect_model(model_source(config.ckpt, config.config, options.training_keys, std::nullopt));
 }
 
 }  // namespace
 
 Command inspect_command() {
-  return {"inspect", "what a model weighs and costs, or what this machine can do", help, run, {}};
+  return {.name = "inspect",
+          .summary = "what a model weighs and costs, or what this machine can do",
+          .about =
+              "Prints a model's parameters by part, effective depth, FLOPs per token, state bytes per context length "
+              "and memory plan. `inspect machine` prints what this processor has, what each operation will use, "
+              "and the measured limits.",
+          .usage = {"inspect ckpt=DIR", "inspect config=FILE [key.sub=value ...]", "inspect machine [output=FILE]"},
+          .examples = {"inspect config=configs/tiny/hybrid.yaml"},
+          .keys = {keys_with<InspectConfig>("keys"), keys_with<InspectMachineConfig>("keys of inspect machine")},
+          .run = run,
+          .takes_training_keys = true};
 }
 
 }  // namespace lt2

@@ -8,7 +8,8 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
-#include <string_view>
+#include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -18,83 +19,51 @@
 #include "base/torch.h"
 #include "base/units.h"
 #include "cli/command.h"
+#include "cli/help.h"
+#include "cli/official.h"
+#include "cli/options.h"
+#include "config/fields.h"
 #include "ops/runtime.h"
 
 namespace lt2 {
 namespace {
 
-std::vector<Command> commands() {
-  return {train_command(), generate_command(), inspect_command(), check_command(),    bench_command(), report_command(),
-          data_command(),  tokenize_command(), convert_command(), quantize_command(), launch_command()};
-}
-
-std::string overview() {
-  std::string text =
-      "lt2: looped transformers with linear-time token mixers.\n\nusage: lt2 COMMAND [key=value ...]\n       lt2 "
-      "COMMAND --help\n\n";
-  for (const auto& command : commands()) text += fmt::format("  {:<10} {}\n", command.name, command.summary);
-  text +=
-      "\nexample: lt2 train config=configs/tiny/hybrid.yaml steps=100\n"
-      "environment: LT2_ISA=avx2|scalar lowers the kernels' instruction set, OMP_NUM_THREADS the threads, up to the "
-      "cores allowed\n";
-  return text;
-}
-
-Arguments parse(const Command& command, int argc, char** argv) {
-  Arguments out;
-  for (int i = 2; i < argc; ++i) {
-    std::string word = argv[i];
-    if (word == "--") {
-      out.rest.assign(argv + i + 1, argv + argc);
-      break;
-    }
-    if (word.rfind("--", 0) != 0) {
-      out.words.push_back(word);
-      continue;
-    }
-    const auto equals = word.find('=');
-    const auto name = word.substr(0, equals);
-    const bool known = std::find(command.switches.begin(), command.switches.end(), name) != command.switches.end();
-    LT2_CHECK(known, "lt2 {}: unknown switch {}; options are key=value{}", command.name, word,
-              command.switches.empty() ? "" : fmt::format(", switches {}", fmt::join(command.switches, " ")));
-    const auto value = [&]() -> std::string {
-      if (equals != std::string::npos) return word.substr(equals + 1);
-      LT2_CHECK(i + 1 < argc, "lt2 {}: {} needs a value", command.name, name);
-      return argv[++i];
-    };
-    if (name == "--dry-run") out.dry_run = true;
-    if (name == "--strict") out.strict = true;
-    if (name == "--dtype") out.dtype = value();
-    if (name == "--device") out.device = value();
-    if (name == "--memory") out.memory = value();
-    if (name == "--nproc") out.nproc = value();
-    if (name == "--max-restarts") out.max_restarts = value();
-    if (name == "--slurm") out.slurm = true;
-    if (name == "--live") out.live = true;
-  }
-  return out;
-}
-
-int run(int argc, char** argv) {
-  const std::string first = argc > 1 ? argv[1] : "--help";
-  if (first == "--version") return print_out("lt2 {}\n", LT2_VERSION), 0;
-  if (first == "--help" || first == "-h" || first == "help") return print_out("{}", overview()), argc > 1 ? 0 : 1;
-  // The official spellings.
-  const std::string name = first == "benchmark_prefill" ? "bench" : first == "stool" ? "launch" : first;
+int help(const std::vector<std::string>& words) {
+  if (words.empty()) return print_out("{}", overview(help_width())), 0;
+  if (words[0] == "--markdown") return print_out("{}", configuration_page()), 0;
+  const auto name = from_official(words)[0];
   for (const auto& command : commands()) {
-    if (name != command.name) continue;
-    char** const end = std::find(argv + 2, argv + argc, std::string_view("--"));
-    const bool help =
-        std::any_of(argv + 2, end, [](const std::string_view word) { return word == "--help" || word == "-h"; });
-    if (help) return print_out("{}", command.help()), 0;
-    auto arguments = parse(command, argc, argv);
-    if (first == "stool") arguments.slurm = true;
+    if (command.name == name) return print_out("{}", help_of(command, help_width())), 0;
+  }
+  fail("lt2 help: unknown command {}; `lt2 --help` lists them", words[0]);
+}
+
+// Whether a command's own words, not those behind --, ask for its help.
+bool asks_for_help(const std::vector<std::string>& words) {
+  const auto end = std::find(words.begin(), words.end(), "--");
+  return (words.size() > 1 && words[1] == "help") ||
+         std::any_of(words.begin() + 1, end, [](const std::string& word) { return word == "--help" || word == "-h"; });
+}
+
+int run(const std::vector<std::string>& typed) {
+  if (typed.empty()) return print_out("{}", overview(help_width())), 1;
+  if (typed[0] == "--version") return print_out("lt2 {}\n", LT2_VERSION), 0;
+  if (typed[0] == "--help" || typed[0] == "-h" || typed[0] == "help") return help({typed.begin() + 1, typed.end()});
+  const auto words = from_official(typed);
+  for (const auto& command : commands()) {
+    if (words[0] != command.name) continue;
+    if (asks_for_help(words)) return help({words[0]});
+    const auto arguments = join_dashed({words.begin() + 1, words.end()}, command);
     const char* threads = std::getenv("OMP_NUM_THREADS");
     const bool set = threads != nullptr && *threads != 0;
     init_runtime(set ? thread_count_from_text(threads, "environment: OMP_NUM_THREADS") : 0);
     return command.run(arguments);
   }
-  fail("lt2: unknown command {}; `lt2 --help` lists them", first);
+  std::vector<std::string> names;
+  for (const auto& command : commands()) names.push_back(command.name);
+  const auto near = nearest_key(words[0], names);
+  fail("lt2: unknown command {}{}; `lt2 --help` lists them", words[0],
+       near.empty() ? "" : fmt::format(", did you mean {}?", near));
 }
 
 // torch's own errors: the first line says it, a backtrace of ours would not help a user.
@@ -139,7 +108,7 @@ int main(int argc, char** argv) {
   lt2::prepare_standard_streams();
   lt2::ignore_size_limit_signal();
   int status = 1;
-  auto failure = lt2::failure_of([&] { status = lt2::run(argc, argv); });
+  auto failure = lt2::failure_of([&] { status = lt2::run({argv + std::min(argc, 1), argv + argc}); });
   // What was said before a failure is shown, too.
   const auto lost = lt2::failure_of(lt2::flush_out);
   if (!failure) failure = lost;

@@ -8,7 +8,7 @@
 #include "base/units.h"
 #include "base/utf8.h"
 #include "cli/command.h"
-#include "config/overrides.h"
+#include "cli/options.h"
 #include "config/quantize_config.h"
 #include "folders/packed_folder.h"
 #include "measure/quality.h"
@@ -18,17 +18,6 @@
 
 namespace lt2 {
 namespace {
-
-std::string help() {
-  return "usage: lt2 quantize ckpt=DIR weights=bf16|int8|int4 out=DIR [text=FILE] [key=value ...]\n\n"
-         "Packs a model's weights in the form they are multiplied in. The folder it writes opens in no time (it is "
-         "mapped, not read) and processes that\n"
-         "run it share its pages; every command that generates takes it as ckpt=. With text= it also measures "
-         "perplexity and KL divergence against bf16\n"
-         "weights. Gates stay in bf16, and with int4 the output is in int8.\n\n"
-         "example: lt2 quantize ckpt=runs/demo weights=int4 out=runs/demo-int4 text=tests/data/prose.txt\n\n" +
-         describe_fields<QuantizeConfig>();
-}
 
 std::string size_of(const LoopedTransformer& model) {
   return human_bytes(static_cast<double>(served_bytes(model, model.compute_type)));
@@ -53,12 +42,13 @@ void measure(const QuantizeConfig& config, const ModelFolder& folder, LoopedTran
 
 int run(const Arguments& arguments) {
   QuantizeConfig config;
-  apply_overrides(config, arguments.words, "lt2 quantize");
+  const auto options = read_options(arguments.words, "quantize", Others::kRefused, config);
   LT2_CHECK(!config.ckpt.empty(), "quantize: ckpt=DIR is required: a checkpoint or a model folder");
   LT2_CHECK(!config.out.empty() || config.text,
             "quantize: there is nothing to do; give out=DIR, a folder to write, or text=FILE, a text to measure on");
   LT2_CHECK(config.out.empty() || !std::filesystem::exists(config.out),
             "quantize: {} exists already; name a folder that does not", config.out);
+  if (!config.text) refuse_without_effect(options, "quantize", {"tokens", "window"}, "without text=FILE to measure on");
   const auto folder = open_model(config.ckpt);
   LT2_CHECK(!folder.packed, "quantize: {}: holds {} weights already; take the folder they were made from", config.ckpt,
             weight_format_name(folder.format));
@@ -75,7 +65,18 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 Command quantize_command() {
-  return {"quantize", "pack a model's weights for inference: bf16, int8, int4", help, run, {}};
+  return {
+      .name = "quantize",
+      .summary = "pack a model's weights for inference: bf16, int8, int4",
+      .about =
+          "Packs a model's weights in the form they are multiplied in. The folder it writes opens in no time (it is "
+          "mapped, not read) and processes that run it share its pages; every command that generates takes it "
+          "as ckpt=. With text= it also measures perplexity and KL divergence against bf16 weights. Gates stay "
+          "in bf16, and with int4 the output is in int8.",
+      .usage = {"quantize ckpt=DIR weights=bf16|int8|int4 out=DIR [text=FILE] [key=value ...]"},
+      .examples = {"quantize ckpt=runs/demo weights=int4 out=runs/demo-int4 text=tests/data/prose.txt"},
+      .keys = {keys_with<QuantizeConfig>("keys")},
+      .run = run};
 }
 
 }  // namespace lt2

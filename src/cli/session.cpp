@@ -7,10 +7,8 @@
 
 namespace lt2 {
 
-TextSession open_session(const GenerateConfig& config, const std::string& memory, int64_t slots, int64_t prefixes) {
-  SessionOptions options{.slots = slots, .prefixes = prefixes};
-  if (!memory.empty()) options.memory = static_cast<int64_t>(memory_from_text(memory, "--memory"));
-  TextSession session(config, options);
+TextSession open_session(const GenerateConfig& config, int64_t slots, int64_t prefixes) {
+  TextSession session(config, {.memory = config.memory, .slots = slots, .prefixes = prefixes});
   const auto& advice = session.generation();
   if (advice.temperature && config.temperature == 0 && advice.do_sample.value_or(true))
     log_info("generation_config.json recommends temperature={}{}", *advice.temperature,

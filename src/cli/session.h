@@ -1,20 +1,19 @@
 #pragma once
 // What the commands that generate share.
-#include <string>
+#include <cstddef>
+#include <cstdint>
 
-#include "cli/command.h"
 #include "infer/text_session.h"
 
 namespace lt2 {
 
-/// Opens what `config` names, as large as `memory`, the value of --memory, allows (empty: what is free), and says what
-/// its folder recommends.
-TextSession open_session(const GenerateConfig& config, const std::string& memory, int64_t slots, int64_t prefixes);
+/// Opens what `config` names, as large as its `memory` allows, and says what its folder recommends.
+TextSession open_session(const GenerateConfig& config, int64_t slots, int64_t prefixes);
 
 /// Speed, state, exits and drafts in one or two lines on standard error.
 void log_speed(const Engine& engine, const GenerateResult& result, size_t prompt_tokens);
 
 /// A conversation in the terminal, until the end of the input.
-int chat(const GenerateConfig& config, const std::string& memory);
+int chat(const GenerateConfig& config);
 
 }  // namespace lt2

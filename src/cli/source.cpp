@@ -1,8 +1,5 @@
 #include "cli/source.h"
 
-#include <algorithm>
-#include <charconv>
-
 #include "base/error.h"
 #include "base/log.h"
 #include "folders/packed_folder.h"
@@ -56,36 +53,6 @@ ModelSource model_source(const std::string& ckpt, const std::string& config_file
   out.model->compute_type =
       type ? *type : parse_dtype(out.config.distributed.model_dtype, config_file + ": distributed.model_dtype");
   return out;
-}
-
-std::string take_word(std::vector<std::string>& words, const std::string& key) {
-  const auto is_key = [&](const std::string& word) { return word.rfind(key + "=", 0) == 0; };
-  const auto found = std::find_if(words.begin(), words.end(), is_key);
-  if (found == words.end()) return "";
-  const auto value = found->substr(key.size() + 1);
-  words.erase(found);
-  LT2_CHECK(std::none_of(words.begin(), words.end(), is_key), "{} is given twice; keep one", key);
-  return value;
-}
-
-std::string take_path(std::vector<std::string>& words, const std::string& key) {
-  return expand_home(take_word(words, key), key);
-}
-
-std::vector<int64_t> parse_counts(const std::string& text, const std::string& key) {
-  std::vector<int64_t> counts;
-  for (size_t begin = 0; begin <= text.size();) {
-    const auto comma = std::min(text.find(',', begin), text.size());
-    const auto item = text.substr(begin, comma - begin);
-    int64_t value = 0;
-    const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), value);
-    const bool kilo = end + 1 == item.data() + item.size() && (*end == 'k' || *end == 'K');
-    LT2_CHECK(error == std::errc() && value >= 1 && (kilo || end == item.data() + item.size()),
-              "{} must be numbers >= 1 with commas between, for example 1k,4k,32k; found \"{}\"", key, text);
-    counts.push_back(kilo ? value * 1024 : value);
-    begin = comma + 1;
-  }
-  return counts;
 }
 
 }  // namespace lt2

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <iterator>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "base/error.h"
@@ -16,44 +15,12 @@
 #include "base/units.h"
 #include "base/utf8.h"
 #include "cli/command.h"
-#include "config/overrides.h"
+#include "cli/options.h"
+#include "config/tokenize_config.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lt2 {
 namespace {
-
-struct TokenizeConfig {
-  std::string tokenizer = "bytes", specials = "lingua", in = "-", out = "-", mode = "encode", per = "line";
-  std::optional<std::string> path;
-  bool bos = false, eos = false, parse_special = false;
-
-  template <class Visit>
-  void fields(Visit&& visit) {
-    visit("tokenizer", tokenizer, one_of(tokenizer_names()), "kind of tokenizer");
-    visit("path", path, verbatim_path(), "its vocabulary file");
-    visit("specials", specials, one_of({"lingua", "llama3", "cl100k", "gpt2"}),
-          "whose special tokens a rank file has; gpt2: also GPT-2's split");
-    visit("in", in, verbatim_path(), "file to read; -: standard input");
-    visit("out", out, verbatim_path(), "file to write; -: standard output");
-    visit("mode", mode, one_of({"encode", "decode"}), "text to ids, or ids to text");
-    visit("per", per, one_of({"line", "file"}),
-          "line: each line by itself, without its line end; file: all of it as one text");
-    visit("bos", bos, any(), "BOS before each text");
-    visit("eos", eos, any(), "EOS behind each text");
-    visit("parse_special", parse_special, any(), "names of special tokens in the text become those tokens");
-  }
-};
-
-std::string help() {
-  return "usage: lt2 tokenize tokenizer=bytes|tiktoken|sp|hf path=FILE [key=value ...]\n\n"
-         "Writes the token ids of a text, separated by spaces, or the text of such ids. Results go to standard output, "
-         "speed and bytes per token to\n"
-         "standard error. per=line answers line by line, so it works inside a pipe; decode undoes encode with the same "
-         "per=.\n\n"
-         "example: lt2 tokenize tokenizer=hf path=tokenizer.json in=text.txt per=file out=ids.txt\n"
-         "         echo 'Hello world' | lt2 tokenize tokenizer=tiktoken path=tokenizer.model\n\n" +
-         describe_fields<TokenizeConfig>();
-}
 
 class Input {
  public:
@@ -187,7 +154,12 @@ void decode(const TokenizeConfig& config, const Tokenizer& tokenizer, Input& inp
 
 int run(const Arguments& arguments) {
   TokenizeConfig config;
-  apply_overrides(config, arguments.words, "lt2 tokenize");
+  const auto options = read_options(arguments.words, "tokenize", Others::kRefused, config);
+  if (config.mode == "decode")
+    refuse_without_effect(options, "tokenize", {"bos", "eos", "parse_special"}, "with mode=decode");
+  if (config.tokenizer != "tiktoken")
+    refuse_without_effect(options, "tokenize", {"specials"}, "without tokenizer=tiktoken");
+  if (config.tokenizer == "bytes") refuse_without_effect(options, "tokenize", {"path"}, "with tokenizer=bytes");
   const auto tokenizer = make_tokenizer(config.tokenizer, config.path, config.specials);
   Input input(config.in);
   Output output(config.out);
@@ -200,6 +172,18 @@ int run(const Arguments& arguments) {
 
 }  // namespace
 
-Command tokenize_command() { return {"tokenize", "text to token ids and back", help, run, {}}; }
+Command tokenize_command() {
+  return {.name = "tokenize",
+          .summary = "text to token ids and back",
+          .about =
+              "Writes the token ids of a text, separated by spaces, or the text of such ids. Results go to standard "
+              "output, speed and bytes per token to standard error. per=line answers line by line, so it works "
+              "inside a pipe; decode undoes encode with the same per=.",
+          .usage = {"tokenize tokenizer=bytes|tiktoken|sp|hf path=FILE [key=value ...]"},
+          .examples = {"tokenize tokenizer=hf path=tokenizer.json in=text.txt per=file out=ids.txt",
+                       "tokenize tokenizer=tiktoken path=tokenizer.model < text.txt"},
+          .keys = {keys_with<TokenizeConfig>("keys")},
+          .run = run};
+}
 
 }  // namespace lt2

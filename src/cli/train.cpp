@@ -12,7 +12,9 @@
 #include "base/signals.h"
 #include "base/thread_count.h"
 #include "cli/command.h"
+#include "cli/options.h"
 #include "config/train_config.h"
+#include "config/train_options.h"
 #include "distributed/group.h"
 #include "distributed/layout.h"
 #include "distributed/waiting.h"
@@ -24,15 +26,6 @@
 
 namespace lt2 {
 namespace {
-
-std::string help() {
-  return "usage: lt2 train config=FILE [key.sub=value ...] [--dry-run]\n\n"
-         "Trains a looped model; resumes by itself from the newest checkpoint in dump_dir. Later values win: file, "
-         "then command line.\n"
-         "--dry-run prints parameters, FLOPs, memory and tokens, and stops.\n\n"
-         "example: lt2 train config=configs/tiny/hybrid.yaml steps=100 dump_dir=runs/try\n\n" +
-         describe_fields<TrainConfig>();
-}
 
 // SLURM's warning before the end of its time: the job goes on in another one.
 void requeue_if_due(const ProcessLayout& layout) {
@@ -55,24 +48,17 @@ std::shared_ptr<Group> meet(const ProcessLayout& layout, double timeout_s) {
 }
 
 int run(const Arguments& arguments) {
-  std::string file;
-  std::vector<std::string> overrides;
-  for (const auto& word : arguments.words) {
-    if (word.rfind("config=", 0) == 0) {
-      file = expand_home(word.substr(7), "config");
-    } else {
-      overrides.push_back(word);
-    }
-  }
-  LT2_CHECK(!file.empty(), "lt2 train: config=FILE is required, for example config=configs/tiny/hybrid.yaml");
+  TrainOptions options;
+  const auto overrides = read_options(arguments.words, "train", Others::kTrainingKeys, options).training_keys;
+  LT2_CHECK(!options.config.empty(), "lt2 train: config=FILE is required, for example config=configs/tiny/hybrid.yaml");
   Notes notes;
-  auto config = load_train_config(file, overrides, &notes);
+  auto config = load_train_config(options.config, overrides, &notes);
   const ProcessLayout layout = process_layout();
   validate(config, &notes,
-           {.world_size = layout.world, .cuda = torch::cuda::is_available(), .dry_run = arguments.dry_run});
+           {.world_size = layout.world, .cuda = torch::cuda::is_available(), .dry_run = options.dry_run});
   // Up to here nothing can be lost and a signal simply ends the program; one while the run is being built must save and
   // say how to resume.
-  if (!arguments.dry_run) catch_stop_signals();
+  if (!options.dry_run) catch_stop_signals();
   set_log_rank(layout.rank);
   for (const auto& line : notes.ignored) log_info("{}", line);
   for (const auto& line : notes.warnings) {
@@ -81,7 +67,7 @@ int run(const Arguments& arguments) {
   if (notes.where.on_command_line("env.OMP_NUM_THREADS")) {
     init_runtime(thread_count_from_text(config.env.OMP_NUM_THREADS, "command line: env.OMP_NUM_THREADS"));
   }
-  if (arguments.dry_run) {
+  if (options.dry_run) {
     if (layout.rank == 0) print_out("{}", training_plan(config, layout.world));
     return 0;
   }
@@ -98,6 +84,18 @@ int run(const Arguments& arguments) {
 
 }  // namespace
 
-Command train_command() { return {"train", "pretrain a looped model from a configuration", help, run, {"--dry-run"}}; }
+Command train_command() {
+  return {.name = "train",
+          .summary = "pretrain a looped model from a configuration",
+          .about =
+              "Trains the looped model that a YAML or JSON file describes, on one process or as a rank of several. It "
+              "resumes by itself from the newest checkpoint in dump_dir. Later values win: defaults, then the "
+              "file, then the command line.",
+          .usage = {"train config=FILE [key.sub=value ...] [--dry-run]"},
+          .examples = {"train config=configs/tiny/hybrid.yaml steps=100 dump_dir=runs/try"},
+          .keys = {keys_with<TrainOptions>("options"), keys_with<TrainConfig>("keys of the configuration")},
+          .run = run,
+          .takes_training_keys = true};
+}
 
 }  // namespace lt2

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 #include <set>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "base/units.h"
 
 namespace lt2 {
 namespace {
@@ -21,7 +23,7 @@ std::string at(const ConfigTree& value) { return value.origin.empty() ? "" : val
 std::string joined(const std::vector<std::string>& words) { return fmt::format("{}", fmt::join(words, ", ")); }
 
 // "at least 1", "above 0 and at most 1", ...; empty without a range.
-std::string range_text(const Check& check) {
+std::string bounds(const Check& check) {
   std::string text;
   if (check.min) text = fmt::format("{} {}", check.min_open ? "above" : "at least", *check.min);
   if (check.max)
@@ -29,33 +31,58 @@ std::string range_text(const Check& check) {
   return text;
 }
 
-std::string type_name(const FieldTarget& target) {
-  static const char* const kNames[] = {"int",          "float",        "bool",
-                                       "text",         "int or null",  "float or null",
-                                       "text or null", "list of text", "map name: weight",
-                                       "any"};
-  return kNames[target.index()];
+std::string type_phrase(const Field& field) {
+  if (field.check.amount) return "a whole number such as 4096, 1k, 24G (1024 to the third) or 5GB (1000 to the third)";
+  if (field.check.commas) return "words with commas between";
+  static const char* const kPhrases[] = {"an integer",
+                                         "a number",
+                                         "true or false",
+                                         "text",
+                                         "an integer or null",
+                                         "a number or null",
+                                         "text or null",
+                                         "a list of texts",
+                                         "a map of numbers",
+                                         "anything",
+                                         "numbers with commas between, for example 1k,4k,32k"};
+  return kPhrases[field.target.index()];
 }
 
-std::string type_phrase(const FieldTarget& target) {
-  static const char* const kPhrases[] = {"an integer",         "a number",         "true or false", "text",
-                                         "an integer or null", "a number or null", "text or null",  "a list of texts",
-                                         "a map of numbers",   "anything"};
-  return kPhrases[target.index()];
+std::vector<std::string> split_at_commas(const std::string& text) {
+  std::vector<std::string> parts(1);
+  for (const char c : text) {
+    if (c == ',') {
+      parts.emplace_back();
+    } else {
+      parts.back() += c;
+    }
+  }
+  return parts;
 }
 
 class Reader {
  public:
   Reader(const Field& field, const ConfigTree& value) : field_(field), value_(value) {}
 
-  void operator()(int64_t* target) const { *target = checked(required(as_int(value_))); }
+  void operator()(int64_t* target) const { *target = checked(required(integer(value_))); }
   void operator()(double* target) const { *target = checked(required(as_float(value_))); }
   void operator()(bool* target) const { *target = required(as_bool(value_)); }
   void operator()(std::string* target) const { *target = checked(required(as_text(value_))); }
   void operator()(std::optional<int64_t>* target) const { optional(target); }
   void operator()(std::optional<double>* target) const { optional(target); }
   void operator()(std::optional<std::string>* target) const { optional(target); }
+  void operator()(std::vector<int64_t>* target) const {
+    target->clear();
+    const auto text = value_.is_scalar() ? value_.text : "";
+    if (!value_.is_null() && !value_.is_scalar()) wrong_type();
+    if (text.empty()) return;
+    for (const auto& part : split_at_commas(text)) target->push_back(checked(required(amount_from_text(part))));
+  }
   void operator()(std::vector<std::string>* target) const {
+    if (field_.check.commas && (value_.is_scalar() || value_.is_null())) {
+      *target = words(value_.is_null() ? "" : value_.text);
+      return;
+    }
     if (value_.kind != ConfigTree::Kind::kList) wrong_type();
     target->clear();
     for (const auto& item : value_.items) {
@@ -91,7 +118,24 @@ class Reader {
 
  private:
   [[noreturn]] void wrong_type() const {
-    fail("{}{} must be {}; found {}", at(value_), field_.key, type_phrase(field_.target), display(value_));
+    fail("{}{} must be {}; found {}", at(value_), field_.key, type_phrase(field_), display(value_));
+  }
+
+  std::optional<int64_t> integer(const ConfigTree& value) const {
+    if (!field_.check.amount) return as_int(value);
+    return value.is_scalar() ? amount_from_text(value.text) : std::nullopt;
+  }
+
+  std::vector<std::string> words(const std::string& text) const {
+    if (text.empty()) return {};
+    std::error_code none;
+    if (field_.check.path && std::filesystem::exists(expanded(text), none)) return {checked(text)};
+    auto parts = split_at_commas(text);
+    for (auto& part : parts) {
+      if (part.empty()) wrong_type();
+      part = checked(part);
+    }
+    return parts;
   }
 
   template <class T>
@@ -105,7 +149,7 @@ class Reader {
     target->reset();
     if (value_.is_null()) return;
     if constexpr (std::is_same_v<T, int64_t>) {
-      *target = checked(required(as_int(value_)));
+      *target = checked(required(integer(value_)));
     } else if constexpr (std::is_same_v<T, double>) {
       *target = checked(required(as_float(value_)));
     } else {
@@ -117,7 +161,7 @@ class Reader {
     const auto& check = field_.check;
     const bool low = !check.min || (check.min_open ? number > *check.min : number >= *check.min);
     const bool high = !check.max || (check.max_open ? number < *check.max : number <= *check.max);
-    LT2_CHECK(low && high, "{}{} must be {}; found {}", at(value), key, range_text(check), display(value));
+    LT2_CHECK(low && high, "{}{} must be {}; found {}", at(value), key, bounds(check), display(value));
   }
 
   int64_t checked(int64_t number) const { return in_range(static_cast<double>(number), field_.key, value_), number; }
@@ -153,27 +197,35 @@ class Reader {
 };
 
 ConfigTree value_of(const Field& field) {
+  const auto whole = [&](int64_t v) {
+    return ConfigTree::plain(field.check.amount ? amount_text(v) : std::to_string(v));
+  };
   return std::visit(
-      Overloaded{
-          [](const int64_t* v) { return ConfigTree::plain(std::to_string(*v)); },
-          [](const double* v) { return ConfigTree::plain(float_text(*v)); },
-          [](const bool* v) { return ConfigTree::plain(*v ? "true" : "false"); },
-          [](const std::string* v) { return ConfigTree::quoted(*v); },
-          [](const std::optional<int64_t>* v) { return *v ? ConfigTree::plain(std::to_string(**v)) : ConfigTree(); },
-          [](const std::optional<double>* v) { return *v ? ConfigTree::plain(float_text(**v)) : ConfigTree(); },
-          [](const std::optional<std::string>* v) { return *v ? ConfigTree::quoted(**v) : ConfigTree(); },
-          [](const std::vector<std::string>* v) {
-            ConfigTree list;
-            list.kind = ConfigTree::Kind::kList;
-            for (const auto& item : *v) list.items.push_back(ConfigTree::quoted(item));
-            return list;
-          },
-          [](const Weights* v) {
-            auto map = ConfigTree::map();
-            for (const auto& [name, weight] : *v) map.at(name) = ConfigTree::plain(float_text(weight));
-            return map;
-          },
-          [](const ConfigTree* v) { return *v; }},
+      Overloaded{[&](const int64_t* v) { return whole(*v); },
+                 [](const double* v) { return ConfigTree::plain(float_text(*v)); },
+                 [](const bool* v) { return ConfigTree::plain(*v ? "true" : "false"); },
+                 [](const std::string* v) { return ConfigTree::quoted(*v); },
+                 [&](const std::optional<int64_t>* v) { return *v ? whole(**v) : ConfigTree(); },
+                 [](const std::optional<double>* v) { return *v ? ConfigTree::plain(float_text(**v)) : ConfigTree(); },
+                 [](const std::optional<std::string>* v) { return *v ? ConfigTree::quoted(**v) : ConfigTree(); },
+                 [&](const std::vector<std::string>* v) {
+                   if (field.check.commas) return ConfigTree::quoted(fmt::format("{}", fmt::join(*v, ",")));
+                   ConfigTree list;
+                   list.kind = ConfigTree::Kind::kList;
+                   for (const auto& item : *v) list.items.push_back(ConfigTree::quoted(item));
+                   return list;
+                 },
+                 [](const Weights* v) {
+                   auto map = ConfigTree::map();
+                   for (const auto& [name, weight] : *v) map.at(name) = ConfigTree::plain(float_text(weight));
+                   return map;
+                 },
+                 [](const ConfigTree* v) { return *v; },
+                 [](const std::vector<int64_t>* v) {
+                   std::vector<std::string> parts;
+                   for (const int64_t amount : *v) parts.push_back(amount_text(amount));
+                   return ConfigTree::quoted(fmt::format("{}", fmt::join(parts, ",")));
+                 }},
       field.target);
 }
 
@@ -343,33 +395,32 @@ std::string nearest_key(const std::string& key, const std::vector<std::string>& 
   return best_distance <= allowed ? best : "";
 }
 
-std::string describe(const std::vector<Field>& fields) {
-  struct Row {
-    std::string key, type, value, help;
-  };
-  std::vector<Row> rows;
-  size_t key_width = 0, type_width = 0, value_width = 0;
-  for (const auto& field : fields) {
-    const auto value = value_of(field);
-    const std::string text = value.is_null()                           ? "null"
-                             : value.kind == ConfigTree::Kind::kQuoted ? "\"" + value.text + "\""
-                             : value.kind == ConfigTree::Kind::kList   ? "[]"
-                             : value.is_map()                          ? "{}"
-                                                                       : value.text;
-    std::string help = field.help;
-    if (!field.check.words.empty() && field.target.index() != 9) help += " [" + joined(field.check.words) + "]";
-    if (!field.check.ignored.empty()) help += " (ignored: " + field.check.ignored + ")";
-    rows.push_back({field.key, type_name(field.target), text, help});
-    key_width = std::max(key_width, rows.back().key.size());
-    type_width = std::max(type_width, rows.back().type.size());
-    value_width = std::max(value_width, rows.back().value.size());
-  }
-  std::string out;
-  for (const auto& row : rows) {
-    out += fmt::format("{:<{}}  {:<{}}  {:<{}}  {}\n", row.key, key_width, row.type, type_width, row.value, value_width,
-                       row.help);
-  }
-  return out;
+std::string type_text(const Field& field) {
+  static const char* const kNames[] = {"int",          "float",        "bool", "text", "int or null", "float or null",
+                                       "text or null", "list of text", "map",  "any",  "amounts"};
+  const bool optional = std::holds_alternative<std::optional<int64_t>*>(field.target);
+  if (field.check.amount) return optional ? "amount or null" : "amount";
+  if (field.check.commas) return "words";
+  return kNames[field.target.index()];
+}
+
+std::string range_text(const Field& field) {
+  const bool words = !field.check.words.empty() && !std::holds_alternative<ConfigTree*>(field.target);
+  return words ? joined(field.check.words) : bounds(field.check);
+}
+
+std::string value_text(const Field& field) {
+  const auto value = value_of(field);
+  if (value.is_null()) return std::holds_alternative<ConfigTree*>(field.target) ? "{}" : "null";
+  return value.kind == ConfigTree::Kind::kList ? "[]" : value.is_map() ? "{}" : value.text;
+}
+
+bool is_key(const std::string& key, const std::vector<Field>& fields) {
+  return std::any_of(fields.begin(), fields.end(), [&](const Field& field) {
+    const bool map =
+        std::holds_alternative<Weights*>(field.target) || std::holds_alternative<ConfigTree*>(field.target);
+    return field.key == key || field.key.starts_with(key + ".") || (map && key.starts_with(field.key + "."));
+  });
 }
 
 }  // namespace lt2

@@ -6,11 +6,13 @@
 //   }
 //
 // and from that one line come reading (YAML, JSON, key=value), range checks, the nearest known name for a misspelt key,
-// --help, and the copy of the configuration beside a run. A member whose type has fields() itself is a group.
+// --help and docs/configuration.md (config/help.h), and the copy of the configuration beside a run. A member whose type
+// has fields() itself is a group.
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -26,8 +28,10 @@ struct Check {
   std::vector<std::string> words = {};  // text: the allowed values; an untyped map: the allowed keys
   std::string ignored = {};             // why a value other than the default has no effect; empty: it has one
   bool verbatim = false;                // the command line's text is the value (null: none): names are not YAML
-  bool prose = false;  // text that people read: may hold line breaks and other control characters; verbatim: null too
-  bool path = false;   // text, a map's keys: ~ at its start is $HOME (expand_home)
+  bool prose = false;   // text that people read: may hold line breaks and other control characters; verbatim: null too
+  bool path = false;    // text, a map's keys: ~ at its start is $HOME (expand_home)
+  bool commas = false;  // a list: written as one word with commas between; a path that exists with its comma is one
+  bool amount = false;  // an integer: may have a unit (amount_from_text)
   // Whether trained weights mean another function under another value; unset: as the group says, which says no if
   // unset. What acts on the weights' shapes alone is none: other shapes are refused where weights are read.
   std::optional<bool> defines_model = {};
@@ -48,6 +52,16 @@ inline Check verbatim_prose() { return Check{.verbatim = true, .prose = true}; }
 /// Names of files and folders.
 inline Check any_path() { return Check{.path = true}; }
 inline Check verbatim_path() { return Check{.verbatim = true, .path = true}; }
+/// Several, with commas between: mode=train,prefill.
+inline Check commas(Check check = {}) {
+  check.commas = true;
+  return check;
+}
+/// 4096, 1k, 24G, 5GB.
+inline Check amount(Check check = {}) {
+  check.amount = true;
+  return check;
+}
 inline Check ignored(std::string why = "no effect here") { return Check{.ignored = std::move(why)}; }
 inline Check ignored(Check check, std::string why = "no effect here") {
   check.ignored = std::move(why);
@@ -68,7 +82,7 @@ using Weights = std::vector<std::pair<std::string, double>>;
 /// Where a field lives in its struct. ConfigTree is an untyped value ("any").
 using FieldTarget =
     std::variant<int64_t*, double*, bool*, std::string*, std::optional<int64_t>*, std::optional<double>*,
-                 std::optional<std::string>*, std::vector<std::string>*, Weights*, ConfigTree*>;
+                 std::optional<std::string>*, std::vector<std::string>*, Weights*, ConfigTree*, std::vector<int64_t>*>;
 
 struct Field {
   std::string key;  // dotted: "model.loop_count"
@@ -76,7 +90,12 @@ struct Field {
   Check check;
   std::string help;
   bool defines_model = false;
+  std::string section;  // heading in lists of fields: the group's key, or the last Heading
 };
+
+/// A heading in lists of fields: visit("sampling", kHeading, any(), "") stands above the fields that follow it.
+struct Heading {};
+inline constexpr Heading kHeading;
 
 template <class T>
 concept HasFields = requires(T& group) {
@@ -89,13 +108,16 @@ struct Collector {
   std::string prefix;
   std::vector<Field>& fields;
   bool defines_model;
+  std::string section;
   template <class T>
-  void operator()(const char* name, T& member, const Check& check, const char* help) const {
+  void operator()(const char* name, T& member, const Check& check, const char* help) {
     const bool model = check.defines_model.value_or(defines_model);
-    if constexpr (HasFields<T>) {
-      member.fields(Collector{prefix + name + ".", fields, model});
+    if constexpr (std::is_same_v<T, const Heading>) {
+      section = name;
+    } else if constexpr (HasFields<T>) {
+      member.fields(Collector{prefix + name + ".", fields, model, prefix + name});
     } else {
-      fields.push_back({prefix + name, &member, check, help, model});
+      fields.push_back({prefix + name, &member, check, help, model, section});
     }
   }
 };
@@ -106,8 +128,15 @@ struct Collector {
 template <class T>
 std::vector<Field> collect_fields(T& config) {
   std::vector<Field> fields;
-  config.fields(fields_detail::Collector{"", fields, false});
+  config.fields(fields_detail::Collector{"", fields, false, ""});
   return fields;
+}
+
+/// The fields of a T that holds its defaults. They are for reading what a field is and what its default is.
+template <class T>
+std::vector<Field> default_fields() {
+  static T defaults;
+  return collect_fields(defaults);
 }
 
 /// A path as a shell reads it: ~ and ~/x begin with $HOME, which shells leave alone behind `key=`. Everything else as
@@ -152,14 +181,13 @@ std::vector<FieldChange> changed_fields(const std::vector<Field>& before, const 
 /// The known key nearest to `key`; empty if none is near.
 std::string nearest_key(const std::string& key, const std::vector<std::string>& known);
 
-/// One line per field: key, type, default, help.
-std::string describe(const std::vector<Field>& fields);
+/// What a field is, for people. Types: "int", "text or null", "list"; values: "at least 1", "fp32, bf16", empty if
+/// there is nothing to say beyond the type; the value as one would type it: 0.1, null, text without quotes, [], {}.
+std::string type_text(const Field& field);
+std::string range_text(const Field& field);
+std::string value_text(const Field& field);
 
-/// The same for the struct T, for --help.
-template <class T>
-std::string describe_fields() {
-  T defaults;
-  return describe(collect_fields(defaults));
-}
+/// Whether `key` is a field, a group of fields or a name in a map that is a field.
+bool is_key(const std::string& key, const std::vector<Field>& fields);
 
 }  // namespace lt2

@@ -1,11 +1,30 @@
 #pragma once
-// Arguments of `launch --slurm`: those of the official launcher (StoolArgs).
+// Arguments of `launch`, and those of `launch --slurm`, which are the official launcher's (StoolArgs).
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "config/fields.h"
 
 namespace lt2 {
+
+/// Of both forms.
+struct LaunchOptions {
+  std::optional<int64_t> nproc;
+  int64_t max_restarts = 0;
+  bool slurm = false, dry_run = false;
+
+  bool operator==(const LaunchOptions&) const = default;
+
+  template <class Visit>
+  void fields(Visit&& visit) {
+    visit("nproc", nproc, within(1, 4096),
+          "ranks on this machine, or with slurm tasks on each; required without slurm");
+    visit("max_restarts", max_restarts, within(0, 4096), "after a failure, from the run's last checkpoint");
+    visit("slurm", slurm, any(), "write a job file and submit it");
+    visit("dry_run", dry_run, any(), "with slurm: write the job file only");
+  }
+};
 
 struct LaunchConfig {
   std::string config, dump_dir, launcher = "sbatch", script = "apps.main.train";
@@ -15,6 +34,8 @@ struct LaunchConfig {
   int64_t time = -1;
   std::string partition = "learn";
   bool stdout_ = false;
+
+  bool operator==(const LaunchConfig&) const = default;
 
   template <class Visit>
   void fields(Visit&& visit) {

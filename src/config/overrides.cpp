@@ -97,6 +97,20 @@ void put(ConfigTree& base, const ConfigTree& over, const std::string& path, size
     put(base.at(key), value, path.empty() ? key : path + "." + key, named > 0 ? named - 1 : 0, fields);
 }
 
+// `--seq-len=8` is another spelling of `seq_len=8`. A name that the user chose, behind a map's key, keeps its dashes.
+std::string without_dashes(const std::string& argument, const std::vector<Field>& fields) {
+  if (!argument.starts_with("--")) return argument;
+  auto plain = argument.substr(2);
+  const auto end = plain.begin() + static_cast<ptrdiff_t>(std::min(plain.find('='), plain.size()));
+  const auto typed = plain;
+  std::replace(plain.begin(), end, '-', '_');
+  for (const auto& field : fields) {
+    if (is_free_map(field) && plain.starts_with(field.key + "."))
+      plain.replace(field.key.size(), std::string::npos, typed, field.key.size());
+  }
+  return plain;
+}
+
 // The tree of one argument.
 ConfigTree nested(const Key& key, const std::string& argument, const std::string& origin) {
   ConfigTree tree;
@@ -118,8 +132,9 @@ ConfigTree parse_override(const std::string& argument, const std::string& origin
 
 void merge_overrides(ConfigTree& tree, const std::vector<std::string>& arguments, const std::string& where,
                      const std::vector<Field>& fields) {
-  for (const auto& argument : arguments) {
-    const std::string origin = where + printable(argument);
+  for (const auto& typed : arguments) {
+    const std::string origin = where + printable(typed);
+    const auto argument = without_dashes(typed, fields);
     const auto equals = argument.find('=');
     const auto field = std::find_if(fields.begin(), fields.end(), [&](const Field& candidate) {
       return candidate.check.verbatim && argument.compare(0, equals, candidate.key) == 0;

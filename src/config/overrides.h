@@ -16,7 +16,7 @@ ConfigTree parse_override(const std::string& argument, const std::string& origin
 /// map of names that the user chooses (data.sources, eval) is replaced by one given whole, data.sources={mine.txt: 1};
 /// data.sources.mine.txt=1 adds to it, dots and all. (OmegaConf adds in both cases.) Values of the keys of fields
 /// marked verbatim are taken as they stand, without YAML; only null still means null where a field can be null
-/// and is no prose. `key` without = means null for those, too.
+/// and is no prose. `key` without = means null for those, too. `--a-key=value` means a_key=value.
 void merge_overrides(ConfigTree& tree, const std::vector<std::string>& arguments, const std::string& where,
                      const std::vector<Field>& fields);
 

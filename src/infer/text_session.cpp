@@ -78,6 +78,11 @@ TextSession::TextSession(GenerateConfig config, const SessionOptions& options) :
   if (stop_tokens_.empty()) stop_tokens_ = {tokenizer_->eos_id()};
   model_ = load_packed(folder, weights, type);
   engine.exit = exit_rule(config_, *model_);
+  LT2_CHECK(
+      !engine.exit.defer || engine.exit.exits_early(),
+      "generate: early_exit=defer has no effect: {} says nothing of leaving the loops early; give early_exit_step "
+      "or early_exit_threshold with it, or leave it out",
+      where_);
   engine_ = std::make_unique<Engine>(*model_, engine);
 }
 

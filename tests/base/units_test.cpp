@@ -43,18 +43,28 @@ TEST(Units, Duration) {
   EXPECT_EQ(human_duration(INFINITY), "inf s");
 }
 
-TEST(Units, MemoryAsPeopleWriteIt) {
-  EXPECT_EQ(memory_from_text("2G", "--memory"), uint64_t{2} << 30);
-  EXPECT_EQ(memory_from_text("1.5M", "--memory"), 3u << 19);
-  EXPECT_EQ(memory_from_text("65536", "--memory"), 65536u);
-  for (const char* text : {"", "G", "-1G", "2X", "2GB", "0", "nan", "1e30", " 2G", "inf"}) {
-    try {
-      memory_from_text(text, "--memory");
-      ADD_FAILURE() << text;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.what(), fmt::format("--memory {}: expected a size such as 2G, 1.5G or 200M", text));
-    }
-  }
+TEST(Units, AmountsAsPeopleWriteThem) {
+  EXPECT_EQ(amount_from_text("2G"), int64_t{2} << 30);
+  EXPECT_EQ(amount_from_text("1.5M"), 3 << 19);
+  EXPECT_EQ(amount_from_text("65536"), 65536);
+  EXPECT_EQ(amount_from_text("1k"), 1024);
+  EXPECT_EQ(amount_from_text("32K"), 32768);
+  EXPECT_EQ(amount_from_text("5GB"), 5'000'000'000);
+  EXPECT_EQ(amount_from_text("500MB"), 500'000'000);
+  EXPECT_EQ(amount_from_text("12B"), 12);
+  EXPECT_EQ(amount_from_text("0"), 0);
+  for (const char* text : {"", "G", "-1G", "2X", "2GBB", "2kB", "nan", "1e30", "9000000T", " 2G", "2G ", "inf", "1.5", "16,"})
+    EXPECT_EQ(amount_from_text(text), std::nullopt) << text;
+}
+
+TEST(Units, AmountsReadBack) {
+  EXPECT_EQ(amount_text(int64_t{2} << 30), "2G");
+  EXPECT_EQ(amount_text(32768), "32k");
+  EXPECT_EQ(amount_text(5'000'000'000), "5GB");
+  EXPECT_EQ(amount_text(1000), "1000");
+  for (const int64_t amount : {int64_t{0}, int64_t{1}, int64_t{1023}, int64_t{1024}, int64_t{1536}, int64_t{3'000'000},
+                               int64_t{1} << 40, (int64_t{1} << 40) + 1})
+    EXPECT_EQ(amount_from_text(amount_text(amount)), amount) << amount;
 }
 
 }  // namespace

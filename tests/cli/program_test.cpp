@@ -24,15 +24,16 @@ using test::Program;
 TEST_F(Program, HelpShowsAnExampleForEveryCommand) {
   EXPECT_EQ(run("--help").status, 0);
   for (const char* command :
-       {"train", "generate", "inspect", "check", "bench", "report", "data", "tokenize", "convert", "launch"}) {
+       {"train", "generate", "inspect", "check", "bench", "report", "data", "tokenize", "convert", "quantize", "launch"}) {
     const auto result = run(std::string(command) + " --help");
     EXPECT_EQ(result.status, 0) << command;
     EXPECT_NE(result.out.find("example: lt2 " + std::string(command)), std::string::npos) << result.out;
-    EXPECT_EQ(run(std::string(command) + " -h").out, result.out);
+    for (const auto& spelling : {std::string(command) + " -h", std::string(command) + " help", "help " + std::string(command)})
+      EXPECT_EQ(run(spelling).out, result.out) << spelling;
   }
   EXPECT_EQ(run("benchmark_prefill --help").out, run("bench --help").out);
   expect_error("trian", {"trian", "--help"});
-  expect_error("train --seed=1 config=tiny.yaml", {"--seed", "key=value"});
+  expect_error("train --sede=1 config=tiny.yaml", {"unknown option --sede", "did you mean --seed"});
 }
 
 TEST_F(Program, TrainsGeneratesInspectsBenchesReports) {

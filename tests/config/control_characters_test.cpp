@@ -4,10 +4,16 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "config/bench_config.h"
+#include "config/convert_config.h"
 #include "config/generate_config.h"
+#include "config/inspect_config.h"
 #include "config/launch_config.h"
 #include "config/overrides.h"
+#include "config/prepare_config.h"
 #include "config/quantize_config.h"
+#include "config/report_config.h"
+#include "config/tokenize_config.h"
 #include "config/train_config.h"
 #include "tests/support/error_of.h"
 
@@ -76,6 +82,12 @@ TEST(ControlCharacters, AreRefusedInEveryFieldButProse) {
   EXPECT_EQ(fields_that_take_control_characters<GenerateConfig>(), (Keys{"prompt", "until"}));
   EXPECT_EQ(fields_that_take_control_characters<LaunchConfig>(), Keys{});
   EXPECT_EQ(fields_that_take_control_characters<QuantizeConfig>(), Keys{});
+  EXPECT_EQ(fields_that_take_control_characters<BenchConfig>(), Keys{});
+  EXPECT_EQ(fields_that_take_control_characters<ConvertConfig>(), Keys{});
+  EXPECT_EQ(fields_that_take_control_characters<InspectConfig>(), Keys{});
+  EXPECT_EQ(fields_that_take_control_characters<PrepareConfig>(), Keys{});
+  EXPECT_EQ(fields_that_take_control_characters<ReportConfig>(), Keys{});
+  EXPECT_EQ(fields_that_take_control_characters<TokenizeConfig>(), Keys{});
 }
 
 TEST(ControlCharacters, AreRefusedInKeysAndNames) {

@@ -1,0 +1,44 @@
+#pragma once
+// From the words of a command line to the structs of a command.
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cli/command.h"
+#include "config/fields.h"
+
+namespace lt2 {
+
+/// Makes each dashed option one word: `--seq-len 8` becomes `--seq-len=8`, `--strict` of a field that is true or false
+/// `--strict=true`; - in a name stands for _. Which are known, the command's fields say. Throws lt2::Error.
+Arguments join_dashed(const std::vector<std::string>& words, const Command& command);
+
+struct Options {
+  std::vector<std::string> plain;          // words that are no key=value, in their order
+  std::vector<std::string> training_keys;  // key=value of a training configuration
+  std::set<std::string> given;             // the command's own keys that were given
+};
+
+/// What a command does with words that are none of its keys.
+enum class Others { kRefused, kPlainWords, kTrainingKeys };
+
+/// Fills `fields` from the words. Throws lt2::Error, "lt2 NAME: WORD: ...": unknown keys with the nearest known one,
+/// keys given twice, values that do not fit.
+Options read_fields(const std::vector<std::string>& words, const std::string& name, Others others,
+                    const std::vector<Field>& fields);
+
+/// The same for one or more structs.
+template <class... Structs>
+Options read_options(const std::vector<std::string>& words, const std::string& name, Others others,
+                     Structs&... structs) {
+  std::vector<Field> fields;
+  const auto add = [&](std::vector<Field> more) { fields.insert(fields.end(), more.begin(), more.end()); };
+  (add(collect_fields(structs)), ...);
+  return read_fields(words, name, others, fields);
+}
+
+/// Throws lt2::Error "lt2 NAME: KEY has no effect WHERE; ..." if one of `keys` was given.
+void refuse_without_effect(const Options& options, const std::string& name, const std::vector<std::string>& keys,
+                           const std::string& where);
+
+}  // namespace lt2
