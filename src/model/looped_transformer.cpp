@@ -64,7 +64,7 @@ torch::Tensor LoopedTransformer::run_layer(const torch::Tensor& h, const Place& 
     for (const auto& [draw, count] : *pass.rows) sequences.push_back({draw->slots[slot].get(), count});
   }
   const bool several = sequences.size() > 1;
-  const MixerCall call{.window = pass.plan.windows[t][i],
+  const MixerCall call{.window = layers[i]->window(pass.plan.windows[t][i]),
                        .state = pass.slots              ? (*pass.slots)[slot].get()
                                 : pass.rows && !several ? sequences[0].state
                                                         : nullptr,
@@ -221,7 +221,7 @@ LoopedTransformer::Losses LoopedTransformer::losses(const torch::Tensor& tokens,
   out.total = out.cross_entropy;
   if (of_mixers.empty()) return out;
   out.mixers = torch::stack(of_mixers).sum();
-  out.total = out.cross_entropy + config_.dsa_kl_coef * out.mixers;
+  out.total = out.cross_entropy + config_.dsa.kl_coef * out.mixers;
   return out;
 }
 
@@ -240,7 +240,7 @@ SequenceState LoopedTransformer::make_state(int64_t batch, int64_t reserve_token
         draw.slots.push_back(layers[i]->mixer->make_state({.batch = batch,
                                                            .dtype = compute_type,
                                                            .device = tok_embeddings.device(),
-                                                           .window = windows[i],
+                                                           .window = layers[i]->window(windows[i]),
                                                            .reserve_tokens = reserve_tokens}));
       }
     }
