@@ -39,8 +39,8 @@ const std::vector<Row>& rows() {
       {"gla", "gla"},
       {"la", "la"},
       {"nsa, 1 key head", "nsa", [](auto& c) { c.n_kv_heads = 1; }},
-      {"dsa topk=512", "dsa", [](auto& c) { c.dsa_topk = 512, c.dsa_dim = 128; }},
-      {"dsa lightning", "dsa", [](auto& c) { c.dsa_topk = 512, c.dsa_dim = 128, c.dsa_indexer = "lightning"; }},
+      {"dsa topk=512", "dsa", [](auto& c) { c.dsa.topk = 512, c.dsa.dim = 128; }},
+      {"dsa lightning", "dsa", [](auto& c) { c.dsa.topk = 512, c.dsa.dim = 128, c.dsa.indexer = "lightning"; }},
       {"mla", "mla"},
   };
   return all;

@@ -52,7 +52,7 @@ void check_index(const SafetensorsFile& file, DeepseekSparseAttention& mixer, co
 
 void check_index_loss(const SafetensorsFile& file, const std::string& stage, const torch::Tensor& x, Judge& judge) {
   auto config = vector_config(file);
-  config.dsa_kl_stage = stage;
+  config.dsa.kl_stage = stage;
   const auto mixer = build(file, "dsa", config, judge.options.device);
   std::vector<torch::Tensor> losses;
   mixer->forward(x.detach(), {.losses = &losses});

@@ -54,13 +54,13 @@ int run(const Arguments& arguments) {
   Notes notes;
   auto config = load_train_config(options.config, overrides, &notes);
   const ProcessLayout layout = process_layout();
-  validate(config, &notes,
-           {.world_size = layout.world, .cuda = torch::cuda::is_available(), .dry_run = options.dry_run});
+  validate(config, &notes, {.world_size = layout.world, .dry_run = options.dry_run});
   // Up to here nothing can be lost and a signal simply ends the program; one while the run is being built must save and
   // say how to resume.
   if (!options.dry_run) catch_stop_signals();
   set_log_rank(layout.rank);
-  for (const auto& line : notes.ignored) log_info("{}", line);
+  if (!notes.ignored.empty()) log_info("{}", ignored_line(notes));
+  for (const auto& line : notes.unused) log_info("{}", line);
   for (const auto& line : notes.warnings) {
     if (layout.rank == 0) log_warning("{}", line);
   }

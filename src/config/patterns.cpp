@@ -219,23 +219,45 @@ class LayerParser {
 
 }  // namespace
 
+namespace {
+
+// The types of those mixers that `wanted` accepts by their configuration.
+template <class Wanted>
+std::vector<std::string> types_where(Wanted wanted) {
+  std::vector<std::string> names;
+  ModelConfig().mixers([&](const char* type, const auto& mixer) {
+    if (wanted(mixer)) names.emplace_back(type);
+  });
+  return names;
+}
+
+bool holds(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+}  // namespace
+
 const std::vector<std::string>& linear_layer_type_names() {
-  static const std::vector<std::string> names = {"gdn", "kda", "deltanet", "mamba2", "retnet", "hgrn2", "gla", "la"};
+  static const auto names = types_where([](const auto& mixer) { return mixer.kLinear; });
   return names;
 }
 
 const std::vector<std::string>& layer_type_names() {
-  static const std::vector<std::string> names = [] {
-    std::vector<std::string> all = {"full", "nsa", "dsa", "mla"};
-    all.insert(all.begin() + 1, linear_layer_type_names().begin(), linear_layer_type_names().end());
-    return all;
-  }();
+  static const auto names = types_where([](const auto&) { return true; });
   return names;
 }
 
-bool is_linear_layer_type(const std::string& name) {
-  const auto& names = linear_layer_type_names();
-  return std::find(names.begin(), names.end(), name) != names.end();
+bool is_linear_layer_type(const std::string& name) { return holds(linear_layer_type_names(), name); }
+
+bool sees_windows(const std::string& type) {
+  static const auto names = types_where([](const auto& mixer) { return mixer.kWindows; });
+  return holds(names, type);
+}
+
+const char* layer_pattern_help() {
+  static const std::string text = fmt::format(
+      "mixers: one of {}, or interleaved:N:M:A:B, or (ours) bookend:K:OUTER:INNER", fmt::join(layer_type_names(), " "));
+  return text.c_str();
 }
 
 std::vector<std::string> layer_types(const std::string& layer_pattern, int64_t n_layers) {

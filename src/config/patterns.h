@@ -10,18 +10,23 @@ namespace lt2 {
 
 struct ModelConfig;
 
-/// The names a layer_pattern may use.
+/// The names a layer_pattern may use: the mixers of ModelConfig.
 const std::vector<std::string>& layer_type_names();
 /// Those of them that keep a state of fixed size: built on the linear recurrence.
 const std::vector<std::string>& linear_layer_type_names();
 bool is_linear_layer_type(const std::string& name);
+/// Whether layers of this type look as far as the windows of attention_pattern; to the others a pattern means only
+/// which layers are a block.
+bool sees_windows(const std::string& type);
+/// What --help says of layer_pattern.
+const char* layer_pattern_help();
 
 /// The mixer of every layer: one name for all, interleaved:N:M:A:B (a cycle of N layers of A, then M of B), or
 /// bookend:K:OUTER:INNER (first and last K layers OUTER). Case and surrounding space do not matter. Throws lt2::Error
 /// naming field, value and what is allowed.
 std::vector<std::string> layer_types(const std::string& layer_pattern, int64_t n_layers);
 
-/// Windows of the full layers and the size of a residual block.
+/// Windows of the layers that see them and the size of a residual block.
 struct AttentionPlan {
   std::vector<std::vector<std::optional<int64_t>>> windows;  // [T][n_layers]; nullopt: unlimited
   int64_t block_size = 1;                                    // layers per block residual

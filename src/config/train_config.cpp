@@ -8,6 +8,7 @@
 #include "config/overrides.h"
 #include "config/patterns.h"
 #include "config/tokenizer_path.h"
+#include "config/unused_keys.h"
 
 namespace lt2 {
 namespace {
@@ -141,8 +142,8 @@ class ModelAliases {
   void drop_cot_gdp() {
     for (const auto& [key, value] : model_.entries) {
       if (!key.starts_with("cot_gdp_") || !notes_) continue;
-      notes_->ignored.push_back(fmt::format("ignored: model.{}={} (the mixer cot_gdp is not supported)", key,
-                                            as_text(value).value_or("null")));
+      notes_->ignored.push_back(
+          fmt::format("model.{}={} (the mixer cot_gdp is not supported)", key, as_text(value).value_or("null")));
     }
     std::erase_if(model_.entries, [](const auto& entry) { return entry.first.starts_with("cot_gdp_"); });
   }
@@ -157,11 +158,24 @@ void drop_reduced_precision(ConfigTree& distributed, Notes* notes) {
   const auto* value = distributed.find(key);
   if (!value) return;
   LT2_CHECK(as_bool(*value), "{}distributed.{} must be true or false; found {}", at(*value), key, display(*value));
-  if (notes) notes->ignored.push_back(fmt::format("ignored: distributed.{}={} (no effect here)", key, value->text));
+  if (notes) notes->ignored.push_back(fmt::format("distributed.{}={}", key, value->text));
   distributed.erase(key);
 }
 
+// Listed among the official values, and no type of products here.
+void refuse_fp16(const ConfigTree& distributed) {
+  const auto* type = distributed.find("model_dtype");
+  LT2_CHECK(!type || as_text(*type) != "fp16",
+            "{}distributed.model_dtype fp16 is not offered: its range is too small to train without loss scaling. Use "
+            "bf16 or fp32",
+            at(*type));
+}
+
 }  // namespace
+
+std::string ignored_line(const Notes& notes) {
+  return notes.ignored.empty() ? "" : fmt::format("ignored, no effect here: {}", fmt::join(notes.ignored, ", "));
+}
 
 TrainConfig parse_train_config(const std::string& text, const std::string& name,
                                const std::vector<std::string>& overrides, Notes* notes) {
@@ -174,16 +188,20 @@ TrainConfig parse_train_config(const std::string& text, const std::string& name,
   merge_overrides(tree, overrides, kCommandLine, fields);
   resolve_references(tree);
   if (auto* model = tree.find("model"); model && model->is_map()) ModelAliases(*model, notes).apply();
-  if (auto* distributed = tree.find("distributed"); distributed && distributed->is_map())
+  if (auto* distributed = tree.find("distributed"); distributed && distributed->is_map()) {
     drop_reduced_precision(*distributed, notes);
+    refuse_fp16(*distributed);
+  }
 
   Where where(name);
   read_tree(tree, fields, /*lenient=*/false, &where);
   if (notes) {
-    for (auto& line : ignored_fields(fields, default_fields)) {
-      const bool threads =
-          line.starts_with("ignored: env.OMP_NUM_THREADS") && where.on_command_line("env.OMP_NUM_THREADS");
-      if (!threads) notes->ignored.push_back(std::move(line));
+    for (size_t i = 0; i < fields.size(); ++i) {
+      const auto& why = fields[i].check.ignored;
+      const auto change = changed_value(fields[i], default_fields[i]);
+      const bool threads = fields[i].key == "env.OMP_NUM_THREADS" && where.on_command_line(fields[i].key);
+      if (why.empty() || threads || !change) continue;
+      notes->ignored.push_back(why == ignored().ignored ? *change : fmt::format("{} ({})", *change, why));
     }
     notes->where = std::move(where);
   }

@@ -8,137 +8,9 @@
 #include <vector>
 
 #include "config/fields.h"
+#include "config/model_config.h"
 
 namespace lt2 {
-
-struct ModelConfig {
-  int64_t dim = 512, n_layers = 8;
-  std::optional<int64_t> head_dim, n_heads, n_kv_heads;  // all three hold values after validate_model
-  std::optional<double> ffn_dim_multiplier;
-  int64_t multiple_of = 256;
-  double norm_eps = 1e-5, rope_theta = 10000.0;
-  std::optional<double> init_base_std;
-  std::string init_std_factor = "disabled";
-  int64_t max_seqlen = 1024, seed = 42, vocab_size = -1;
-  bool weight_tying = false;
-  std::string attn_impl = "flash_attn3";
-  std::string model_type = "lt2";
-  std::optional<int64_t> intermediate_size, early_exit_step;
-  std::optional<double> early_exit_threshold;
-
-  int64_t loop_count = 1;
-  bool use_residual = true, use_block_residual = true;
-  std::string attention_pattern = "1:0";
-  std::optional<int64_t> default_sliding_window = 2048;
-  int64_t inference_ensemble_k = 5;
-  bool legacy_iteration_weights = false;
-  std::string layer_pattern = "full";
-  bool use_attn_gate = false;
-  std::string state_carry = "none";
-
-  double kda_expand_v = 1.0;
-  bool gdn_allow_neg_eigval = false;
-  std::optional<int64_t> gdn_head_dim;
-  std::optional<double> gdn_expand_v;
-  std::string hgrn2_mode = "chunk";
-  bool hgrn2_use_short_conv = false;
-  int64_t hgrn2_conv_size = 4;
-  bool hgrn2_conv_bias = false;
-  std::optional<int64_t> mla_q_lora_rank;
-  int64_t mla_kv_lora_rank = 256, mla_qk_rope_head_dim = 64, mla_qk_nope_head_dim = 64, mla_v_head_dim = 64;
-  std::optional<int64_t> mla_window_size;
-  int64_t mamba2_expand = 2, mamba2_d_state = 64, mamba2_d_conv = 4;
-  int64_t nsa_block_size = 64, nsa_block_counts = 16, nsa_window_size = 512;
-  bool nsa_qkv_bias = false;
-  int64_t dsa_dim = 512, dsa_tail_dim = 64, dsa_topk = 2048, dsa_score_dim = 64, dsa_block_i = 64;
-  std::optional<double> dsa_sm_scale;
-  std::string dsa_indexer = "reference";
-  int64_t dsa_index_n_heads = 4, dsa_index_head_dim = 64, dsa_index_rope_dim = 32;
-  double dsa_kl_coef = 1.0;
-  std::string dsa_kl_stage = "sparse";
-
-  bool operator==(const ModelConfig&) const = default;
-
-  template <class Visit>
-  void fields(Visit&& visit) {
-    visit("dim", dim, at_least(1), "residual width");
-    visit("n_layers", n_layers, within(1, 10000), "physical layers, shared by all loops");
-    visit("head_dim", head_dim, at_least(1), "channels per head; null: dim / n_heads");
-    visit("n_heads", n_heads, at_least(1), "query heads; null: dim / head_dim");
-    visit("n_kv_heads", n_kv_heads, at_least(1), "key/value heads; null: n_heads");
-    visit("ffn_dim_multiplier", ffn_dim_multiplier, beside_model(above(0)), "scales the FFN width");
-    visit("multiple_of", multiple_of, beside_model(at_least(1)), "the FFN width is rounded up to this");
-    visit("norm_eps", norm_eps, above(0), "RMSNorm epsilon");
-    visit("rope_theta", rope_theta, above(0), "rotary base");
-    visit("init_base_std", init_base_std, beside_model(above(0)), "std of initial weights; null: 1 / sqrt(dim)");
-    visit("init_std_factor", init_std_factor,
-          beside_model(one_of({"disabled", "global_depth", "current_depth", "dim_ratio"})),
-          "what divides the std of output projections");
-    visit("max_seqlen", max_seqlen, beside_model(at_least(1)), "rotary table length; training takes data.seq_len");
-    visit("seed", seed, beside_model(at_least(0)), "seed of initial weights and random attention patterns");
-    visit("vocab_size", vocab_size, beside_model(at_least(-1)), "words; -1: the tokenizer's");
-    visit("weight_tying", weight_tying, any(), "the output projection is the embedding");
-    visit("attn_impl", attn_impl, ignored(one_of({"flash_attn3", "flash_attn2", "fmha", "flex_attention", "sdpa"})),
-          "official attention kernel");
-    visit("model_type", model_type, one_of({"lt2", "ouro"}),
-          "ours: ouro has norms behind mixer and FFN too, the last norm in every loop, an exit gate, rotated halves");
-    visit("intermediate_size", intermediate_size, beside_model(at_least(1)),
-          "ours: FFN width; null: from dim and multiple_of");
-    visit("early_exit_step", early_exit_step, beside_model(at_least(0)),
-          "ours: inference reads the logits of this loop, from 0");
-    visit("early_exit_threshold", early_exit_threshold, beside_model(above_up_to(0, 1)),
-          "ours: ouro inference reads the first loop by which this much exit probability has come together");
-    visit("loop_count", loop_count, within(1, 10000), "loops T over the shared layers");
-    visit("use_residual", use_residual, any(), "add residual_weight[t] * input after loop t");
-    visit("use_block_residual", use_block_residual, any(), "add block_residual_weight[k] * input after block k");
-    visit("attention_pattern", attention_pattern, any(),
-          "windows of full layers: a:b, bookend:k, sandwich:k, w1,w2,..., X->Y->..., random:a:b, bookend_random:a:b");
-    visit("default_sliding_window", default_sliding_window, at_least(1), "the pattern's window, in tokens");
-    visit("inference_ensemble_k", inference_ensemble_k, beside_model(), "random patterns: draws averaged at inference");
-    visit("legacy_iteration_weights", legacy_iteration_weights, any(), "weights per loop as in old checkpoints");
-    visit("layer_pattern", layer_pattern, any(),
-          "mixers: one of full gdn kda deltanet mamba2 retnet hgrn2 gla la nsa dsa mla, or interleaved:N:M:A:B, or "
-          "(ours) "
-          "bookend:K:OUTER:INNER");
-    visit("use_attn_gate", use_attn_gate, any(), "sigmoid output gate on full layers");
-    visit("state_carry", state_carry, one_of({"none", "token"}),
-          "ours: token lets a linear mixer also read the previous loop's state");
-    visit("kda_expand_v", kda_expand_v, above(0), "KDA: value channels per key channel");
-    visit("gdn_allow_neg_eigval", gdn_allow_neg_eigval, any(), "GDN: write strength in (0, 2) instead of (0, 1)");
-    visit("gdn_head_dim", gdn_head_dim, at_least(1), "ours: GDN key channels per head; null: 0.75 dim / n_heads");
-    visit("gdn_expand_v", gdn_expand_v, above(0), "ours: GDN value channels per key channel; null: 2");
-    visit("hgrn2_mode", hgrn2_mode, ignored(), "official HGRN2 kernel");
-    visit("hgrn2_use_short_conv", hgrn2_use_short_conv, any(), "HGRN2: short convolutions");
-    visit("hgrn2_conv_size", hgrn2_conv_size, at_least(1), "HGRN2: width of the convolutions");
-    visit("hgrn2_conv_bias", hgrn2_conv_bias, any(), "HGRN2: bias of the convolutions");
-    visit("mla_q_lora_rank", mla_q_lora_rank, at_least(1), "MLA: rank of the query projection; null: direct");
-    visit("mla_kv_lora_rank", mla_kv_lora_rank, at_least(1), "MLA: channels of the key/value latent");
-    visit("mla_qk_rope_head_dim", mla_qk_rope_head_dim, at_least(2), "MLA: rotated channels per head");
-    visit("mla_qk_nope_head_dim", mla_qk_nope_head_dim, at_least(1), "MLA: other query/key channels per head");
-    visit("mla_v_head_dim", mla_v_head_dim, at_least(1), "MLA: value channels per head");
-    visit("mla_window_size", mla_window_size, at_least(1), "MLA: sliding window");
-    visit("mamba2_expand", mamba2_expand, at_least(1), "Mamba2: inner width / dim");
-    visit("mamba2_d_state", mamba2_d_state, at_least(1), "Mamba2: state channels");
-    visit("mamba2_d_conv", mamba2_d_conv, at_least(1), "Mamba2: width of the convolution");
-    visit("nsa_block_size", nsa_block_size, at_least(1), "NSA: tokens per block");
-    visit("nsa_block_counts", nsa_block_counts, at_least(1), "NSA: blocks selected per query");
-    visit("nsa_window_size", nsa_window_size, at_least(0), "NSA: sliding window; 0: none, null: 512");
-    visit("nsa_qkv_bias", nsa_qkv_bias, any(), "NSA: bias of the projections");
-    visit("dsa_dim", dsa_dim, at_least(1), "DSA: channels that serve as key and value");
-    visit("dsa_tail_dim", dsa_tail_dim, at_least(0), "DSA: further key channels");
-    visit("dsa_topk", dsa_topk, at_least(1), "DSA: keys selected per query");
-    visit("dsa_score_dim", dsa_score_dim, at_least(1), "DSA: channels of the reference scores");
-    visit("dsa_block_i", dsa_block_i, ignored(at_least(1)), "tile of the official DSA kernel");
-    visit("dsa_sm_scale", dsa_sm_scale, above(0), "DSA: logit scale; null: 1 / sqrt(dsa_dim + dsa_tail_dim)");
-    visit("dsa_indexer", dsa_indexer, one_of({"reference", "lightning"}), "ours: what scores the keys");
-    visit("dsa_index_n_heads", dsa_index_n_heads, at_least(1), "ours: heads of the lightning indexer");
-    visit("dsa_index_head_dim", dsa_index_head_dim, at_least(1), "ours: channels per indexer head");
-    visit("dsa_index_rope_dim", dsa_index_rope_dim, at_least(0), "ours: rotated channels per indexer head");
-    visit("dsa_kl_coef", dsa_kl_coef, beside_model(at_least(0)), "ours: weight of the indexer loss");
-    visit("dsa_kl_stage", dsa_kl_stage, beside_model(one_of({"sparse", "dense"})),
-          "ours: keys the indexer loss looks at");
-  }
-};
 
 struct TokenizerConfig {
   std::string name = "bytes";
@@ -245,7 +117,7 @@ struct DistributedConfig {
     visit("compile", compile, ignored(), "torch.compile");
     visit("fsdp_type", fsdp_type, one_of({"no_shard", "full_shard", "zero1", "zero2"}),
           "what the ranks share out: nothing, weights and all, (ours) moments, moments and gradients");
-    visit("model_dtype", model_dtype, defines_model(one_of({"fp32", "fp16", "bf16"})),
+    visit("model_dtype", model_dtype, defines_model(one_of({"fp32", "bf16"})),
           "type of the products; master weights are fp32");
     visit("float8_recipe", float8_recipe, ignored(one_of({"rowwise"})), "float8 products");
     visit("float8_filter", float8_filter, ignored(), "layers in float8");
@@ -419,7 +291,8 @@ struct TrainConfig {
   void fields(Visit&& visit) {
     visit("name", name, any(), "name of the run");
     visit("dump_dir", dump_dir, any_path(), "folder of the run; required");
-    visit("seed", seed, at_least(0), "seed of the training process");
+    visit("seed", seed, at_least(0),
+          "seed of the samples that val.prompt asks for; weights: model.seed, data: data.seed");
     visit("grad_acc_steps", grad_acc_steps, at_least(1), "micro-steps per optimizer step");
     visit("gc_collect_freq", gc_collect_freq, ignored(), "Python garbage collection");
     visit("probe_freq", probe_freq, ignored(at_least(1), "there is no activation probe"),
@@ -442,10 +315,14 @@ struct TrainConfig {
 
 /// What loading has to tell the user. Print all of it once, at start.
 struct Notes {
-  std::vector<std::string> ignored;   // "ignored: distributed.compile=true (no effect here)"
+  std::vector<std::string> ignored;   // official keys without effect here: "eval=... (why)"; see ignored_line
+  std::vector<std::string> unused;    // whole lines: keys without effect in this combination, from validate()
   std::vector<std::string> warnings;  // whole lines, without "warning:"
   Where where;
 };
+
+/// All of notes.ignored as one line, empty if there is none.
+std::string ignored_line(const Notes& notes);
 
 /// Defaults, then the YAML (or JSON) file, then the key=value arguments. Types, ranges and key names are checked here,
 /// how fields fit together in validate(). README spellings (mixer, gated_attn) and lingua's sliding_window become
@@ -459,31 +336,21 @@ TrainConfig load_train_config(const std::string& file, const std::vector<std::st
 TrainConfig parse_train_config(const std::string& text, const std::string& name,
                                const std::vector<std::string>& overrides, Notes* notes = nullptr);
 
-/// The `model` map of a params.json, or a bare map of model fields. Unknown keys are skipped: old checkpoints carry
-/// more. Call validate_model next.
-ModelConfig model_config_from_json(const std::string& json_text, const std::string& where);
-
 /// The run's machine, as far as it decides what is valid.
 struct ValidateOptions {
   int64_t world_size = 1;
-  bool cuda = false;
   bool dry_run = false;  // nothing will be read: files of data and vocabulary that are missing are warnings
 };
 
 /// Everything that can be known before the first allocation; throws lt2::Error. Fills what follows from other fields:
 /// heads, model.max_seqlen, checkpoint.path, distributed.dp_replicate, activation_checkpointing. `notes` gives lines to
-/// errors and takes warnings. model.vocab_size stays -1 if it was: the tokenizer knows it.
+/// errors and takes warnings and what has no effect in this combination. model.vocab_size stays -1 if it was: the
+/// tokenizer knows it.
 void validate(TrainConfig& config, Notes* notes = nullptr, const ValidateOptions& options = {});
-
-/// The model's part: sizes fit, patterns parse, the mixers in use are possible. Sets n_heads, head_dim, n_kv_heads.
-void validate_model(ModelConfig& config, const Where& where = {});
 
 /// Complete, in declaration order, canonical names only; reading either back gives the same struct.
 std::string to_yaml(const TrainConfig& config);
 std::string to_json(const TrainConfig& config);
-
-/// Hidden width of the feed-forward layers: 8/3 dim, scaled, rounded up to multiple_of.
-int64_t ffn_hidden_dim(const ModelConfig& config);
 
 /// Where a source of data.sources or val.source lies: under root_dir if there, else as given. Throws lt2::Error naming
 /// both places.

@@ -1,29 +1,18 @@
 // What no single field can know: whether the fields fit each other, the files named and the machine.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "base/error.h"
 #include "base/regex/regex.h"
+#include "config/divisors.h"
 #include "config/patterns.h"
 #include "config/train_config.h"
+#include "config/unused_keys.h"
 
 namespace lt2 {
 namespace {
 
 namespace fs = std::filesystem;
-
-// The divisors of n, for "use 1, 2 or 4".
-std::string divisors(int64_t n) {
-  std::vector<int64_t> found;
-  for (int64_t d = 1; d * d <= n; ++d) {
-    if (n % d) continue;
-    found.push_back(d);
-    if (d * d != n) found.push_back(n / d);
-  }
-  std::sort(found.begin(), found.end());
-  return fmt::format("{}", fmt::join(found, ", "));
-}
 
 // ---- Model ----
 
@@ -46,66 +35,6 @@ void resolve_heads(ModelConfig& c, const Where& where) {
             where.prefix({"model.n_kv_heads", "model.n_heads"}), *c.n_kv_heads, *c.n_heads, divisors(*c.n_heads));
 }
 
-class MixerCheck {
- public:
-  MixerCheck(const ModelConfig& config, const Where& where) : c_(config), where_(where) {}
-
-  void check(const std::string& type) const {
-    const int64_t head = c_.dim / *c_.n_heads;
-    if (type == "full" || type == "nsa") {
-      even("head_dim", *c_.head_dim, type);
-    } else if (type == "gdn") {
-      if (!c_.gdn_head_dim) divides("int(0.75 dim)", static_cast<int64_t>(0.75 * static_cast<double>(c_.dim)), type);
-      const int64_t key =
-          c_.gdn_head_dim ? *c_.gdn_head_dim : static_cast<int64_t>(0.75 * static_cast<double>(c_.dim)) / *c_.n_heads;
-      whole("gdn_expand_v", key, c_.gdn_expand_v.value_or(2.0));
-    } else if (type == "kda") {
-      whole("kda_expand_v", head, c_.kda_expand_v);
-    } else if (type == "mamba2") {
-      divides("mamba2_expand * dim", c_.mamba2_expand * c_.dim, type);
-    } else if (type == "retnet") {
-      LT2_CHECK(head % 2 == 0 && head <= 256,
-                "{}retnet layers need an even model.dim / model.n_heads of at most 256; found dim = {}, n_heads = {}",
-                where_.prefix({"model.n_heads", "model.dim"}), c_.dim, *c_.n_heads);
-    } else if (type == "gla") {
-      LT2_CHECK(c_.dim % 2 == 0, "{}gla layers need an even model.dim; found {}", where_.prefix({"model.dim"}), c_.dim);
-      divides("dim / 2", c_.dim / 2, type);
-    } else if (type == "mla") {
-      even("mla_qk_rope_head_dim", c_.mla_qk_rope_head_dim, type);
-    } else if (type == "dsa" && c_.dsa_indexer == "lightning") {
-      even("dsa_index_rope_dim", c_.dsa_index_rope_dim, type);
-      LT2_CHECK(c_.dsa_index_rope_dim <= c_.dsa_index_head_dim,
-                "{}model.dsa_index_rope_dim must be at most model.dsa_index_head_dim = {}; found {}",
-                where_.prefix({"model.dsa_index_rope_dim"}), c_.dsa_index_head_dim, c_.dsa_index_rope_dim);
-    }
-  }
-
- private:
-  void even(const char* field, int64_t value, const std::string& type) const {
-    const std::string key = std::string("model.") + field;
-    LT2_CHECK(value % 2 == 0, "{}{} must be even for the rotary embedding of {} layers; found {}",
-              where_.prefix({key, "model.n_heads", "model.dim"}), key, type, value);
-  }
-  void divides(const char* what, int64_t width, const std::string& type) const {
-    LT2_CHECK(
-        width % *c_.n_heads == 0,
-        "{}model.n_heads must divide {} = {} in {} layers; found model.n_heads = {}, model.dim = {}. Use one of {}",
-        where_.prefix({"model.n_heads", "model.dim"}), what, width, type, *c_.n_heads, c_.dim,
-        divisors(std::gcd(width, c_.dim)));
-  }
-  void whole(const char* field, int64_t key_dim, double expand) const {
-    const double value_dim = static_cast<double>(key_dim) * expand;
-    const std::string key = std::string("model.") + field;
-    // 0.6 * 5 is a whole number to everyone but a double.
-    LT2_CHECK(value_dim >= 0.5 && std::abs(value_dim - std::round(value_dim)) <= 1e-5 * value_dim,
-              "{}{} must give a whole number of value channels; found {} * {} = {} per head", where_.prefix({key}), key,
-              key_dim, expand, value_dim);
-  }
-
-  const ModelConfig& c_;
-  const Where& where_;
-};
-
 // Sizes far beyond any model overflow the arithmetic behind them: refused before anything computes with them.
 void check_sizes(const ModelConfig& c, const Where& where) {
   const auto at_most = [&](const char* field, auto value, auto limit) {
@@ -120,27 +49,20 @@ void check_sizes(const ModelConfig& c, const Where& where) {
   at_most("head_dim", c.head_dim.value_or(0), kWidth);
   at_most("n_heads", c.n_heads.value_or(0), kWidth);
   at_most("intermediate_size", c.intermediate_size.value_or(0), kWidth);
-  at_most("gdn_head_dim", c.gdn_head_dim.value_or(0), kWidth);
-  at_most("gdn_expand_v", c.gdn_expand_v.value_or(0), 1024.0);
-  at_most("kda_expand_v", c.kda_expand_v, 1024.0);
-  at_most("mamba2_expand", c.mamba2_expand, int64_t{1024});
-  at_most("mamba2_d_state", c.mamba2_d_state, kWidth);
-  at_most("mamba2_d_conv", c.mamba2_d_conv, kWidth);
-  at_most("hgrn2_conv_size", c.hgrn2_conv_size, kWidth);
-  at_most("mla_q_lora_rank", c.mla_q_lora_rank.value_or(0), kWidth);
-  at_most("mla_kv_lora_rank", c.mla_kv_lora_rank, kWidth);
-  at_most("mla_qk_rope_head_dim", c.mla_qk_rope_head_dim, kWidth);
-  at_most("mla_qk_nope_head_dim", c.mla_qk_nope_head_dim, kWidth);
-  at_most("mla_v_head_dim", c.mla_v_head_dim, kWidth);
-  at_most("nsa_block_size", c.nsa_block_size, kCount);
-  at_most("nsa_block_counts", c.nsa_block_counts, kCount);
-  at_most("nsa_window_size", c.nsa_window_size, kCount);
-  at_most("dsa_dim", c.dsa_dim, kWidth);
-  at_most("dsa_tail_dim", c.dsa_tail_dim, kWidth);
-  at_most("dsa_topk", c.dsa_topk, kCount);
-  at_most("dsa_score_dim", c.dsa_score_dim, kWidth);
-  at_most("dsa_index_n_heads", c.dsa_index_n_heads, kWidth);
-  at_most("dsa_index_head_dim", c.dsa_index_head_dim, kWidth);
+  // Structs made by code never met the ranges of their fields.
+  const auto of_mixer = [&](const Field& field) {
+    const auto within_limit = [&](auto value) { at_most(field.key.c_str(), value, *field.check.max); };
+    if (!field.check.max) return;
+    if (const auto* whole = std::get_if<int64_t*>(&field.target)) within_limit(static_cast<double>(**whole));
+    if (const auto* number = std::get_if<double*>(&field.target)) within_limit(**number);
+    if (const auto* whole = std::get_if<std::optional<int64_t>*>(&field.target))
+      within_limit(static_cast<double>((*whole)->value_or(0)));
+    if (const auto* number = std::get_if<std::optional<double>*>(&field.target)) within_limit((*number)->value_or(0));
+  };
+  auto copy = c;
+  copy.mixers([&](const char*, auto& mixer) {
+    for (const auto& field : collect_fields(mixer)) of_mixer(field);
+  });
 }
 
 // What the loops of the two families share, and what only one has.
@@ -266,10 +188,6 @@ void check_distributed(TrainConfig& c, Notes* notes, const ValidateOptions& opti
   const auto warn = [&](std::string line) {
     if (notes) notes->warnings.push_back(std::move(line));
   };
-  LT2_CHECK(d.model_dtype != "fp16" || options.cuda,
-            "{}distributed.model_dtype fp16 needs a CUDA device: its range is too small for training without loss "
-            "scaling on CPU. Use bf16 or fp32",
-            where.prefix({"distributed.model_dtype"}));
   LT2_CHECK(d.fsdp_type != "no_shard" || d.dp_shard == 1,
             "{}distributed.dp_shard must be 1 with distributed.fsdp_type no_shard; found {}. Use full_shard, zero1 or "
             "zero2, or dp_shard=1",
@@ -308,7 +226,7 @@ void check_distributed(TrainConfig& c, Notes* notes, const ValidateOptions& opti
         "distributed.fsdp_type = {}: one rank has nothing to share out; training unsharded, which gives the "
         "same result",
         d.fsdp_type));
-  } else if (d.fsdp_type != "no_shard" && d.dp_replicate > 1 && d.dp_shard > 1) {
+  } else if (d.fsdp_type != "no_shard" && d.dp_replicate > 1) {
     warn(
         fmt::format("distributed.dp_replicate = {}, dp_shard = {}: shared out over all {} ranks, which gives the same "
                     "result",
@@ -339,7 +257,9 @@ void validate_model(ModelConfig& config, const Where& where) {
   }
   std::sort(types.begin(), types.end());
   types.erase(std::unique(types.begin(), types.end()), types.end());
-  for (const auto& type : types) MixerCheck(config, where).check(type);
+  config.mixers([&](const char* type, const auto& mixer) {
+    if (std::find(types.begin(), types.end(), type) != types.end()) mixer.check(config, where);
+  });
   const bool linear = std::any_of(types.begin(), types.end(), is_linear_layer_type);
   LT2_CHECK(config.state_carry == "none" || linear,
             "{}model.state_carry = {} needs linear mixers, which hold a state; model.layer_pattern \"{}\" has none",
@@ -348,6 +268,7 @@ void validate_model(ModelConfig& config, const Where& where) {
 
 void validate(TrainConfig& config, Notes* notes, const ValidateOptions& options) {
   const Where where = notes ? notes->where : Where();
+  const TrainConfig given = config;
   LT2_CHECK(!config.dump_dir.empty(),
             "{}dump_dir must be set: the folder that receives logs and checkpoints, as dump_dir=runs/NAME",
             where.prefix({"dump_dir"}));
@@ -363,6 +284,15 @@ void validate(TrainConfig& config, Notes* notes, const ValidateOptions& options)
   check_decay_exempt(config.optim, where);
   check_distributed(config, notes, options, where);
   check_data(config, notes, options, where);
+  if (!notes) return;
+  auto unused = unused_keys(config, options);
+  if (given.model.max_seqlen != config.data.seq_len)
+    unused.add({"model.max_seqlen"}, fmt::format("training takes data.seq_len = {}", config.data.seq_len));
+  if (given.distributed.activation_checkpointing != "none")
+    unused.add({"distributed.selective_activation_checkpointing"},
+               fmt::format("distributed.activation_checkpointing = {} says what is recomputed",
+                           given.distributed.activation_checkpointing));
+  notes->unused = unused_lines(given, unused);
 }
 
 }  // namespace lt2

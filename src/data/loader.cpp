@@ -76,8 +76,9 @@ class Ahead {
 }  // namespace
 
 struct Loader::Impl {
-  Impl(const LoaderConfig& config, int64_t rank, int64_t world)
-      : buffer(config, rank, world),
+  Impl(const DataConfig& config, int64_t rank, int64_t world, double held_back,
+       std::shared_ptr<const Tokenizer> tokenizer)
+      : buffer(config, rank, world, held_back, std::move(tokenizer)),
         position(buffer.start(config.seed)),
         sources(config.sources),
         root_dir(config.root_dir),
@@ -95,8 +96,9 @@ struct Loader::Impl {
   std::unique_ptr<Ahead> ahead;  // destroyed first
 };
 
-Loader::Loader(const LoaderConfig& config, int64_t rank, int64_t world)
-    : impl_(std::make_unique<Impl>(config, rank, world)) {}
+Loader::Loader(const DataConfig& config, int64_t rank, int64_t world, double held_back,
+               std::shared_ptr<const Tokenizer> tokenizer)
+    : impl_(std::make_unique<Impl>(config, rank, world, held_back, std::move(tokenizer))) {}
 Loader::~Loader() = default;
 
 Batch Loader::next() {

@@ -3,10 +3,11 @@
 // are those of Meta Lingua, so a run can be continued here or there with the same data.
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
-#include <utility>
 #include <vector>
+
+#include "config/train_config.h"
+#include "tokenizer/tokenizer.h"
 
 namespace lt2 {
 
@@ -15,28 +16,15 @@ struct Batch {
   std::vector<int32_t> tokens;  // [rows, seq_len, n_views]: view v is the sequence shifted by v
 };
 
-/// The `data` group of a configuration, and what validation takes away from it.
-struct LoaderConfig {
-  std::optional<std::string> root_dir;
-  std::vector<std::pair<std::string, double>> sources;  // name (a folder, a .jsonl or a .txt file) -> weight
-  int64_t batch_size = 2, seq_len = 2048, n_views = 2, seed = 42;
-  bool add_bos = true, add_eos = true;
-  bool load_async = true;      // a thread loads ahead; the data is the same
-  int64_t prefetch_size = 64;  // batches in the shuffle buffer
-  std::string tokenizer_name = "bytes";
-  std::optional<std::string> tokenizer_path;
-  std::string tokenizer_specials = "lingua";
-  bool allow_unread_chunks = false;  // a folder may have more chunk files than there are processes
-  double held_back = 0;              // share at the end of every single-file source that is left to ValidationSet
-};
-
 /// Endless. The buffer holds prefetch_size * batch_size sequences as int32; of a source file a block, of a .txt
 /// file its tokens. A source that is cut short meanwhile is an lt2::Error.
 class Loader {
  public:
-  /// For process `rank` of `world`. Throws lt2::Error for a source that is missing or cannot be shared; nothing is read
-  /// yet.
-  Loader(const LoaderConfig& config, int64_t rank, int64_t world);
+  /// For process `rank` of `world`. `held_back`: share at the end of every single-file source that is left to
+  /// ValidationSet. `tokenizer`: the one that config.tokenizer means; null: it is made. Throws lt2::Error for a source
+  /// that is missing or cannot be shared; nothing is read yet.
+  Loader(const DataConfig& config, int64_t rank, int64_t world, double held_back = 0,
+         std::shared_ptr<const Tokenizer> tokenizer = nullptr);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;

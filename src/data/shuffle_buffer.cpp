@@ -17,7 +17,7 @@ Pcg64 generator(int64_t seed, int64_t rank, int64_t world) {
   return Pcg64({static_cast<uint64_t>(seed), static_cast<uint64_t>(rank), static_cast<uint64_t>(world)});
 }
 
-void check_sizes(const LoaderConfig& config, int64_t rank, int64_t world) {
+void check_sizes(const DataConfig& config, int64_t rank, int64_t world) {
   const auto at_least_one = [](const char* key, int64_t value) {
     LT2_CHECK(value >= 1, "data.{}: expected at least 1, found {}", key, value);
   };
@@ -44,23 +44,27 @@ std::optional<std::string> existing(const std::string& saved, const std::optiona
   return std::nullopt;
 }
 
+std::unique_ptr<Tokenizer> made_tokenizer(const TokenizerConfig& config) {
+  return make_tokenizer(config.name, config.path, config.specials);
+}
+
 }  // namespace
 
-ShuffleBuffer::ShuffleBuffer(const LoaderConfig& config, int64_t rank, int64_t world)
+ShuffleBuffer::ShuffleBuffer(const DataConfig& config, int64_t rank, int64_t world, double held_back,
+                             std::shared_ptr<const Tokenizer> tokenizer)
     : config_((check_sizes(config, rank, world), config)),
       rank_(rank),
       world_(world),
       length_(config.seq_len + config.n_views - 1),
       seed_(config.seed),
-      tokenizer_(make_tokenizer(config.tokenizer_name, config.tokenizer_path, config.tokenizer_specials)),
+      tokenizer_(tokenizer ? std::move(tokenizer) : made_tokenizer(config.tokenizer)),
       packer_(length_, config.seq_len),
       rng_(generator(config.seed + 1, rank, world)) {
   tokenizer_->encode("", config.add_bos, config.add_eos);  // a vocabulary without these is no fault of a document
   std::vector<Mixture::Source> sources;
   for (const auto& [name, weight] : config.sources)
     sources.push_back(
-        {name, weight,
-         training_part({config.root_dir, name}, config.held_back, rank, world, config.allow_unread_chunks)});
+        {name, weight, training_part({config.root_dir, name}, held_back, rank, world, config.allow_unread_chunks)});
   mixture_ = std::make_unique<Mixture>(sources, Encoding{tokenizer_.get(), config.add_bos, config.add_eos},
                                        generator(seed_, rank, world));
 }
@@ -101,8 +105,8 @@ void ShuffleBuffer::compare(const LoaderState& state, std::vector<std::string>& 
   number("prefetch_size", state.prefetch_size, config_.prefetch_size);
   number("seq_len", state.seq_len, config_.seq_len);
   number("n_views", state.n_views, config_.n_views);
-  if (state.tokenizer_name != config_.tokenizer_name)
-    reasons.push_back(fmt::format("data.tokenizer.name was {}, is {}", state.tokenizer_name, config_.tokenizer_name));
+  if (state.tokenizer_name != config_.tokenizer.name)
+    reasons.push_back(fmt::format("data.tokenizer.name was {}, is {}", state.tokenizer_name, config_.tokenizer.name));
   if (state.add_bos != config_.add_bos || state.add_eos != config_.add_eos)
     reasons.emplace_back("data.add_bos or data.add_eos changed");
   const auto same_source = [](const auto& a, const auto& b) { return a.name == b.first && a.weight == b.second; };
@@ -156,8 +160,8 @@ LoaderState ShuffleBuffer::saved(const Position& position) const {
   state.source_rng = round.stream.stream.rng;
   state.add_bos = config_.add_bos;
   state.add_eos = config_.add_eos;
-  state.tokenizer_name = config_.tokenizer_name;
-  state.tokenizer_path = config_.tokenizer_path;
+  state.tokenizer_name = config_.tokenizer.name;
+  state.tokenizer_path = config_.tokenizer.path;
   state.start_token = round.stream.start_token;
   state.seq_len = config_.seq_len;
   state.n_views = config_.n_views;

@@ -33,7 +33,9 @@ class ShuffleBuffer {
     Position after;
   };
 
-  ShuffleBuffer(const LoaderConfig& config, int64_t rank, int64_t world);
+  /// As Loader's.
+  ShuffleBuffer(const DataConfig& config, int64_t rank, int64_t world, double held_back,
+                std::shared_ptr<const Tokenizer> tokenizer);
 
   /// Begins the data with this seed.
   Position start(int64_t seed);
@@ -57,9 +59,9 @@ class ShuffleBuffer {
   void compare(const LoaderState& state, std::vector<std::string>& reasons) const;
   void find_files(const LoaderState& state, std::vector<std::string>& reasons);
 
-  LoaderConfig config_;
+  DataConfig config_;
   int64_t rank_, world_, length_, seed_;
-  std::unique_ptr<Tokenizer> tokenizer_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<Mixture> mixture_;
   Packer<Mixture::State> packer_;
   Pcg64 rng_;

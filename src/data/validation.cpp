@@ -53,18 +53,17 @@ void append_row(Batch& batch, const std::vector<int32_t>& tokens) {
 
 }  // namespace
 
-ValidationSet::ValidationSet(const LoaderConfig& config, const std::optional<std::string>& source,
-                             int64_t max_batches) {
+ValidationSet::ValidationSet(const DataConfig& config, const std::optional<std::string>& source, int64_t max_batches,
+                             double held_back, const Tokenizer& tokenizer) {
   LT2_CHECK(config.batch_size >= 1 && config.seq_len >= 1,
             "data: expected batch_size and seq_len of at least 1, found {} and {}", config.batch_size, config.seq_len);
-  const auto tokenizer = make_tokenizer(config.tokenizer_name, config.tokenizer_path, config.tokenizer_specials);
-  const Encoding encoding{tokenizer.get(), config.add_bos, config.add_eos};
+  const Encoding encoding{&tokenizer, config.add_bos, config.add_eos};
   std::deque<Pass> passes;
   if (source) {
     passes.emplace_back(validation_parts({config.root_dir, *source}, 1), encoding, config.seq_len);
   } else {
     for (const auto& [name, weight] : config.sources)
-      passes.emplace_back(validation_parts({config.root_dir, name}, config.held_back), encoding, config.seq_len);
+      passes.emplace_back(validation_parts({config.root_dir, name}, held_back), encoding, config.seq_len);
   }
 
   std::vector<int32_t> longest_rest;

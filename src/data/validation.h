@@ -13,11 +13,12 @@ namespace lt2 {
 /// the sources in turn; the tokens left over at a source's end are dropped.
 class ValidationSet {
  public:
-  /// Text: all of `source` (a file, or a folder's *.val.jsonl files) if given, else what `config.held_back` takes from
-  /// the configured sources and the *.val.jsonl files of those that are folders. At most `max_batches` batches of
+  /// Text: all of `source` (a file, or a folder's *.val.jsonl files) if given, else what `held_back` takes from
+  /// the sources (as Loader's) and the *.val.jsonl files of those that are folders. At most `max_batches` batches of
   /// config.batch_size rows, the last possibly with fewer; of text shorter than a sequence one row, as long as the
   /// text. Throws lt2::Error if there is not even that.
-  ValidationSet(const LoaderConfig& config, const std::optional<std::string>& source, int64_t max_batches);
+  ValidationSet(const DataConfig& config, const std::optional<std::string>& source, int64_t max_batches,
+                double held_back, const Tokenizer& tokenizer);
 
   const std::vector<Batch>& batches() const { return batches_; }  // each [rows, seq_len, 2]
 

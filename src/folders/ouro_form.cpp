@@ -141,9 +141,9 @@ void read_hybrid(const Settings& keys, ModelConfig& config) {
   config.layer_pattern = keys.text("layer_pattern").value_or("full");
   if (!keys.find("layer_pattern")) return;
   // What is not said is the teacher's geometry, which makes its weights fit as they are.
-  config.gdn_head_dim = keys.whole("gdn_head_dim").value_or(*config.head_dim);
-  config.gdn_expand_v = keys.positive("gdn_expand_v").value_or(1.0);
-  config.gdn_allow_neg_eigval = keys.flag("gdn_allow_neg_eigval").value_or(false);
+  config.gdn.head_dim = keys.whole("gdn_head_dim").value_or(*config.head_dim);
+  config.gdn.expand_v = keys.positive("gdn_expand_v").value_or(1.0);
+  config.gdn.allow_neg_eigval = keys.flag("gdn_allow_neg_eigval").value_or(false);
 }
 
 }  // namespace
@@ -244,12 +244,10 @@ std::string ouro_config_json(const ModelConfig& config, torch::ScalarType dtype,
   if (config.early_exit_threshold) out["early_exit_threshold"] = *config.early_exit_threshold;
   if (config.early_exit_step) out["early_exit_step"] = *config.early_exit_step;
   if (gdn) {
-    const int64_t key_dim =
-        config.gdn_head_dim.value_or(static_cast<int64_t>(0.75 * static_cast<double>(config.dim)) / *config.n_heads);
     out["layer_pattern"] = config.layer_pattern;
-    out["gdn_head_dim"] = key_dim;
-    out["gdn_expand_v"] = config.gdn_expand_v.value_or(2.0);
-    if (config.gdn_allow_neg_eigval) out["gdn_allow_neg_eigval"] = true;
+    out["gdn_head_dim"] = config.gdn.key_dim(config);
+    out["gdn_expand_v"] = config.gdn.expand_v.value_or(2.0);
+    if (config.gdn.allow_neg_eigval) out["gdn_allow_neg_eigval"] = true;
   }
   return out.dump(2) + "\n";
 }

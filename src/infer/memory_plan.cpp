@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "config/patterns.h"
-#include "mixers/kv_state.h"
 #include "model/accounting.h"
 
 namespace lt2 {
@@ -59,14 +58,7 @@ int64_t sequence_bytes(const LoopedTransformer& model, int64_t tokens, int64_t r
   for (const auto& windows : plan.windows) {
     for (size_t i = 0; i < model.layers.size(); ++i) {
       const auto& layer = *model.layers[i];
-      // Windows have some room, so that old rows are dropped many at a time.
-      const auto own = layer.type == "mla" ? c.mla_window_size : windows[i];
-      const int64_t rows = TokenRows::allocated_after(tokens, own);
-      const int64_t kept = layer.mixer->state_bytes(tokens, own, dtype);
-      const int64_t room = own && (layer.type == "full" || layer.type == "mla")
-                               ? kept / std::max<int64_t>(1, TokenRows::kept_after(tokens, own)) * rows
-                               : kept;
-      state += std::max(kept, room);
+      state += layer.mixer->allocated_bytes(tokens, layer.window(windows[i]), dtype);
     }
   }
   const int64_t draws = plan.random ? std::max<int64_t>(1, c.inference_ensemble_k) : 1;

@@ -27,9 +27,9 @@ torch::Tensor LayerNormImpl::forward(const torch::Tensor& x) {
 }
 
 LightningIndexerImpl::LightningIndexerImpl(const ModelConfig& c)
-    : heads_(c.dsa_index_n_heads),
-      head_dim_(c.dsa_index_head_dim),
-      rope_dim_(c.dsa_index_rope_dim),
+    : heads_(c.dsa.index_n_heads),
+      head_dim_(c.dsa.index_head_dim),
+      rope_dim_(c.dsa.index_rope_dim),
       rope_theta_(c.rope_theta) {
   wq = register_module("wq", Linear(c.dim, heads_ * head_dim_));
   wk = register_module("wk", Linear(c.dim, head_dim_));
@@ -61,14 +61,14 @@ void LightningIndexerImpl::initialise(Initialiser& init) {
 DeepseekSparseAttention::DeepseekSparseAttention(const ModelConfig& c)
     : dim_(c.dim),
       heads_(*c.n_heads),
-      value_dim_(c.dsa_dim),
-      kv_dim_(c.dsa_dim + c.dsa_tail_dim),
-      topk_(c.dsa_topk),
-      scale_(c.dsa_sm_scale.value_or(1.0 / std::sqrt(static_cast<double>(c.dsa_dim + c.dsa_tail_dim)))),
-      dense_loss_(c.dsa_kl_stage == "dense") {
-  const bool lightning = c.dsa_indexer == "lightning";
-  index_heads_ = lightning ? c.dsa_index_n_heads : heads_;
-  index_dim_ = lightning ? c.dsa_index_head_dim : c.dsa_score_dim;
+      value_dim_(c.dsa.dim),
+      kv_dim_(c.dsa.dim + c.dsa.tail_dim),
+      topk_(c.dsa.topk),
+      scale_(c.dsa.sm_scale.value_or(1.0 / std::sqrt(static_cast<double>(c.dsa.dim + c.dsa.tail_dim)))),
+      dense_loss_(c.dsa.kl_stage == "dense") {
+  const bool lightning = c.dsa.lightning();
+  index_heads_ = lightning ? c.dsa.index_n_heads : heads_;
+  index_dim_ = lightning ? c.dsa.index_head_dim : c.dsa.score_dim;
   q_proj = register_module("q_proj", Linear(dim_, heads_ * kv_dim_));
   kv_proj = register_module("kv_proj", Linear(dim_, kv_dim_));
   o_proj = register_module("o_proj", Linear(heads_ * value_dim_, dim_));

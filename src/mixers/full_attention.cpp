@@ -60,6 +60,11 @@ int64_t FullAttention::state_bytes(int64_t tokens, std::optional<int64_t> window
   return KvState::bytes_after(tokens, window, kv_heads_ * head_dim_, dtype);
 }
 
+int64_t FullAttention::allocated_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const {
+  return 2 * TokenRows::allocated_after(tokens, window) * kv_heads_ * head_dim_ *
+         static_cast<int64_t>(c10::elementSize(dtype));
+}
+
 int64_t FullAttention::state_traffic_bytes(int64_t tokens, std::optional<int64_t> window,
                                            torch::ScalarType dtype) const {
   return state_bytes(tokens, window, dtype);  // all of it is read, one row is written

@@ -15,6 +15,7 @@ class FullAttention : public Mixer {
   torch::Tensor forward(const torch::Tensor& x, const MixerCall& call) override;
   std::unique_ptr<MixerState> make_state(const StateOptions& options) const override;
   int64_t state_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const override;
+  int64_t allocated_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const override;
   int64_t state_traffic_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const override;
   double flops_per_token(int64_t context, std::optional<int64_t> window) const override;
   int64_t saved_elements_per_token() const override;

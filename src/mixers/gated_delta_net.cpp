@@ -12,8 +12,7 @@ constexpr double kOutputNormEps = 1e-5;  // the official block never passes norm
 
 LinearMixerShape shape_of(const ModelConfig& c) {
   const int64_t H = *c.n_heads;
-  const int64_t K = c.gdn_head_dim ? *c.gdn_head_dim : static_cast<int64_t>(0.75 * static_cast<double>(c.dim)) / H;
-  const auto V = std::llround(c.gdn_expand_v.value_or(2.0) * static_cast<double>(K));
+  const int64_t K = c.gdn.key_dim(c), V = c.gdn.value_dim(c);
   return {.heads = H,
           .key_dim = K,
           .value_dim = V,
@@ -24,7 +23,7 @@ LinearMixerShape shape_of(const ModelConfig& c) {
 }  // namespace
 
 GatedDeltaNet::GatedDeltaNet(const ModelConfig& c)
-    : LinearMixer(c, shape_of(c)), allow_neg_eigval_(c.gdn_allow_neg_eigval) {
+    : LinearMixer(c, shape_of(c)), allow_neg_eigval_(c.gdn.allow_neg_eigval) {
   const int64_t D = c.dim, H = shape_.heads, K = H * shape_.key_dim, V = H * shape_.value_dim;
   q_proj = register_module("q_proj", Linear(D, K));
   k_proj = register_module("k_proj", Linear(D, K));

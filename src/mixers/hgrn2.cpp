@@ -11,9 +11,9 @@ constexpr double kOutputNormEps = 1e-5;  // the official layer drops norm_eps on
 LinearMixerShape shape_of(const ModelConfig& c) {
   const int64_t H = *c.n_heads, D = c.dim;
   LinearMixerShape shape{.heads = H, .key_dim = D / H, .value_dim = D / H, .delta = false, .convolutions = {}};
-  if (c.hgrn2_use_short_conv) {
+  if (c.hgrn2.use_short_conv) {
     shape.convolutions = {{"q_conv1d", D}, {"f_conv1d", D}, {"i_conv1d", D}};
-    shape.conv_width = c.hgrn2_conv_size;
+    shape.conv_width = c.hgrn2.conv_size;
   }
   return shape;
 }
@@ -26,10 +26,10 @@ Hgrn2::Hgrn2(const ModelConfig& c) : LinearMixer(c, shape_of(c)) {
   f_proj = register_module("f_proj", Linear(D, D));
   i_proj = register_module("i_proj", Linear(D, D));
   o_proj = register_module("o_proj", Linear(D, D));
-  if (c.hgrn2_use_short_conv) {
-    q_conv1d = register_module("q_conv1d", ShortConv1d(D, shape_.conv_width, c.hgrn2_conv_bias));
-    f_conv1d = register_module("f_conv1d", ShortConv1d(D, shape_.conv_width, c.hgrn2_conv_bias));
-    i_conv1d = register_module("i_conv1d", ShortConv1d(D, shape_.conv_width, c.hgrn2_conv_bias));
+  if (c.hgrn2.use_short_conv) {
+    q_conv1d = register_module("q_conv1d", ShortConv1d(D, shape_.conv_width, c.hgrn2.conv_bias));
+    f_conv1d = register_module("f_conv1d", ShortConv1d(D, shape_.conv_width, c.hgrn2.conv_bias));
+    i_conv1d = register_module("i_conv1d", ShortConv1d(D, shape_.conv_width, c.hgrn2.conv_bias));
   }
   g_norm = register_module("g_norm", Norm(D));
 }

@@ -11,7 +11,7 @@ namespace {
 
 LinearMixerShape shape_of(const ModelConfig& c) {
   const int64_t H = *c.n_heads, K = c.dim / H;
-  const auto V = std::llround(static_cast<double>(K) * c.kda_expand_v);
+  const auto V = std::llround(static_cast<double>(K) * c.kda.expand_v);
   return {.heads = H,
           .key_dim = K,
           .value_dim = V,

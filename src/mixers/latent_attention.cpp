@@ -78,12 +78,12 @@ void LatentState::rewind(int64_t keep) {
 LatentAttention::LatentAttention(const ModelConfig& c)
     : dim_(c.dim),
       heads_(*c.n_heads),
-      rope_dim_(c.mla_qk_rope_head_dim),
-      plain_dim_(c.mla_qk_nope_head_dim),
-      value_dim_(c.mla_v_head_dim),
-      latent_dim_(c.mla_kv_lora_rank),
-      q_rank_(c.mla_q_lora_rank.value_or(0)),
-      window_(c.mla_window_size),
+      rope_dim_(c.mla.qk_rope_head_dim),
+      plain_dim_(c.mla.qk_nope_head_dim),
+      value_dim_(c.mla.v_head_dim),
+      latent_dim_(c.mla.kv_lora_rank),
+      q_rank_(c.mla.q_lora_rank.value_or(0)),
+      window_(c.mla.window_size),
       rope_theta_(c.rope_theta),
       scale_(1 / std::sqrt(static_cast<double>(rope_dim_ + plain_dim_))) {
   const int64_t query = heads_ * (plain_dim_ + rope_dim_);
@@ -209,6 +209,11 @@ std::unique_ptr<MixerState> LatentAttention::make_state(const StateOptions& opti
 
 int64_t LatentAttention::state_bytes(int64_t tokens, std::optional<int64_t>, torch::ScalarType dtype) const {
   return TokenRows::kept_after(tokens, window_) * (latent_dim_ + rope_dim_) *
+         static_cast<int64_t>(c10::elementSize(dtype));
+}
+
+int64_t LatentAttention::allocated_bytes(int64_t tokens, std::optional<int64_t>, torch::ScalarType dtype) const {
+  return TokenRows::allocated_after(tokens, window_) * (latent_dim_ + rope_dim_) *
          static_cast<int64_t>(c10::elementSize(dtype));
 }
 

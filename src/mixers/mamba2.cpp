@@ -9,19 +9,19 @@ namespace lt2 {
 namespace {
 
 LinearMixerShape shape_of(const ModelConfig& c) {
-  const int64_t inner = c.mamba2_expand * c.dim;
+  const int64_t inner = c.mamba2.expand * c.dim;
   return {.heads = *c.n_heads,
-          .key_dim = c.mamba2_d_state,
+          .key_dim = c.mamba2.d_state,
           .value_dim = inner / *c.n_heads,
           .delta = false,
-          .convolutions = {{"conv1d", inner + 2 * c.mamba2_d_state}},
-          .conv_width = c.mamba2_d_conv};
+          .convolutions = {{"conv1d", inner + 2 * c.mamba2.d_state}},
+          .conv_width = c.mamba2.d_conv};
 }
 
 }  // namespace
 
 Mamba2::Mamba2(const ModelConfig& c)
-    : LinearMixer(c, shape_of(c)), inner_(c.mamba2_expand * c.dim), norm_eps_(c.norm_eps) {
+    : LinearMixer(c, shape_of(c)), inner_(c.mamba2.expand * c.dim), norm_eps_(c.norm_eps) {
   const int64_t H = shape_.heads, mixed = inner_ + 2 * shape_.key_dim;
   in_proj = register_module("in_proj", Linear(c.dim, inner_ + mixed + H));
   conv1d = register_module("conv1d", ShortConv1d(mixed, shape_.conv_width, /*with_bias=*/true));

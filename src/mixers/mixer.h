@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/named_tensors.h"
-#include "config/train_config.h"
+#include "config/model_config.h"
 #include "mixers/init.h"
 #include "ops/linear/op.h"
 
@@ -51,7 +51,7 @@ struct StateOptions {
   int64_t batch = 1;
   torch::ScalarType dtype = torch::kFloat32;  // of caches and conv tails; recurrent matrices are fp32 always
   torch::Device device = torch::kCPU;
-  std::optional<int64_t> window;  // of this (loop, layer), as the attention pattern says
+  std::optional<int64_t> window;  // as the attention pattern says; none for mixers that see no windows
   int64_t reserve_tokens = 0;     // room for this many tokens without growing
 };
 
@@ -98,7 +98,7 @@ class CallSequences {
 };
 
 struct MixerCall {
-  std::optional<int64_t> window;  // visible keys of `full`; other mixers ignore it
+  std::optional<int64_t> window;  // visible keys; given to mixers that see windows alone (config/patterns.h)
   CallSequences sequences;
   torch::Tensor residual;      // [B, L, D] fp32: the call returns residual + mixer(x) in fp32; undefined: mixer(x)
   LoopCarry* carry = nullptr;  // with state_carry: this layer's previous loop; the call replaces it by its own
@@ -113,6 +113,10 @@ class Mixer : public torch::nn::Module {
   virtual std::unique_ptr<MixerState> make_state(const StateOptions& options) const = 0;
   /// Bytes of one sequence's state after `tokens` tokens, in the given cache type.
   virtual int64_t state_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const = 0;
+  /// The same, as its buffers are allocated: what grows or slides has room for more than it holds.
+  virtual int64_t allocated_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const {
+    return state_bytes(tokens, window, dtype);
+  }
   /// Bytes of one sequence's state that decoding a token after `tokens` tokens reads and writes.
   virtual int64_t state_traffic_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const = 0;
   /// Multiply-adds x 2 of one token's forward pass that sees `context` tokens, projections included.

@@ -25,12 +25,12 @@ NativeSparseAttention::NativeSparseAttention(const ModelConfig& c)
       heads_(*c.n_heads),
       kv_heads_(*c.n_kv_heads),
       head_dim_(*c.head_dim),
-      block_size_(c.nsa_block_size),
-      block_counts_(c.nsa_block_counts),
-      window_(c.nsa_window_size),
+      block_size_(c.nsa.block_size),
+      block_counts_(c.nsa.block_counts),
+      window_(c.nsa.window_size),
       rope_theta_(c.rope_theta) {
   const auto projection = [&](const char* name, int64_t out) {
-    if (!c.nsa_qkv_bias) return register_module(name, Linear(dim_, out));
+    if (!c.nsa.qkv_bias) return register_module(name, Linear(dim_, out));
     return register_module(name, Linear(std::shared_ptr<LinearImpl>(std::make_shared<BiasedLinearImpl>(dim_, out))));
   };
   q_proj = projection("q_proj", heads_ * head_dim_);

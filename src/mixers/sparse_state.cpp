@@ -8,11 +8,6 @@
 namespace lt2 {
 namespace {
 
-StateOptions without_window(StateOptions options) {
-  options.window = std::nullopt;  // the window of the attention pattern is not for these mixers
-  return options;
-}
-
 torch::TensorOptions cached(const StateOptions& options) { return torch::dtype(options.dtype).device(options.device); }
 torch::TensorOptions exact(const StateOptions& options) { return cached(options).dtype(torch::kFloat32); }
 
@@ -52,7 +47,7 @@ RowCache RowCache::clone(int64_t reserve_rows) const {
 }
 
 NsaState::NsaState(const StateOptions& options, int64_t kv_heads, int64_t head_dim, int64_t block_size)
-    : options_(without_window(options)),
+    : options_(options),
       kv_heads_(kv_heads),
       head_dim_(head_dim),
       block_size_(block_size),

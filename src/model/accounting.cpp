@@ -15,12 +15,12 @@ void add(std::vector<std::pair<std::string, int64_t>>& parts, const std::string&
   parts.emplace_back(name, amount);
 }
 
-// Calls visit(layer, window) for every layer call of one forward pass.
+// Calls visit(layer, window) for every layer call of one forward pass; the window as its mixer sees it.
 template <class Visit>
 void for_each_call(const LoopedTransformer& model, Visit visit) {
   const auto plan = attention_plan(model.config());
   for (const auto& windows : plan.windows) {
-    for (size_t i = 0; i < model.layers.size(); ++i) visit(*model.layers[i], windows[i]);
+    for (size_t i = 0; i < model.layers.size(); ++i) visit(*model.layers[i], model.layers[i]->window(windows[i]));
   }
 }
 

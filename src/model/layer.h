@@ -2,6 +2,7 @@
 // One shared layer: h = h + mixer(norm(h)); h = h + ffn(norm(h)). In `ouro` models what is added is normed as well.
 #include <functional>
 
+#include "config/patterns.h"
 #include "mixers/mixer.h"
 #include "mixers/parts.h"
 #include "ops/linear/op.h"
@@ -32,6 +33,10 @@ class LayerImpl : public torch::nn::Module {
   /// h [B, L, D] fp32, the residual stream -> the same after this layer. `compute`: type of the products.
   torch::Tensor forward(const torch::Tensor& h, MixerCall call, torch::ScalarType compute, const Listeners& listeners);
   void initialise(Initialiser& init, const ModelConfig& config);
+  /// What the mixer sees of a window that the attention pattern gives this layer: itself, or none.
+  std::optional<int64_t> window(std::optional<int64_t> of_pattern) const {
+    return sees_windows(type) ? of_pattern : std::nullopt;
+  }
 
   std::string type;              // "full", "gdn", ...
   std::shared_ptr<Mixer> mixer;  // official name: attention

@@ -96,7 +96,7 @@ LoopedTransformer::Losses LoopedTransformer::losses(const torch::Tensor& tokens,
   out.total = out.cross_entropy;
   if (of_mixers.empty()) return out;
   out.mixers = torch::stack(of_mixers).sum();
-  out.total = out.cross_entropy + config_.dsa_kl_coef * out.mixers;
+  out.total = out.cross_entropy + config_.dsa.kl_coef * out.mixers;
   return out;
 }
 
@@ -115,7 +115,7 @@ SequenceState LoopedTransformer::make_state(int64_t batch, int64_t reserve_token
         draw.slots.push_back(layers[i]->mixer->make_state({.batch = batch,
                                                            .dtype = compute_type,
                                                            .device = tok_embeddings.device(),
-                                                           .window = windows[i],
+                                                           .window = layers[i]->window(windows[i]),
                                                            .reserve_tokens = reserve_tokens}));
       }
     }

@@ -41,7 +41,7 @@ torch::Tensor LoopedTransformer::run_layer(const torch::Tensor& h, const Place& 
   std::vector<SequenceRows> sequences;
   for (const auto& [draw, count] : pass.sequences)
     sequences.push_back({draw->slots[t * layers.size() + i].get(), count});
-  const MixerCall call{.window = pass.plan.windows[t][i],
+  const MixerCall call{.window = layers[i]->window(pass.plan.windows[t][i]),
                        .sequences = std::span<const SequenceRows>(sequences),
                        .carry = pass.carries ? &(*pass.carries)[i] : nullptr,
                        .losses = pass.mixer_losses};

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "config/patterns.h"
+#include "config/unused_keys.h"
 #include "folders/companions.h"
 #include "train/schedule.h"
 
@@ -70,22 +70,6 @@ std::optional<bool> same_vocabulary(const TrainConfig& before, const TrainConfig
   return std::nullopt;
 }
 
-// Whether a model of this configuration looks at the key at all.
-bool acts(const std::string& key, const ModelConfig& model) {
-  const std::string name = key.substr(key.find('.') + 1), prefix = name.substr(0, name.find('_'));
-  if (name == "default_sliding_window") {
-    const auto plan = attention_plan(model);
-    const auto limited = [](const auto& windows) {
-      return std::any_of(windows.begin(), windows.end(), [](const auto& window) { return window.has_value(); });
-    };
-    return plan.random || std::any_of(plan.windows.begin(), plan.windows.end(), limited);
-  }
-  const auto& all = layer_type_names();
-  if (std::find(all.begin(), all.end(), prefix) == all.end()) return true;
-  const auto used = layer_types(model.layer_pattern, model.n_layers);
-  return std::find(used.begin(), used.end(), prefix) != used.end();
-}
-
 enum class Effect {
   kModel,  // another function of the same weights
   kOther,
@@ -96,8 +80,8 @@ Effect effect_of(const FieldChange& change, const TrainConfig& before, const Tra
     const auto same = same_vocabulary(before, now);
     return !same ? Effect::kOther : *same ? Effect::kNone : Effect::kModel;
   }
-  const bool model = change.defines_model && (!change.key.starts_with("model.") || acts(change.key, before.model) ||
-                                              acts(change.key, now.model));
+  const bool model = change.defines_model && !(unused_model_keys(before.model).contains(change.key) &&
+                                               unused_model_keys(now.model).contains(change.key));
   return model ? Effect::kModel : Effect::kOther;
 }
 

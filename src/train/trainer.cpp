@@ -27,25 +27,6 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-LoaderConfig loader_config(const TrainConfig& config) {
-  const auto& data = config.data;
-  return {.root_dir = data.root_dir,
-          .sources = data.sources,
-          .batch_size = data.batch_size,
-          .seq_len = data.seq_len,
-          .n_views = data.n_views,
-          .seed = data.seed,
-          .add_bos = data.add_bos,
-          .add_eos = data.add_eos,
-          .load_async = data.load_async,
-          .prefetch_size = data.prefetch_size,
-          .tokenizer_name = data.tokenizer.name,
-          .tokenizer_path = data.tokenizer.path,
-          .tokenizer_specials = data.tokenizer.specials,
-          .allow_unread_chunks = data.allow_unread_chunks,
-          .held_back = held_back(config)};
-}
-
 // A step that would outlast the time between a signal and the end is not finished: everything goes back to its start.
 constexpr double kLongStep = 4;
 
@@ -86,16 +67,16 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
     remove_leftovers(checkpoints_);
     set_log_file((dump_dir_ / "train.log").string());
   }
-  loader_ = std::make_unique<Loader>(loader_config(config_), group_->rank(), group_->world());
+  loader_ = std::make_unique<Loader>(config_.data, group_->rank(), group_->world(), held_back(config_), tokenizer_);
   if (writes()) {
     for (const auto& line : source_lines(config_.data.root_dir, config_.data.sources)) log_info("{}", line);
   }
   try {
     if (config_.val.every > 0)
-      validation_ = std::make_unique<ValidationSet>(loader_config(config_), config_.val.source, config_.val.steps);
+      validation_ = std::make_unique<ValidationSet>(config_.data, config_.val.source, config_.val.steps,
+                                                    held_back(config_), *tokenizer_);
   } catch (const StoppedBySignal&) {  // run() sees it too, and no rank leaves before all have seen it
   }
-  torch::manual_seed(static_cast<uint64_t>(config_.seed));
   model_ = std::make_shared<LoopedTransformer>(config_.model);
   model_->compute_type = parse_dtype(config_.distributed.model_dtype, "distributed.model_dtype");
   model_->recompute =

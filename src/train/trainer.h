@@ -70,7 +70,7 @@ class Trainer {
 
   TrainConfig config_;
   std::filesystem::path dump_dir_, checkpoints_;
-  std::unique_ptr<Tokenizer> tokenizer_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
   Companions companions_;  // rank 0
   std::shared_ptr<LoopedTransformer> model_;
   std::shared_ptr<Group> group_;

@@ -35,8 +35,8 @@ class LoaderTest : public ::testing::Test {
     write(name, lines);
   }
 
-  LoaderConfig config(std::vector<std::pair<std::string, double>> sources) const {
-    LoaderConfig config;
+  DataConfig config(std::vector<std::pair<std::string, double>> sources) const {
+    DataConfig config;
     config.root_dir = root_.string();
     config.sources = std::move(sources);
     config.batch_size = 2;
@@ -45,8 +45,8 @@ class LoaderTest : public ::testing::Test {
     config.load_async = false;
     return config;
   }
-  LoaderConfig numbered_config(const std::string& source) const {
-    LoaderConfig numbered = config({{source, 1}});
+  DataConfig numbered_config(const std::string& source) const {
+    DataConfig numbered = config({{source, 1}});
     numbered.add_eos = false;
     return numbered;
   }
@@ -99,7 +99,7 @@ class WorkedExample : public LoaderTest {
           "4444\"}\n");
     example_ = config({{"a", 2}, {"b", 1}});
   }
-  LoaderConfig example_;
+  DataConfig example_;
 };
 
 const std::vector<std::vector<int32_t>> kRows = {
@@ -250,7 +250,7 @@ TEST_F(WorkedExample, WhatCannotBeContinuedStartsAfreshInAnotherOrder) {
   Loader loader(example_, 0, 1);
   for (int b = 0; b < 5; ++b) loader.next();
   const std::string state = loader.state();
-  const auto restarts = [&](const LoaderConfig& changed, int64_t rank, int64_t world) {
+  const auto restarts = [&](const DataConfig& changed, int64_t rank, int64_t world) {
     Loader other(changed, rank, world);
     const bool kept = other.restore(state, 5);
     other.next();
@@ -364,8 +364,8 @@ TEST_F(Counting, ATextThatCannotBeTokenizedIsNamed) {
   write("t.txt", std::string(60, 'a') + "c");
   for (const std::string source : {"t.jsonl", "t.txt"}) {
     auto loading = config({{source, 1}});
-    loading.tokenizer_name = "hf";
-    loading.tokenizer_path = (root_ / "words.json").string();
+    loading.tokenizer.name = "hf";
+    loading.tokenizer.path = (root_ / "words.json").string();
     loading.add_bos = loading.add_eos = false;
     const auto message = error_of([&] { Loader(loading, 0, 1).next(); });
     EXPECT_TRUE(message.starts_with((root_ / source).string() + (source == "t.jsonl" ? ":2: " : ": "))) << message;
@@ -393,7 +393,7 @@ TEST_F(TextFile, IsOneDocumentThatRepeats) {
   write("t.txt", "hello\nworld");
   auto text = config({{"t.txt", 1}});
   text.prefetch_size = text.batch_size = 1;
-  Loader loader(text, 0, 1);
+  Loader loader(text, 0, 1, 0.05);
   std::string stream;
   for (int b = 0; b < 5; ++b) {
     stream += text_of(view(loader.next(), 0, 0));
@@ -432,14 +432,18 @@ TEST_F(TextFile, BrokenBytesAreKeptByTheBytesTokenizer) {
 
 using Validation = LoaderTest;
 
+ValidationSet held_text(const DataConfig& config, const std::optional<std::string>& source, int64_t max_batches,
+                        double held_back = 0) {
+  return ValidationSet(config, source, max_batches, held_back, *make_tokenizer("bytes", std::nullopt));
+}
+
 TEST_F(Validation, TheEndOfATextIsHeldBack) {
   std::string all;
   for (int i = 0; i < 1000; ++i) all += static_cast<char>('a' + i % 26);
   write("t.txt", all);
   auto text = config({{"t.txt", 1}});
-  text.held_back = 0.05;
   text.add_bos = text.add_eos = false;
-  const ValidationSet validation(text, std::nullopt, 100);
+  const auto validation = held_text(text, std::nullopt, 100, 0.05);
   std::string held;
   for (const Batch& batch : validation.batches())
     for (int64_t row = 0; row < batch.rows; ++row) held += text_of(view(batch, row, 0));
@@ -447,11 +451,11 @@ TEST_F(Validation, TheEndOfATextIsHeldBack) {
       held,
       all.substr(950, 48));  // six sequences of eight; the ninth token of the last is the 49th, the 50th is left over
   EXPECT_EQ(validation.batches().size(), 3u);
-  EXPECT_EQ(ValidationSet(text, std::nullopt, 2).batches().size(), 2u);
+  EXPECT_EQ(held_text(text, std::nullopt, 2, 0.05).batches().size(), 2u);
 
   // Training sees the other 950 characters only: its stream returns to the beginning behind them.
   text.prefetch_size = text.batch_size = 1;
-  Loader loader(text, 0, 1);
+  Loader loader(text, 0, 1, 0.05);
   std::string stream;
   for (int b = 0; b < 150; ++b) stream += text_of(view(loader.next(), 0, 0));
   EXPECT_EQ(stream, (all.substr(0, 950) + all).substr(0, 1200));
@@ -460,14 +464,13 @@ TEST_F(Validation, TheEndOfATextIsHeldBack) {
 TEST_F(Validation, TheLastLinesOfAJsonlAreHeldBack) {
   write_numbered("n.jsonl", 100);
   auto numbered = numbered_config("n.jsonl");
-  numbered.held_back = 0.05;
-  const ValidationSet validation(numbered, std::nullopt, 100);
+  const auto validation = held_text(numbered, std::nullopt, 100, 0.05);
   std::vector<int> held;
   for (const Batch& batch : validation.batches())
     for (int64_t row = 0; row < batch.rows; ++row) held.push_back(number(batch, row));
   EXPECT_EQ(held, (std::vector<int>{95, 96, 97, 98}));  // the last has no target for its last token
   numbered.prefetch_size = numbered.batch_size = 1;
-  Loader loader(numbered, 0, 1);
+  Loader loader(numbered, 0, 1, 0.05);
   for (int i = 0; i < 200; ++i) EXPECT_EQ(number(loader.next(), 0), i % 95);
 }
 
@@ -479,7 +482,7 @@ TEST_F(Validation, FoldersHaveTheirOwnFilesAndSourcesTakeTurns) {
   auto both = numbered_config("a");
   both.sources.emplace_back("b", 1);
   both.batch_size = 8;
-  const auto batches = ValidationSet(both, std::nullopt, 10).batches();
+  const auto batches = held_text(both, std::nullopt, 10).batches();
   ASSERT_EQ(batches.size(), 1u);
   ASSERT_EQ(batches[0].rows, 3);
   EXPECT_EQ(text_of(view(batches[0], 0, 0)), "<aaaaaaa");
@@ -491,7 +494,7 @@ TEST_F(Validation, FoldersHaveTheirOwnFilesAndSourcesTakeTurns) {
 TEST_F(Validation, ASourceOfItsOwnIsReadWhole) {
   write("t.txt", "training text");
   write("v.txt", "short");
-  const auto batches = ValidationSet(config({{"t.txt", 1}}), "v.txt", 10).batches();
+  const auto batches = held_text(config({{"t.txt", 1}}), "v.txt", 10).batches();
   ASSERT_EQ(batches.size(), 1u);  // shorter than a sequence: one row of what there is
   EXPECT_EQ(text_of(view(batches[0], 0, 0)), "<short");
   EXPECT_EQ(text_of(view(batches[0], 0, 1)), "short>");
@@ -500,12 +503,12 @@ TEST_F(Validation, ASourceOfItsOwnIsReadWhole) {
 TEST_F(Validation, MissingFilesSayWhatToDo) {
   write_numbered("a/a.chunk.00.jsonl", 10);
   EXPECT_NE(error_of([&] {
-              ValidationSet(config({{"a", 1}}), std::nullopt, 1);
+              held_text(config({{"a", 1}}), std::nullopt, 1);
             }).find("no *.val.jsonl file in this folder; found a.chunk.00.jsonl"),
             std::string::npos);
   write("t.txt", "some text");
   EXPECT_NE(error_of([&] {
-              ValidationSet(config({{"t.txt", 1}}), std::nullopt, 1);
+              held_text(config({{"t.txt", 1}}), std::nullopt, 1);
             }).find("val.fraction is 0"),
             std::string::npos);
 }
@@ -513,12 +516,11 @@ TEST_F(Validation, MissingFilesSayWhatToDo) {
 TEST_F(Validation, ASingleLineCannotBeSharedAndThatIsSaidOnce) {
   write("one.jsonl", "{\"text\": \"the only line\"}\n");
   auto one = config({{"one.jsonl", 1}});
-  one.held_back = 0.05;
   ::testing::internal::CaptureStderr();
-  Loader loader(one, 0, 1);
+  Loader loader(one, 0, 1, 0.05);
   loader.next();
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
-  EXPECT_NE(error_of([&] { ValidationSet(one, std::nullopt, 1); }).find("too short to hold back 0.05 of it"),
+  EXPECT_NE(error_of([&] { held_text(one, std::nullopt, 1, 0.05); }).find("too short to hold back 0.05 of it"),
             std::string::npos);
 }
 
@@ -559,7 +561,7 @@ TEST_F(Hostile, WhatPythonReadsIsRead) {
   auto one = config({{"x.jsonl", 1}});
   one.prefetch_size = one.batch_size = 1;
   one.seq_len = 31;
-  Loader loader(one, 0, 1);
+  Loader loader(one, 0, 1, 0.05);
   EXPECT_EQ(text_of(view(loader.next(), 0, 0)),
             "<A\n/><\xf0\x9f\x98\x80\xef\xbf\xbdx\xef\xbf\xbd><\xff><A\n/><\xf0\x9f\x98\x80");
 }
@@ -632,7 +634,7 @@ TEST_F(Hostile, ADocumentThatShrankUnderASavedPosition) {
   write("x.jsonl", "{\"text\": \"0123456789012345678901234567890123456789\"}\n");
   auto one = config({{"x.jsonl", 1}});
   one.prefetch_size = one.batch_size = 1;
-  Loader loader(one, 0, 1);
+  Loader loader(one, 0, 1, 0.05);
   loader.next();
   loader.next();
   const std::string state = loader.state();

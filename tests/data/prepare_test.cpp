@@ -519,7 +519,7 @@ TEST_F(PrepareTest, UnlessAskedForThereIsOneChunk) {
 TEST_F(PrepareTest, TheLoaderReadsEveryDocumentOnce) {
   write("a.jsonl", numbered(0, 64));
   prepare_data(config(2, 1), limits());
-  LoaderConfig loading;
+  DataConfig loading;
   loading.root_dir = root_.string();
   loading.sources = {{"out", 1}};
   loading.batch_size = 1;

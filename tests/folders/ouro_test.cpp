@@ -454,8 +454,8 @@ std::shared_ptr<LoopedTransformer> random_ouro(const Shape& shape, int64_t loops
   config.layer_pattern = shape.layer_pattern;
   config.attention_pattern = shape.attention_pattern;
   config.default_sliding_window = 7;
-  config.gdn_head_dim = 8;
-  config.gdn_expand_v = 1;
+  config.gdn.head_dim = 8;
+  config.gdn.expand_v = 1;
   validate_model(config);
   auto model = std::make_shared<LoopedTransformer>(config);
   model->initialise();

@@ -13,15 +13,15 @@ ModelConfig config_of(bool lightning, int64_t topk, const std::string& stage = "
   c.n_kv_heads = 1;
   c.vocab_size = 10;
   c.layer_pattern = "dsa";
-  c.dsa_dim = 12;
-  c.dsa_tail_dim = 4;
-  c.dsa_topk = topk;
-  c.dsa_score_dim = 8;
-  c.dsa_indexer = lightning ? "lightning" : "reference";
-  c.dsa_index_n_heads = 3;
-  c.dsa_index_head_dim = 8;
-  c.dsa_index_rope_dim = rope_dim;
-  c.dsa_kl_stage = stage;
+  c.dsa.dim = 12;
+  c.dsa.tail_dim = 4;
+  c.dsa.topk = topk;
+  c.dsa.score_dim = 8;
+  c.dsa.indexer = lightning ? "lightning" : "reference";
+  c.dsa.index_n_heads = 3;
+  c.dsa.index_head_dim = 8;
+  c.dsa.index_rope_dim = rope_dim;
+  c.dsa.kl_stage = stage;
   validate_model(c);
   return c;
 }

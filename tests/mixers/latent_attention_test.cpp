@@ -26,12 +26,12 @@ ModelConfig config_of(const Case& c) {
   config.n_heads = c.heads;
   config.vocab_size = 10;
   config.layer_pattern = "mla";
-  config.mla_q_lora_rank = c.q_rank;
-  config.mla_kv_lora_rank = 24;
-  config.mla_qk_rope_head_dim = 8;
-  config.mla_qk_nope_head_dim = 12;
-  config.mla_v_head_dim = 10;
-  config.mla_window_size = c.window;
+  config.mla.q_lora_rank = c.q_rank;
+  config.mla.kv_lora_rank = 24;
+  config.mla.qk_rope_head_dim = 8;
+  config.mla.qk_nope_head_dim = 12;
+  config.mla.v_head_dim = 10;
+  config.mla.window_size = c.window;
   validate_model(config);
   return config;
 }
@@ -46,8 +46,8 @@ std::shared_ptr<LatentAttention> make(const Case& c) {
 /// The description, word for word, in fp64.
 torch::Tensor by_definition(LatentAttention& m, const ModelConfig& c, const torch::Tensor& x_any) {
   const auto x = x_any.to(torch::kFloat64);
-  const int64_t B = x.size(0), L = x.size(1), H = *c.n_heads, n = c.mla_qk_nope_head_dim, r = c.mla_qk_rope_head_dim,
-                v = c.mla_v_head_dim;
+  const int64_t B = x.size(0), L = x.size(1), H = *c.n_heads, n = c.mla.qk_nope_head_dim, r = c.mla.qk_rope_head_dim,
+                v = c.mla.v_head_dim;
   const auto map = [](const torch::Tensor& t, const Linear& w) { return t.matmul(w->weight.to(torch::kFloat64).t()); };
   const auto norm = [](const torch::Tensor& t, const Norm& w) {
     return t * (t.square().mean(-1, true) + 1e-5).rsqrt() * w->weight;
@@ -68,7 +68,7 @@ torch::Tensor by_definition(LatentAttention& m, const ModelConfig& c, const torc
   const auto k = torch::cat({kv.narrow(-1, 0, n), k_r}, -1).transpose(1, 2);
   const auto t = torch::arange(L).unsqueeze(1), s = torch::arange(L).unsqueeze(0);
   auto hidden = s > t;
-  if (c.mla_window_size) hidden = hidden | (t - s >= *c.mla_window_size);
+  if (c.mla.window_size) hidden = hidden | (t - s >= *c.mla.window_size);
   const auto p = (q.matmul(k.transpose(-1, -2)) / std::sqrt(static_cast<double>(n + r)))
                      .masked_fill(hidden, -INFINITY)
                      .softmax(-1);
@@ -194,7 +194,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, LatentAttentionForms,
 TEST(LatentAttention, LongContextsExpandInGroupsOfHeads) {
   // Heads so wide that 700 tokens of all of them are too many at a time.
   auto config = config_of({"", {}, {}});
-  config.mla_qk_rope_head_dim = config.mla_qk_nope_head_dim = config.mla_v_head_dim = 512;
+  config.mla.qk_rope_head_dim = config.mla.qk_nope_head_dim = config.mla.v_head_dim = 512;
   LatentAttention mixer(config);
   Initialiser init(3, 0.1);
   mixer.initialise(init);

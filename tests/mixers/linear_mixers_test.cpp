@@ -28,20 +28,20 @@ std::vector<Case> cases() {
   for (const auto& type : linear_layer_type_names()) {
     all.push_back({type, type});
   }
-  all.push_back({"gdn_negative", "gdn", [](ModelConfig& c) { c.gdn_allow_neg_eigval = true; }});
-  all.push_back({"kda_wide", "kda", [](ModelConfig& c) { c.kda_expand_v = 1.5; }});
+  all.push_back({"gdn_negative", "gdn", [](ModelConfig& c) { c.gdn.allow_neg_eigval = true; }});
+  all.push_back({"kda_wide", "kda", [](ModelConfig& c) { c.kda.expand_v = 1.5; }});
   all.push_back({"mamba2_conv_2", "mamba2", [](ModelConfig& c) {
-                   c.mamba2_d_conv = 2;
-                   c.mamba2_d_state = 10;
+                   c.mamba2.d_conv = 2;
+                   c.mamba2.d_state = 10;
                  }});
   all.push_back({"mamba2_conv_1", "mamba2", [](ModelConfig& c) {
-                   c.mamba2_d_conv = 1;
-                   c.mamba2_expand = 3;
+                   c.mamba2.d_conv = 1;
+                   c.mamba2.expand = 3;
                  }});
-  all.push_back({"hgrn2_conv", "hgrn2", [](ModelConfig& c) { c.hgrn2_use_short_conv = true; }});
+  all.push_back({"hgrn2_conv", "hgrn2", [](ModelConfig& c) { c.hgrn2.use_short_conv = true; }});
   all.push_back({"hgrn2_conv_7_bias", "hgrn2", [](ModelConfig& c) {
-                   c.hgrn2_use_short_conv = c.hgrn2_conv_bias = true;
-                   c.hgrn2_conv_size = 7;
+                   c.hgrn2.use_short_conv = c.hgrn2.conv_bias = true;
+                   c.hgrn2.conv_size = 7;
                  }});
   return all;
 }

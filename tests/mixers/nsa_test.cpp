@@ -13,10 +13,10 @@ ModelConfig config_of(int64_t block_size, int64_t counts, int64_t window, bool b
   c.n_kv_heads = kv_heads;
   c.vocab_size = 10;
   c.layer_pattern = "nsa";
-  c.nsa_block_size = block_size;
-  c.nsa_block_counts = counts;
-  c.nsa_window_size = window;
-  c.nsa_qkv_bias = bias;
+  c.nsa.block_size = block_size;
+  c.nsa.block_counts = counts;
+  c.nsa.window_size = window;
+  c.nsa.qkv_bias = bias;
   validate_model(c);
   return c;
 }

@@ -27,11 +27,11 @@ std::vector<Sample> samples() {
     change(config);
     out.push_back({name, config});
   };
-  changed("mamba2_three_taps", {.layer_pattern = "mamba2"}, [](auto& c) { c.mamba2_d_conv = 3; });
+  changed("mamba2_three_taps", {.layer_pattern = "mamba2"}, [](auto& c) { c.mamba2.d_conv = 3; });
   changed("la_wide_heads", {.layer_pattern = "la", .dim = 96, .heads = 1}, [](auto&) {});
-  changed("nsa_biased", {.layer_pattern = "nsa"}, [](auto& c) { c.nsa_qkv_bias = true; });
+  changed("nsa_biased", {.layer_pattern = "nsa"}, [](auto& c) { c.nsa.qkv_bias = true; });
   changed("dsa_dense_loss", {.layer_pattern = "dsa", .indexer = "lightning", .kl_stage = "dense"}, [](auto&) {});
-  changed("mla_query_rank", {.layer_pattern = "mla"}, [](auto& c) { c.mla_q_lora_rank = 20; });
+  changed("mla_query_rank", {.layer_pattern = "mla"}, [](auto& c) { c.mla.q_lora_rank = 20; });
   changed("mamba2_carry", {.layer_pattern = "mamba2", .carry = "token"}, [](auto&) {});
   return out;
 }

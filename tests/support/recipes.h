@@ -30,7 +30,7 @@ inline int64_t mixer_parameters(const std::string& type, const ModelConfig& c) {
   if (type == "kda") return 4 * d * d + 4 * d * e + d * H + 14 * d + H + e;
   if (type == "deltanet") return 4 * d * d + d * H + 12 * d + e;
   if (type == "mamba2") {
-    const int64_t N = c.mamba2_d_state;
+    const int64_t N = c.mamba2.d_state;
     return 6 * d * d + d * (2 * N + H) + 10 * (d + N) + 2 * d + 3 * H;
   }
   if (type == "retnet") return 8 * d * d + 2 * d / H;
@@ -39,13 +39,13 @@ inline int64_t mixer_parameters(const std::string& type, const ModelConfig& c) {
   if (type == "la") return 4 * d * d + 4 * (e * e + e) + e;
   if (type == "nsa") return 4 * d * d + 3 * H * d;
   if (type == "mla") {
-    const int64_t r = c.mla_qk_rope_head_dim, n = c.mla_qk_nope_head_dim, v = c.mla_v_head_dim, l = c.mla_kv_lora_rank;
+    const int64_t r = c.mla.qk_rope_head_dim, n = c.mla.qk_nope_head_dim, v = c.mla.v_head_dim, l = c.mla.kv_lora_rank;
     return H * (n + r) * d + r * d + l * d + l + H * (n + v) * l + d * H * v;
   }
   if (type == "dsa") {
-    const int64_t m = c.dsa_dim, row = m + c.dsa_tail_dim, f = c.dsa_score_dim;
-    const int64_t I = c.dsa_index_n_heads, E = c.dsa_index_head_dim;
-    const int64_t scores = c.dsa_indexer == "lightning" ? I * E * d + E * d + 2 * E + I * d : H * f * d + f * d;
+    const int64_t m = c.dsa.dim, row = m + c.dsa.tail_dim, f = c.dsa.score_dim;
+    const int64_t I = c.dsa.index_n_heads, E = c.dsa.index_head_dim;
+    const int64_t scores = c.dsa.indexer == "lightning" ? I * E * d + E * d + 2 * E + I * d : H * f * d + f * d;
     return H * row * d + row * d + d * H * m + scores;
   }
   return -1;
