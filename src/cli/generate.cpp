@@ -67,10 +67,7 @@ std::string json_line(const Tokenizer& tokenizer, const GenerateResult& result, 
   return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-int run(const Arguments& arguments) {
-  GenerateConfig config, defaults;
-  const auto options = read_options(arguments.words, "generate", Others::kRefused, config);
-  for (const auto& line : ignored_fields(collect_fields(config), collect_fields(defaults))) log_info("{}", line);
+void report_sampling_without_effect(const GenerateConfig& config, const Options& options) {
   if (config.temperature == 0) {
     for (const char* key : {"top_p", "top_k", "min_p", "seed"}) {
       if (options.given.contains(key)) log_info("ignored: {} (temperature=0 always takes the likeliest token)", key);
@@ -78,6 +75,12 @@ int run(const Arguments& arguments) {
   } else if (config.top_p && config.top_k) {
     log_info("ignored: top_k={} (top_p wins over it)", *config.top_k);
   }
+}
+
+int run(const Arguments& arguments) {
+  GenerateConfig config;
+  const auto options = read_options(arguments.words, "generate", Others::kRefused, config);
+  report_sampling_without_effect(config, options);
   if (config.chat) return chat(config);
   LT2_CHECK(!config.state || config.n == 1, "generate: state keeps one session; it cannot be combined with n={}",
             config.n);

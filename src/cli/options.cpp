@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "config/overrides.h"
 #include "config/train_config.h"
@@ -39,9 +40,10 @@ std::vector<Field> with_training_keys(std::vector<Field> fields) {
   return fields;
 }
 
-std::string suggestion(const std::string& key, const std::vector<Field>& fields, const char* dashes) {
-  const auto near = nearest_key(key, keys_of_all(fields));
-  return near.empty() ? "" : fmt::format("; did you mean {}{}?", dashes, near);
+std::string suggestion(const std::string& key, const std::vector<Field>& fields, bool dashed) {
+  auto near = nearest_key(key, keys_of_all(fields));
+  if (dashed) std::replace(near.begin(), near.end(), '_', '-');
+  return near.empty() ? "" : fmt::format("; did you mean {}{}?", dashed ? "--" : "", near);
 }
 
 }  // namespace
@@ -67,7 +69,7 @@ Arguments join_dashed(const std::vector<std::string>& words, const Command& comm
     }
     const auto key = key_of(word);
     LT2_CHECK(is_key(key, fields), "lt2 {}: unknown option {}{}", command.name, printable(word),
-              suggestion(key, fields, "--"));
+              suggestion(key, fields, true));
     const auto field = std::find_if(fields.begin(), fields.end(), [&](const Field& f) { return f.key == key; });
     const bool flag = field != fields.end() && std::holds_alternative<bool*>(field->target);
     if (word.find('=') != std::string::npos) {
@@ -101,13 +103,20 @@ Options read_fields(const std::vector<std::string>& words, const std::string& na
       out.plain.push_back(word);
     } else {
       const auto known = others == Others::kTrainingKeys ? with_training_keys(fields) : fields;
-      fail("lt2 {}: {}: unknown key {}{}", name, printable(word), printable(key), suggestion(key, known, ""));
+      fail("lt2 {}: {}: unknown key {}{}", name, printable(word), printable(key), suggestion(key, known, false));
     }
   }
   auto tree = to_tree(fields);
   merge_overrides(tree, own, fmt::format("lt2 {}: ", name), fields);
   resolve_references(tree);
+  std::vector<std::string> before;
+  for (const auto& field : fields) before.push_back(value_text(field));
   read_tree(tree, fields);
+  for (size_t i = 0; i < fields.size(); ++i) {
+    const auto& why = fields[i].check.ignored;
+    if (!why.empty() && value_text(fields[i]) != before[i])
+      log_info("ignored: {}={} ({})", fields[i].key, value_text(fields[i]), why);
+  }
   return out;
 }
 

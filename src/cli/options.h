@@ -22,8 +22,8 @@ struct Options {
 /// What a command does with words that are none of its keys.
 enum class Others { kRefused, kPlainWords, kTrainingKeys };
 
-/// Fills `fields` from the words. Throws lt2::Error, "lt2 NAME: WORD: ...": unknown keys with the nearest known one,
-/// keys given twice, values that do not fit.
+/// Fills `fields` from the words and says which of them are ignored. Throws lt2::Error, "lt2 NAME: WORD: ...": unknown
+/// keys with the nearest known one, keys given twice, values that do not fit.
 Options read_fields(const std::vector<std::string>& words, const std::string& name, Others others,
                     const std::vector<Field>& fields);
 

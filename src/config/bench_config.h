@@ -48,8 +48,7 @@ struct BenchConfig {
           "what training recomputes; none given: as configured");
     visit("seconds", seconds, above(0), "a row takes at most; null: 2, in the grid 1");
     visit("grid and memory frontier", kHeading, any(), "");
-    visit("grid", grid, one_of({"", "default"}),
-          "default: the grid's contexts and batches, for models of one's own too");
+    visit("grid", grid, one_of({"default"}), "default: the grid's contexts and batches, for models of one's own too");
     visit("minutes", minutes, above(0), "for the whole grid");
     visit("frontier", frontier, at_least(1), "memories, such as 24G,80G, whose largest context is computed and tried");
     visit("memory", memory, amount(at_least(1)), "bytes that may be used here; null: what is free");

@@ -158,6 +158,7 @@ class Reader {
   }
 
   void in_range(double number, const std::string& key, const ConfigTree& value) const {
+    if (value.origin.empty()) return;  // a default may be what nobody may write: nothing is given yet
     const auto& check = field_.check;
     const bool low = !check.min || (check.min_open ? number > *check.min : number >= *check.min);
     const bool high = !check.max || (check.max_open ? number < *check.max : number <= *check.max);
@@ -181,7 +182,8 @@ class Reader {
   std::string checked(const std::string& text) const {
     without_control(text, value_);
     const auto& words = field_.check.words;
-    if (!words.empty() && std::find(words.begin(), words.end(), text) == words.end()) {
+    const bool known = words.empty() || std::find(words.begin(), words.end(), text) != words.end();
+    if (!known && !value_.origin.empty()) {
       const auto near = nearest_key(text, words);
       fail("{}{} must be one of {}; found \"{}\"{}", at(value_), field_.key, joined(words), text,
            near.empty() ? "" : fmt::format("; did you mean {}?", near));

@@ -164,7 +164,8 @@ inline constexpr const char* kCommandLine = "command line: ";
 ConfigTree to_tree(const std::vector<Field>& fields);
 
 /// Writes the tree's values into the fields: types, ranges, unknown keys (an error that suggests the nearest known key,
-/// unless `lenient`), no control characters but in prose. `where`, if given, receives the origins.
+/// unless `lenient`), no control characters but in prose. `where`, if given, receives the origins. Values without an
+/// origin are defaults: their ranges are not checked.
 void read_tree(const ConfigTree& tree, const std::vector<Field>& fields, bool lenient = false, Where* where = nullptr);
 
 /// One line "ignored: KEY=VALUE (why)" per field that has no effect and differs from its default.

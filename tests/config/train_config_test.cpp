@@ -58,7 +58,7 @@ TEST(TrainConfig, UnknownKeysNameLineAndNearestKey) {
   EXPECT_EQ(error_of("seq_len: 5\n"), "configs/gdn.yaml:1: unknown key seq_len; did you mean data.seq_len?");
   EXPECT_EQ(error_of("", {"data.batchsize=2"}),
             "command line: data.batchsize=2: unknown key data.batchsize; did you mean data.batch_size?");
-  EXPECT_EQ(error_of("", {"--steps=2"}), "command line: --steps=2: unknown key --steps; did you mean steps?");
+  EXPECT_EQ(error_of("", {"--stesp=2"}), "command line: --stesp=2: unknown key stesp; did you mean steps?");
   EXPECT_EQ(error_of("logging: {wandb: {projct: x}}\n"),
             "configs/gdn.yaml:1: unknown key logging.wandb.projct; did you mean logging.wandb.project?");
 }
@@ -315,7 +315,7 @@ TEST(TrainConfig, ShippedFilesLoadWithoutNotes) {
 TEST(TrainConfig, HelpNamesEveryField) {
   TrainConfig config;
   const auto fields = collect_fields(config);
-  const auto help = field_list(fields, 100);
+  const auto help = "\n" + field_list(fields, 100);
   for (const auto& field : fields) {
     EXPECT_FALSE(field.help.empty()) << field.key;
     const auto row = "\n  " + field.key + "=";
