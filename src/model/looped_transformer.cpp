@@ -171,6 +171,8 @@ torch::Tensor LoopedTransformer::run(const torch::Tensor& tokens, const Pass& gi
   Pass pass = given;
   if (!carries.empty()) pass.carries = &carries;
   auto h = embed(tokens);
+  // Parts are recomputed by nodes on the residual stream: it needs a gradient even where the embedding does not train.
+  if (torch::GradMode::is_enabled() && recompute != Recompute::kNone && !h.requires_grad()) h.requires_grad_();
   torch::Tensor weighted;
   for (int64_t t = 0; t < config_.loop_count; ++t) {
     h = run_part(Recompute::kLoop, &LoopedTransformer::run_loop, h, {t, 0, N}, pass);

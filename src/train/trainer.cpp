@@ -56,9 +56,18 @@ torch::Tensor view_of(const Batch& batch, int64_t v, torch::Device device) {
   return all.select(2, v).to(device, torch::kInt64);
 }
 
+// What of the step is not finite.
+std::string not_finite(const StepResult& result) {
+  if (!std::isfinite(result.loss)) return fmt::format("the loss is not finite ({})", result.loss);
+  for (const auto& [name, value] : result.terms) {
+    if (!std::isfinite(value)) return fmt::format("the {} loss is not finite ({}; loss {})", name, value, result.loss);
+  }
+  return fmt::format("the gradient norm is not finite ({}; loss {})", result.gradient_norm, result.loss);
+}
+
 }  // namespace
 
-Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
+Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group, std::shared_ptr<Objective> objective)
     : config_(std::move(config)),
       dump_dir_(config_.dump_dir),
       checkpoints_(*config_.checkpoint.path),
@@ -119,7 +128,8 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group)
     model_->initialise();
   }
   if (from && !newest) log_info("weights from {}", from->where.string());
-  replica_ = std::make_unique<Replica>(*model_, config_.optim, group_, parse_sharding(config_.distributed.fsdp_type));
+  replica_ = std::make_unique<Replica>(*model_, config_.optim, group_, parse_sharding(config_.distributed.fsdp_type),
+                                       std::move(objective));
   if (newest) {
     const auto state_file = (*newest / kTrainStateFile).string();
     for (const char* file : {kTrainStateFile, kOptimizerFile})
@@ -236,11 +246,7 @@ bool Trainer::take_step() {
   if (last_.applied) {
     skips_in_a_row_ = 0;
   } else {
-    const auto what =
-        !std::isfinite(last_.loss) ? fmt::format("the loss is not finite ({})", last_.loss)
-        : !std::isfinite(last_.mixer_loss)
-            ? fmt::format("the indexer loss is not finite ({}; loss {})", last_.mixer_loss, last_.loss)
-            : fmt::format("the gradient norm is not finite ({}; loss {})", last_.gradient_norm, last_.loss);
+    const auto what = not_finite(last_);
     if (config_.optim.nan_policy != "skip") diverged(what + "; optim.nan_policy=skip leaves such steps out");
     ++state_.skipped_steps;
     if (++skips_in_a_row_ == kMostSkips) diverged(fmt::format("{}, as in the {} steps before", what, kMostSkips - 1));
@@ -254,8 +260,11 @@ bool Trainer::take_step() {
 }
 
 std::string Trainer::progress_text() const {
-  return fmt::format("loss {:.4f}{}{}  lr {:.2e}{}  {} tok/s", last_.loss,
-                     last_.mixer_loss > 0 ? fmt::format("  indexer {:.4f}", last_.mixer_loss) : "",
+  std::string terms;
+  for (const auto& [name, value] : last_.terms) {
+    if (!std::isnan(value)) terms += fmt::format("  {} {:.4f}", name, value);
+  }
+  return fmt::format("loss {:.4f}{}{}  lr {:.2e}{}  {} tok/s", last_.loss, terms,
                      last_validation_ ? fmt::format("  val {:.4f}", *last_validation_) : "", last_.lr,
                      std::isfinite(last_.gradient_norm) ? fmt::format("  grad {:.3f}", last_.gradient_norm) : "",
                      human_count(static_cast<double>(tokens_per_step()) / last_seconds_));
@@ -273,8 +282,8 @@ void Trainer::log_step() {
                             .gradient_norm = last_.gradient_norm,
                             .lr = last_.lr,
                             .loss = last_.loss,
-                            .indexer_loss = last_.mixer_loss,
                             .mfu = peak_flops_ > 0 ? speed * flops_per_token_ / peak_flops_ : 0,
+                            .terms = last_.terms,
                             .unit_norms = last_.unit_norms};
   keep_failure([&] {
     metrics_->write(metrics);

@@ -29,8 +29,9 @@ class Trainer {
   /// Builds everything and resumes from the newest sound checkpoint of the dump directory. `config` must be validated.
   /// Throws lt2::Error if there are checkpoints but no sound one, if the weights were trained as another model
   /// (train/resume.h), and if another process trains in the directory; the run's files are then as they were.
-  /// `group`: the ranks that train together, each with the same configuration.
-  explicit Trainer(TrainConfig config, std::shared_ptr<Group> group = std::make_shared<Group>());
+  /// `group`: the ranks that train together, each with the same configuration and objective.
+  explicit Trainer(TrainConfig config, std::shared_ptr<Group> group = std::make_shared<Group>(),
+                   std::shared_ptr<Objective> objective = std::make_shared<LanguageModelLoss>());
 
   enum class End { kFinished, kInterrupted };
   /// Trains until config.steps or a stop signal; then saves. Throws lt2::Error when a loss or gradient is not finite
