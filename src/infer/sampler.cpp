@@ -75,10 +75,10 @@ void Sampler::unwrite(int32_t token) {
 
 void check_logits(const float* logits, int64_t vocab) {
   const auto bad = std::find_if(logits, logits + vocab, [](float x) { return std::isnan(x) || x == INFINITY; });
-  LT2_CHECK(
-      bad == logits + vocab,
+  if (bad == logits + vocab) return;
+  throw NotFinite(fmt::format(
       "generate: the logit of token {} is {}; the checkpoint is damaged or its training diverged. Try an earlier one",
-      bad - logits, *bad);
+      bad - logits, *bad));
 }
 
 Candidates Sampler::candidates(const float* logits, int64_t vocab) const {

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "base/random.h"
 
 namespace lt2 {
@@ -56,7 +57,13 @@ class Sampler {
   std::map<int32_t, int64_t> in_prompt_, in_text_;  // times
 };
 
-/// Throws lt2::Error if one of logits fp32 [vocab] is NaN or +inf.
+/// Logits that are no numbers: the weights are damaged, or training diverged.
+class NotFinite : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Throws NotFinite if one of logits fp32 [vocab] is NaN or +inf.
 void check_logits(const float* logits, int64_t vocab);
 
 /// log softmax of logits fp32 [vocab] at `token`.

@@ -170,6 +170,8 @@ torch::Tensor LoopedTransformer::run(torch::Tensor h, Pass pass) {
   if (!carries.empty()) pass.carries = &carries;
   pass.taps = taps;
   auto* walks = pass.walks;
+  // Parts are recomputed by nodes on the residual stream: it needs a gradient even where the embedding does not train.
+  if (torch::GradMode::is_enabled() && recompute != Recompute::kNone && !h.requires_grad()) h.requires_grad_();
   if (!walks) tap(pass, {.kind = TapKind::kEmbedding}, [&] { return h; });
   torch::Tensor weighted;
   for (int64_t t = 0; t < config_.loop_count; ++t) {

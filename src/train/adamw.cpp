@@ -52,18 +52,19 @@ double sum_of_squares(const std::vector<torch::Tensor>& tensors) {
   return std::accumulate(sums.begin(), sums.end(), on_devices);
 }
 
-AdamW::AdamW(NamedTensors parameters, const OptimConfig& config) : config_(config) {
+AdamW::AdamW(NamedTensors parameters, const OptimConfig& config, const LrScale& lr_scale) : config_(config) {
   std::vector<Regex> exempt;
   for (const auto& pattern : config.decay_exempt)
     exempt.emplace_back(pattern, fmt::format("optim.decay_exempt: \"{}\"", pattern));
   for (auto& [name, parameter] : parameters) {
     Slot slot{.name = name, .parameter = parameter, .exp_avg = {}, .exp_avg_sq = {}};
+    if (lr_scale) slot.lr_scale = lr_scale(name);
     for (const auto& pattern : exempt) slot.decayed = slot.decayed && !pattern.found_in(name);
     slots_.push_back(std::move(slot));
   }
 }
 
-void AdamW::step(double lr, double gradient_scale) {
+void AdamW::step(double step_lr, double gradient_scale) {
   torch::NoGradGuard no_grad;
   struct Update {
     AdamWStep constants;
@@ -80,7 +81,7 @@ void AdamW::step(double lr, double gradient_scale) {
       slot.exp_avg_sq = torch::zeros_like(slot.parameter);
     }
     ++slot.steps;
-    const double n = static_cast<double>(slot.steps);
+    const double n = static_cast<double>(slot.steps), lr = step_lr * slot.lr_scale;
     const AdamWStep s{.decay = static_cast<float>(1 - lr * (slot.decayed ? config_.weight_decay : 0)),
                       .beta1 = static_cast<float>(config_.beta1),
                       .beta2 = static_cast<float>(config_.beta2),

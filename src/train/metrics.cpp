@@ -47,7 +47,9 @@ nlohmann::ordered_json line_of(const StepMetrics& m) {
       {"memory/power_draw", 0},
       {"loss/out", m.loss},
   };
-  if (m.indexer_loss > 0) line["loss/indexer"] = m.indexer_loss;
+  for (const auto& [name, value] : m.terms) {
+    if (!std::isnan(value)) line["loss/" + name] = value;
+  }
   if (m.mfu > 0) line["speed/mfu"] = m.mfu;
   for (const auto& [unit, norm] : m.unit_norms) line["optim/grad_norm/" + unit] = norm;
   return line;

@@ -21,8 +21,8 @@ struct StepMetrics {
   double iteration_s = 0;                      // of the last of them
   double data_s = 0;                           // waited for data in all of them
   double gradient_norm = 0, lr = 0, loss = 0;  // not finite: null in the file
-  double indexer_loss = 0;                     // 0: no such key
   double mfu = 0;                              // flops as a share of the machine's peak; 0: unknown, no such key
+  std::vector<std::pair<std::string, double>> terms = {};       // of the loss: loss/NAME; NaN: no such key
   std::vector<std::pair<std::string, double>> unit_norms = {};  // of the gradient: optim/grad_norm/UNIT
 };
 

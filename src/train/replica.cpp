@@ -62,11 +62,19 @@ class Replica::GradientHook : public torch::autograd::FunctionPostHook {
   size_t member_;
 };
 
-Replica::Replica(LoopedTransformer& model, const OptimConfig& optim, std::shared_ptr<Group> group, Sharding sharding)
-    : model_(model), group_(std::move(group)), sharding_(group_->world() > 1 ? sharding : Sharding::kNone) {
+Replica::Replica(LoopedTransformer& model, const OptimConfig& optim, std::shared_ptr<Group> group, Sharding sharding,
+                 std::shared_ptr<Objective> objective)
+    : model_(model),
+      group_(std::move(group)),
+      sharding_(group_->world() > 1 ? sharding : Sharding::kNone),
+      objective_(std::move(objective)),
+      unit_of_layer_(model.layers.size()) {
   NamedTensors first, last;
   std::vector<NamedTensors> layers(model.layers.size());
   for (const auto& item : model.official_parameters()) {
+    const bool trains = objective_->lr_scale(item.first) > 0;
+    item.second.requires_grad_(trains);
+    if (!trains) continue;
     if (item.first.starts_with("layers.")) {
       layers[static_cast<size_t>(std::stoul(item.first.substr(7)))].push_back(item);
     } else {
@@ -76,6 +84,7 @@ Replica::Replica(LoopedTransformer& model, const OptimConfig& optim, std::shared
   add_unit("output", last, -1);
   for (size_t i = layers.size(); i-- > 0;) add_unit(fmt::format("layers.{}", i), layers[i], static_cast<int64_t>(i));
   add_unit("embedding", first, -1);
+  LT2_CHECK(!units_.empty(), "the objective trains no parameter of the model");
 
   NamedTensors pieces;
   for (const auto& unit : units_) {
@@ -83,7 +92,8 @@ Replica::Replica(LoopedTransformer& model, const OptimConfig& optim, std::shared
       if (member.piece.defined()) pieces.emplace_back(member.name, member.piece);
     }
   }
-  optimizer_ = std::make_unique<AdamW>(pieces, optim);
+  optimizer_ =
+      std::make_unique<AdamW>(pieces, optim, [this](const std::string& name) { return objective_->lr_scale(name); });
   if (sharding_ == Sharding::kFull) {
     LT2_CHECK(model.recompute == Recompute::kLayer, "full_shard needs distributed.activation_checkpointing layer");
     model.watch = this;
@@ -103,6 +113,7 @@ Replica::~Replica() {
 }
 
 void Replica::add_unit(const std::string& name, const NamedTensors& parameters, int64_t layer) {
+  if (parameters.empty()) return;
   auto unit = std::make_unique<Unit>();
   unit->name = name;
   unit->layer = layer;
@@ -121,6 +132,7 @@ void Replica::add_unit(const std::string& name, const NamedTensors& parameters, 
   unit->share = (size + W - 1) / W;
   units_.push_back(std::move(unit));
   Unit& added = *units_.back();
+  if (layer >= 0) unit_of_layer_[static_cast<size_t>(layer)] = &added;
   if (sharding_ == Sharding::kNone) {
     for (auto& member : added.members) member.piece = member.parameter;
   } else {
@@ -158,7 +170,7 @@ void Replica::lay_flat(Unit& unit) {
 void Replica::gather(Unit& unit) {
   if (unit.flat.defined()) return;
   torch::NoGradGuard no_grad;
-  ++exchanged_;
+  announce({Exchange::kGather, &unit});
   unit.flat = torch::empty({group_->world() * unit.share}, unit.own.options());
   std::vector<Group::Pending> pending;
   for (int r = 0; r < group_->world(); ++r) {
@@ -181,14 +193,18 @@ void Replica::release(Unit& unit) {
   }
 }
 
-Replica::Unit& Replica::unit_of_layer(size_t layer) { return *units_[units_.size() - 2 - layer]; }
+void Replica::enter(size_t layer) {
+  if (Unit* unit = unit_of_layer_[layer]) gather(*unit);
+}
 
-void Replica::enter(size_t layer) { gather(unit_of_layer(layer)); }
-void Replica::leave(size_t layer) { release(unit_of_layer(layer)); }
+void Replica::leave(size_t layer) {
+  if (Unit* unit = unit_of_layer_[layer]) release(*unit);
+}
 
 void Replica::backward_done(size_t layer) {
-  Unit& unit = unit_of_layer(layer);
-  ++exchanged_;
+  if (!unit_of_layer_[layer]) return;
+  Unit& unit = *unit_of_layer_[layer];
+  announce({Exchange::kReduce, &unit});
   const Tensor flat = flat_gradient(unit);
   std::vector<Group::Pending> pending;
   for (int r = 0; r < group_->world(); ++r)
@@ -206,56 +222,71 @@ void Replica::backward_done(size_t layer) {
 void Replica::begin_step(int64_t micro_steps) {
   micro_steps_left_ = micro_steps;
   exchanged_ = 0;
+  for (auto& order : orders_) order.recorded = order.known;
+  if (forward_is_collective()) return;
+  orders_[1].exchanges.clear();
+  for (const auto& unit : units_) orders_[1].exchanges.push_back({Exchange::kLaunch, unit.get()});
+  for (auto& order : orders_) order.known = true;
 }
 
-// What a micro-step exchanges, in its order on every rank. The residual stream leads through the layers one by one, so
-// backward passes meet them in reverse; the output comes before them all.
-std::vector<Replica::Exchange> Replica::exchanges(bool last) const {
-  std::vector<Exchange> out;
-  if (!forward_is_collective()) {
-    for (const auto& unit : units_) {
-      if (last) out.push_back({Exchange::kLaunch, unit.get()});
-    }
-    return out;
+// Before each exchange of a step. While a micro-step's order is not known to all, ranks tell each other what comes: one
+// that has given up the step can then follow (announced()).
+void Replica::announce(Exchange exchange) {
+  if (following_ || micro_steps_left_ == 0) return;
+  Order& of = order();
+  if (of.known) {
+    ++exchanged_;
+    return;
   }
-  const int64_t loops = model_.config().loop_count;
-  Unit *const output = units_.front().get(), *const embedding = units_.back().get();
-  for (int64_t t = 0; t < loops; ++t) {
-    for (size_t u = units_.size() - 2; u > 0; --u) out.push_back({Exchange::kGather, units_[u].get()});
+  if (exchanged_ == 0) of.exchanges.clear();
+  ++exchanged_;
+  of.exchanges.push_back(exchange);
+  double unit = 0;
+  while (exchange.unit && units_[static_cast<size_t>(unit)].get() != exchange.unit) ++unit;
+  group_->sum({1, static_cast<double>(exchange.kind), unit});
+}
+
+// What the ranks that go on do next; kEnd if there are none.
+Replica::Exchange Replica::announced() {
+  const auto sums = group_->sum({0, 0, 0});
+  if (sums[0] == 0) return {Exchange::kEnd};
+  return {static_cast<Exchange::Kind>(std::lround(sums[1] / sums[0])),
+          units_[static_cast<size_t>(std::lround(sums[2] / sums[0]))].get()};
+}
+
+void Replica::take_part(const Exchange& exchange) {
+  switch (exchange.kind) {
+    case Exchange::kGather:
+      gather(*exchange.unit);
+      return release(*exchange.unit);
+    case Exchange::kReduce:
+      return backward_done(static_cast<size_t>(exchange.unit->layer));
+    case Exchange::kLaunch:
+      return launch(*exchange.unit);
+    case Exchange::kEnd:
+      return;
   }
-  if (last && learned_) out.push_back({Exchange::kLaunch, output});
-  for (int64_t t = 0; t < loops; ++t) {
-    for (size_t u = 1; u + 1 < units_.size(); ++u) {
-      out.push_back({Exchange::kGather, units_[u].get()});
-      out.push_back({Exchange::kReduce, units_[u].get()});
-    }
-  }
-  if (last && !learned_) out.push_back({Exchange::kLaunch, output});
-  if (last) out.push_back({Exchange::kLaunch, embedding});
-  return out;
+}
+
+void Replica::end_micro_step() {
+  announce({Exchange::kEnd});
+  order().recorded = true;
+  exchanged_ = 0;
+  --micro_steps_left_;
 }
 
 void Replica::give_up_step() {
   exchanging_ = false;
   if (group_->world() > 1) {
+    following_ = true;
     for (const auto& unit : units_) {
       if (unit->own.defined()) release(*unit);
     }
     for (; micro_steps_left_ > 0; --micro_steps_left_) {
-      const auto order = exchanges(micro_steps_left_ == 1);
-      for (size_t i = exchanged_; i < order.size(); ++i) {
-        Unit& unit = *order[i].unit;
-        switch (order[i].kind) {
-          case Exchange::kGather:
-            gather(unit);
-            release(unit);
-            break;
-          case Exchange::kReduce:
-            backward_done(static_cast<size_t>(unit.layer));
-            break;
-          case Exchange::kLaunch:
-            launch(unit);
-        }
+      if (order().known) {
+        for (; exchanged_ < order().exchanges.size(); ++exchanged_) take_part(order().exchanges[exchanged_]);
+      } else {
+        for (auto next = announced(); next.kind != Exchange::kEnd; next = announced()) take_part(next);
       }
       exchanged_ = 0;
     }
@@ -263,7 +294,9 @@ void Replica::give_up_step() {
       for (auto& each : unit->pending) each.wait();
       unit->pending.clear();
     }
+    following_ = false;
   }
+  micro_steps_left_ = 0;
   drop_gradients();
 }
 
@@ -320,7 +353,7 @@ Tensor Replica::flat_gradient(Unit& unit) {
 
 void Replica::launch(Unit& unit) {
   if (forward_is_collective() && unit.layer >= 0) return;
-  ++exchanged_;
+  announce({Exchange::kLaunch, &unit});
   unit.gradient = flat_gradient(unit);
   if (sharding_ == Sharding::kNone || sharding_ == Sharding::kZero1) {
     unit.pending.push_back(group_->all_reduce(unit.gradient));
@@ -352,17 +385,16 @@ void Replica::finish(Unit& unit) {
 void Replica::end_backward(bool last) {
   torch::NoGradGuard no_grad;
   exchanging_ = false;
-  --micro_steps_left_;
   if (last && group_->world() > 1) {
     for (; launched_ < units_.size(); ++launched_) {
       launch(*units_[launched_]);
       if (launched_ > 1) finish_until(launched_ - 1);
     }
     finish_until(units_.size());
-    exchanged_ = 0;
+    end_micro_step();
     return;
   }
-  exchanged_ = 0;
+  if (group_->world() > 1) end_micro_step();
   // Summed apart, micro-step by micro-step: the result does not depend on how often a pass adds to .grad.
   for (auto& unit : units_) {
     for (auto& member : unit->members) {
@@ -396,7 +428,11 @@ std::vector<std::pair<std::string, double>> Replica::gradient_norms() {
 }
 
 void Replica::step(double lr, double gradient_scale) {
-  learned_ = true;  // here, because a step that one rank gives up may have taught the others only
+  // Here, because a step that one rank gives up may have taught the others only. The first step with `learned_` is also
+  // the first whose last micro-step launches units where later ones do.
+  orders_[0].known = orders_[0].known || orders_[0].recorded;
+  orders_[1].known = orders_[1].known || (learned_ && orders_[1].recorded);
+  learned_ = true;
   optimizer_->step(lr, gradient_scale);
   if (sharding_ == Sharding::kNone) return;
   torch::NoGradGuard no_grad;

@@ -1,5 +1,6 @@
 #pragma once
-// This rank's copy, or share, of a model in training: it brings the ranks' gradients together and steps the weights.
+// This rank's copy, or share, of a model in training for an objective: it brings the ranks' gradients together and
+// steps the weights. Parameters that the objective does not train stay whole on every rank and out of all that follows.
 //
 //   no_shard    every rank has weights, gradients and moments; gradients are summed over the ranks (DDP)
 //   zero1       moments are shared out: each rank steps 1/W of every unit, then all take its weights
@@ -20,6 +21,7 @@
 #include "distributed/group.h"
 #include "model/looped_transformer.h"
 #include "train/adamw.h"
+#include "train/objective.h"
 
 namespace lt2 {
 
@@ -31,14 +33,17 @@ Sharding parse_sharding(const std::string& text);
 class Replica : private LayerWatch {
  public:
   /// `model` holds the same weights on every rank and must outlive the replica, which takes over where they lie. With
-  /// one rank nothing is shared out, whatever `sharding` says.
+  /// one rank nothing is shared out, whatever `sharding` says. requires_grad of every parameter becomes whether the
+  /// objective trains it. Throws lt2::Error if it trains none, and for full_shard without recomputed layers.
   Replica(LoopedTransformer& model, const OptimConfig& optim, std::shared_ptr<Group> group = std::make_shared<Group>(),
-          Sharding sharding = Sharding::kNone);
+          Sharding sharding = Sharding::kNone,
+          std::shared_ptr<Objective> objective = std::make_shared<LanguageModelLoss>());
   ~Replica() override;
   Replica(const Replica&) = delete;
   Replica& operator=(const Replica&) = delete;
 
   LoopedTransformer& model() { return model_; }
+  Objective& objective() { return *objective_; }
   Group& group() { return *group_; }
   /// Whether a forward pass is an exchange, so that all ranks must run the same ones.
   bool forward_is_collective() const { return sharding_ == Sharding::kFull; }
@@ -72,8 +77,15 @@ class Replica : private LayerWatch {
   struct Unit;
   class GradientHook;
   struct Exchange {
-    enum Kind { kGather, kReduce, kLaunch } kind;
-    Unit* unit;
+    enum Kind { kEnd, kGather, kReduce, kLaunch } kind;  // kEnd: of the micro-step, none is left
+    Unit* unit = nullptr;
+  };
+  // The exchanges of a micro-step, the same on every rank. Without full_shard they are the units' launches, in the last
+  // one. With it the objective decides which layers run when; what one step did, all do.
+  struct Order {
+    std::vector<Exchange> exchanges;
+    bool recorded = false;  // here
+    bool known = false;     // on every rank: it needs no announcements any more
   };
 
   void add_unit(const std::string& name, const NamedTensors& parameters, int64_t layer);
@@ -85,9 +97,12 @@ class Replica : private LayerWatch {
   void launch(Unit& unit);
   void finish_until(size_t count);
   void finish(Unit& unit);
-  std::vector<Exchange> exchanges(bool last) const;
+  Order& order() { return orders_[micro_steps_left_ == 1 ? 1 : 0]; }
+  void announce(Exchange exchange);
+  Exchange announced();
+  void take_part(const Exchange& exchange);
+  void end_micro_step();
   torch::Tensor flat_gradient(Unit& unit);
-  Unit& unit_of_layer(size_t layer);
   void enter(size_t layer) override;
   void leave(size_t layer) override;
   void backward_done(size_t layer) override;
@@ -95,12 +110,16 @@ class Replica : private LayerWatch {
   LoopedTransformer& model_;
   std::shared_ptr<Group> group_;
   Sharding sharding_;
-  std::vector<std::unique_ptr<Unit>> units_;  // in the order in which gradients become final
+  std::shared_ptr<Objective> objective_;
+  std::vector<std::unique_ptr<Unit>> units_;  // in the order in which gradients become final; none is empty
+  std::vector<Unit*> unit_of_layer_;          // null: nothing in the layer trains
   std::unique_ptr<AdamW> optimizer_;
   bool exchanging_ = false, learned_ = false;
   size_t launched_ = 0, finished_ = 0;  // units, in their order
   int64_t micro_steps_left_ = 0;
-  size_t exchanged_ = 0;  // of exchanges() of this micro-step
+  size_t exchanged_ = 0;    // of this micro-step
+  Order orders_[2];         // of a micro-step before the last one, of the last one
+  bool following_ = false;  // takes part in the exchanges of a step that this rank has given up
 };
 
 }  // namespace lt2

@@ -6,35 +6,32 @@
 #include <vector>
 
 #include "config/train_config.h"
+#include "train/objective.h"
 #include "train/replica.h"
 
 namespace lt2 {
-
-struct MicroBatch {
-  torch::Tensor inputs, targets;  // int64 [B, L]
-  int64_t draw = 0;               // of random layouts: one a micro-step
-};
 
 /// Thrown out of a forward or backward pass (LoopedTransformer::at_each_layer): this rank gives up the step.
 struct StepGivenUp {};
 
 /// With several ranks: of all of them.
 struct StepResult {
-  double loss = 0;                   // mean of the micro-losses, which are cross entropies
-  double mixer_loss = 0;             // mean of what mixers added, before its weight (DSA's indexers)
-  std::vector<double> micro_losses;  // undivided
-  double gradient_norm = NAN;        // before clipping; unknown if the loss is not finite
+  double loss = 0;                                    // mean of the micro-losses, which are the objective's `shown`
+  std::vector<double> micro_losses;                   // undivided
+  std::vector<std::pair<std::string, double>> terms;  // means of the objective's terms, in its order
+  double gradient_norm = NAN;                         // before clipping; unknown if the loss is not finite
   std::vector<std::pair<std::string, double>> unit_norms;  // of the gradient, (unit, norm), see Replica
   double lr = 0;
   bool given_up = false;  // by a rank at least: nothing else holds then, and no weight was touched
   bool applied = true;    // false: the loss or the norm was not finite, no weight was touched
 };
 
-/// Runs step `step` (from 0) of `steps`: `next(micro)` gives each of this rank's `micro_steps` batches. Gradients are
-/// dropped at the end. A rank that gives up goes on to the end of the step without computing; the others learn of it
-/// there, and all leave the step out. If a loss or the norm is not finite on any rank, nothing is updated and `applied`
-/// is false; what then happens is the caller's policy. `on_phase`, if given, is told what begins: "forward",
-/// "backward", "exchange" (what of it the backward pass could not hide), "optimizer", "" at the end.
+/// Runs step `step` (from 0) of `steps` of the replica's objective: `next(micro)` gives each of this rank's
+/// `micro_steps` batches. Gradients are dropped at the end. A rank that gives up goes on to the end of the step without
+/// computing; the others learn of it there, and all leave the step out. If a loss, a term or the norm is not finite on
+/// any rank, nothing is updated and `applied` is false; what then happens is the caller's policy. `on_phase`, if given,
+/// is told what begins: "forward", "backward", "exchange" (what of it the backward pass could not hide), "optimizer",
+/// "" at the end.
 StepResult train_step(
     Replica& replica, const OptimConfig& optim, int64_t step, int64_t steps, int64_t micro_steps,
     const std::function<MicroBatch(int64_t micro)>& next,

@@ -42,11 +42,12 @@ TEST_F(MetricsTest, LinguasKeysInOrder) {
 
 TEST_F(MetricsTest, OptionalKeysAreThereWhenKnown) {
   const auto line = written({.gradient_norm = NAN,
-                             .indexer_loss = 0.25,
                              .mfu = 0.31,
+                             .terms = {{"indexer", 0.25}, {"unknown", NAN}},
                              .unit_norms = {{"output", 0.5}, {"layers.1", NAN}, {"embedding", 2}}});
   EXPECT_TRUE(line["optim/grad_norm"].is_null());
   EXPECT_EQ(line["loss/indexer"], 0.25);
+  EXPECT_FALSE(line.contains("loss/unknown"));
   EXPECT_EQ(line["speed/mfu"], 0.31);
   EXPECT_EQ(line["optim/grad_norm/output"], 0.5);
   EXPECT_TRUE(line["optim/grad_norm/layers.1"].is_null());
