@@ -10,7 +10,7 @@ namespace lt2 {
 Conversation::Conversation(const Tokenizer& tokenizer, const ChatSource* source, bool add_bos,
                            std::vector<int32_t> history)
     : tokenizer_(tokenizer), add_bos_(add_bos) {
-  now_.tokens = std::move(history);
+  now_.tokens = history;
   if (!source) {
     form_.emplace(tokenizer);
     ending_ = {.tokens = form_->stop_tokens(), .texts = form_->stop_texts()};
@@ -18,7 +18,8 @@ Conversation::Conversation(const Tokenizer& tokenizer, const ChatSource* source,
   }
   template_.emplace(*source, tokenizer);
   ending_ = template_->ending();
-  if (now_.tokens.empty()) return;
+  if (history.empty()) return;
+  session_ = std::move(history);
   now_.messages = {{{{"role", "user"}, {"content", kSomeQuestion}}, true},
                    {{{"role", "assistant"}, {"content", kSomeAnswer}}, true}};
 }
@@ -45,13 +46,13 @@ void Conversation::render(State& state) {
   if (known != state.known.rend()) {
     from = known->text.text.size();
     ids = known->ids;
-  } else if (state.known.empty() && !state.tokens.empty()) {  // a session's
+  } else if (!session_.empty()) {
     const size_t answer = text.text.rfind(kSomeAnswer);
     LT2_CHECK(answer != std::string::npos,
               "{}: does not write earlier answers as they are, so the session cannot go on; begin another one",
               template_->name());
     from = answer + std::string_view(kSomeAnswer).size();
-    ids = state.tokens;
+    ids = session_;
   }
   const auto more = template_->encode(text, from, ids);
   const size_t kept = ids.size();

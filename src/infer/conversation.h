@@ -51,6 +51,7 @@ class Conversation {
   static bool begins_with(const MarkedText& text, const Known& known);
 
   const Tokenizer& tokenizer_;
+  std::vector<int32_t> session_;  // the history of a template's conversation
   std::optional<ChatTemplate> template_;
   std::optional<ChatForm> form_;
   bool add_bos_, told_ = false;
