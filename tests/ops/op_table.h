@@ -51,7 +51,7 @@ inline OpInput constant_product(Tensor t) { return {std::move(t), true, true}; }
 using Sizes = std::vector<int64_t>;
 using Inputs = std::vector<OpInput>;
 
-inline void add_rows(std::vector<Op>& ops) {
+inline void add_gates(std::vector<Op>& ops) {
   const Sizes sizes{2, 3, 3, 5};  // B, L, H, channels of a head
   const auto inputs = [](const Sizes& n) -> Inputs {
     return {product(3 * torch::randn({n[0], n[1], n[2] * n[3]})), parameter(torch::randn({n[2]})),
@@ -85,7 +85,10 @@ inline void add_rows(std::vector<Op>& ops) {
       [](In t) { return Tensors{one_minus_sigmoid_reference(t[0])}; }, 1);
   gate(
       "swish", [](In t) { return Tensors{swish(t[0])}; }, [](In t) { return Tensors{swish_reference(t[0])}; }, 1);
+}
 
+inline void add_rows(std::vector<Op>& ops) {
+  using In = const Tensors&;
   const Sizes rows{2, 3, 5};  // B, L, D
   const auto x = [](const Sizes& n) { return product(torch::randn({n[0], n[1], n[2]})); };
   const auto weight = [](const Sizes& n) { return parameter(torch::randn({n[2]})); };
@@ -302,7 +305,10 @@ inline void add_attention(std::vector<Op>& ops) {
                    const auto out = block_selection_reference(blocks(t));
                    return Tensors{out.o, out.blocks};
                  }});
+}
 
+inline void add_index(std::vector<Op>& ops) {
+  using In = const Tensors&;
   const Sizes index_sizes{2, 5, 3, 2, 3};  // B, L, earlier keys, J, F
   for (const bool weighted : {false, true}) {
     const auto call = [=](In t) {
@@ -348,9 +354,11 @@ inline void add_attention(std::vector<Op>& ops) {
 
 inline std::vector<Op> all_ops() {
   std::vector<Op> ops;
+  add_gates(ops);
   add_rows(ops);
   add_products(ops);
   add_attention(ops);
+  add_index(ops);
   return ops;
 }
 

@@ -48,9 +48,8 @@ const char kBytes[] = "the limit is 16777216";
 const char kCalls[] = "deeper than 200 levels";
 const char kValues[] = "values lie in each other at most 200 deep";
 
-std::vector<Case> hostile() {
+std::vector<Case> too_deep() {
   const std::string print = "{{ ", end = " }}";
-  const std::string deep_list = "{% set ns = namespace(v=[]) %}{% for i in range(100000) %}";
   return {
       {"parentheses", print + around("(", "1", ")", 10'000) + end, kDeep},
       {"lists", print + around("[", "1", "]", 10'000) + end, kDeep},
@@ -86,6 +85,11 @@ std::vector<Case> hostile() {
        "n() }}",
        kCalls},
       {"loop_calls_itself", "{% for x in l recursive %}{{ loop(l) }}{% endfor %}", kCalls},
+  };
+}
+
+std::vector<Case> too_large() {
+  return {
       {"loops", "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}", kSteps},
       {"output", "{% for a in range(100000) %}" + repeated("text ", 100) + "{% endfor %}", kBytes},
       {"doubled_text",
@@ -131,6 +135,11 @@ std::vector<Case> hostile() {
       {"replaced_nothing", "{{ ('a' * 100000) | replace('', 'b' * 100000) }}", "bytes"},
       {"filled_batch", "{{ [1] | batch(10 ** 12, 0) | list }}", kSteps},
       {"many_slices", "{{ [1] | slice(10 ** 12) | list }}", kSteps},
+  };
+}
+
+std::vector<Case> too_long() {
+  return {
       {"unique_numbers", "{{ range(100000) | map('float') | unique | list | length }}", kSteps},
       {"long_search", "{% for i in range(100000) %}{{ 'b' in 'a' * 1000000 }}{% endfor %}", kSteps},
       {"long_search_of_long_text",
@@ -150,6 +159,12 @@ std::vector<Case> hostile() {
       {"long_message", "{{ raise_exception('a\n' * 1000000) }}", "\\na\\na"},
       {"indexed_text", "{% set t = 'é' * 1000000 %}{% for i in range(100000) %}{{ t[i] }}{% endfor %}", kSteps},
       {"many_splits", "{% for i in range(100000) %}{% set t = ('a ' * 100000).split() %}{% endfor %}", kSteps},
+  };
+}
+
+std::vector<Case> too_deep_values_and_others() {
+  const std::string deep_list = "{% set ns = namespace(v=[]) %}{% for i in range(100000) %}";
+  return {
       {"deep_value", deep_list + "{% set ns.v = [ns.v] %}{% endfor %}", kValues},
       {"deep_tuple", deep_list + "{% set ns.v = (ns.v, 1) %}{% endfor %}", kValues},
       {"deep_dict", deep_list + "{% set ns.v = {'a': ns.v} %}{% endfor %}", kValues},
@@ -163,6 +178,14 @@ std::vector<Case> hostile() {
       {"unknown_tag", "{% include 'x' %}", "not in the subset"},
       {"bytes", "\xff", "UTF-8"},
   };
+}
+
+std::vector<Case> hostile() {
+  std::vector<Case> all;
+  for (const auto& cases : {too_deep(), too_large(), too_long(), too_deep_values_and_others()}) {
+    all.insert(all.end(), cases.begin(), cases.end());
+  }
+  return all;
 }
 
 INSTANTIATE_TEST_SUITE_P(Sources, HostileTemplate, ::testing::ValuesIn(hostile()),
