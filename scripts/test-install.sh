@@ -31,7 +31,7 @@ needs_torch() {
   while [ -n "$todo" ]; do
     read -r header todo <<<"$todo"
     [ "$header" != base/torch.h ] || return 0
-    [[ $done == *" $header "* ]] && continue
+    [[ -n $header && $done != *" $header "* ]] || continue
     done+="$header "
     todo+=" $(sed -nE 's|^#include <lt2/(.*)>.*|\1|p' "$header" | tr '\n' ' ')"
   done
@@ -51,11 +51,11 @@ project(headers LANGUAGES CXX)
 find_package(lt2 REQUIRED)
 foreach(kind plain torch)
   file(GLOB sources ${kind}-*.cpp)
-  add_library(${kind} OBJECT ${sources})
-  target_link_libraries(${kind} PRIVATE lt2::lt2)
-  target_compile_options(${kind} PRIVATE -O0 -Wall -Wextra -Werror)
+  add_library(${kind}_headers OBJECT ${sources})
+  target_link_libraries(${kind}_headers PRIVATE lt2::lt2)
+  target_compile_options(${kind}_headers PRIVATE -O0 -Wall -Wextra -Werror)
 endforeach()
-target_precompile_headers(torch PRIVATE <lt2/base/torch.h>)
+target_precompile_headers(torch_headers PRIVATE <lt2/base/torch.h>)
 E2
 configure() { cmake -S "$1" -B "$2" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$prefix" -Wno-dev >/dev/null; }
 configure "$work/headers" "$work/headers-build"
