@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 lt2=${1:?usage: scripts/bench-busy.sh path/to/lt2 [rounds] [decode,prefill,train]}
 rounds=${2:-5}
 modes=${3:-decode,prefill,train}
-model=(config=configs/tiny/hybrid.yaml contexts=1k seconds=2)
+model=(config=configs/tiny/hybrid.yaml seconds=2)
 scratch=$(mktemp -d)
 beside=()
 beside() { setsid bash -c "$1" & beside+=($!); }  # a process group of its own, so that all of it can be ended
@@ -19,7 +19,9 @@ trap 'stop_beside; rm -rf "$scratch"' EXIT
 median() { sort -g | awk '{v[NR] = $1} END {print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
 tokens_per_s() {  # MODE [ENVIRONMENT]
   rm -f "$scratch/row"
-  env "${@:2}" "$lt2" bench "${model[@]}" mode="$1" output="$scratch/row" >"$scratch/log" 2>&1 || { cat "$scratch/log" >&2; return 1; }
+  local contexts=(contexts=1k)
+  [ "$1" = train ] && contexts=()
+  env "${@:2}" "$lt2" bench "${model[@]}" "${contexts[@]}" mode="$1" output="$scratch/row" >"$scratch/log" 2>&1 || { cat "$scratch/log" >&2; return 1; }
   sed -E 's/.*"tokens_per_s":([0-9.e+-]+).*/\1/' "$scratch/row"
 }
 quiet() { :; }

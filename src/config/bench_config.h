@@ -46,10 +46,10 @@ struct BenchConfig {
     visit("batch", batch, at_least(1), "sequences at a time; one number but in the grid and for frontier");
     visit("recompute", recompute, commas(one_of({"none", "loop", "block", "layer"})),
           "what training recomputes; none given: as configured");
-    visit("seconds", seconds, above(0), "a row takes at most; null: 2, in the grid 1");
+    visit("seconds", seconds, above(0), "seconds that a row takes at most; null: 2, in the grid 1");
     visit("grid and memory frontier", kHeading, any(), "");
     visit("grid", grid, one_of({"default"}), "default: the grid's contexts and batches, for models of one's own too");
-    visit("minutes", minutes, above(0), "for the whole grid");
+    visit("minutes", minutes, above(0), "minutes for the whole grid");
     visit("frontier", frontier, at_least(1), "memories, such as 24G,80G, whose largest context is computed and tried");
     visit("memory", memory, amount(at_least(1)), "bytes that may be used here; null: what is free");
     visit("results", kHeading, any(), "");

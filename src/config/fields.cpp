@@ -408,7 +408,11 @@ std::string type_text(const Field& field) {
 
 std::string range_text(const Field& field) {
   const bool words = !field.check.words.empty() && !std::holds_alternative<ConfigTree*>(field.target);
-  return words ? joined(field.check.words) : bounds(field.check);
+  if (words) return joined(field.check.words);
+  const auto& check = field.check;
+  if (check.min && check.max && !check.min_open && !check.max_open)
+    return fmt::format("{} to {}", *check.min, *check.max);
+  return bounds(check);
 }
 
 std::string value_text(const Field& field) {

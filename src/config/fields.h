@@ -182,8 +182,9 @@ std::vector<FieldChange> changed_fields(const std::vector<Field>& before, const 
 /// The known key nearest to `key`; empty if none is near.
 std::string nearest_key(const std::string& key, const std::vector<std::string>& known);
 
-/// What a field is, for people. Types: "int", "text or null", "list"; values: "at least 1", "fp32, bf16", empty if
-/// there is nothing to say beyond the type; the value as one would type it: 0.1, null, text without quotes, [], {}.
+/// What a field is, for people. Types: "int", "text or null", "list"; values: "at least 1", "0 to 1", "fp32, bf16",
+/// empty if there is nothing to say beyond the type; the value as one would type it: 0.1, null, text without quotes,
+/// [], {}.
 std::string type_text(const Field& field);
 std::string range_text(const Field& field);
 std::string value_text(const Field& field);

@@ -18,9 +18,9 @@ std::string bracket(const Field& field) {
   const auto type = type_text(field), range = range_text(field);
   if (type == "int or null") parts.emplace_back("int");
   if (type == "float or null") parts.emplace_back("number");
-  if (type == "words" || type == "amounts") parts.emplace_back("one or more with commas");
-  if (!range.empty()) parts.push_back(range);
-  return parts.empty() ? "" : fmt::format(" [{}]", fmt::join(parts, type == "words" ? ": " : ", "));
+  if (type == "amounts" || (type == "words" && range.empty())) parts.emplace_back("several with commas");
+  if (!range.empty()) parts.push_back(type == "words" ? "some of " + range : range);
+  return parts.empty() ? "" : fmt::format(" [{}]", fmt::join(parts, ", "));
 }
 
 std::string meaning(const Field& field) {

@@ -47,8 +47,7 @@ TEST(Help, ListsFieldsBySectionAndTheIgnoredLast) {
             "\n"
             "group\n"
             "  group.size=4   ours: how many there are in each of them,\n"
-            "                 which may take more than one line [at least\n"
-            "                 1 and at most 8]\n"
+            "                 which may take more than one line [1 to 8]\n"
             "\n"
             "official keys without effect here\n"
             "  compile=false  torch.compile: nothing is compiled\n");
@@ -58,10 +57,9 @@ TEST(Help, TablesTellOfficialFromOurs) {
   const auto page = field_tables(default_fields<Example>(), 3);
   EXPECT_NE(page.find("\n### group\n\n| key | type | default | values | meaning | from |\n"), std::string::npos)
       << page;
-  EXPECT_NE(
-      page.find("| `group.size` | int | `4` | at least 1 and at most 8 | how many there are in each of them, which "
-                "may take more than one line | ours |\n"),
-      std::string::npos)
+  EXPECT_NE(page.find("| `group.size` | int | `4` | 1 to 8 | how many there are in each of them, which "
+                      "may take more than one line | ours |\n"),
+            std::string::npos)
       << page;
   EXPECT_NE(page.find("| `rate` | float | `0.5` | above 0 and at most 1 | a\\|b | official |\n"), std::string::npos)
       << page;
