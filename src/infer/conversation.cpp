@@ -47,7 +47,7 @@ void Conversation::render(State& state) {
     from = known->text.text.size();
     ids = known->ids;
   } else if (!session_.empty()) {
-    const size_t answer = text.text.rfind(kSomeAnswer);
+    const size_t answer = text.text.find(kSomeAnswer);
     LT2_CHECK(answer != std::string::npos,
               "{}: does not write earlier answers as they are, so the session cannot go on; begin another one",
               template_->name());

@@ -123,6 +123,52 @@ TEST_P(TalkingIn, AConversationIsItsTurns) {
   }
 }
 
+// A vocabulary with a chat template beside it.
+class TalkingByTemplate : public Talking {
+ protected:
+  void train_with(const std::string& chat_template) {
+    std::ofstream(root_ / "chat_template.jinja") << chat_template;
+    train(vocabulary_cases()[5]);
+  }
+};
+
+TEST_F(TalkingByTemplate, AConversationIsWrittenByTheFoldersTemplate) {
+  train_with(
+      "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"
+      "{% if add_generation_prompt %}<|im_start|>assistant: {% endif %}");
+  const int32_t start = tokenizer_->mark_id("<|im_start|>"), end = tokenizer_->mark_id("<|im_end|>");
+  const auto answer = rest(" isxy");
+  // The template's end mark ends an answer.
+  const auto says = saying(joined({answer, {end}})) + "state=s.safetensors";
+  EXPECT_EQ(talk("the king\nits<|im_end|>\n", says), " isxy\n isxy\n");
+  const auto err = read_file(root_ / "err");
+  EXPECT_NE(err.find("chat_template.jinja; an empty line"), std::string::npos) << err;
+  EXPECT_EQ(err.find("anew"), std::string::npos) << err;
+  auto ids = session();
+  EXPECT_EQ(ids[0], start);
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), start), 4);
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), end), 3);
+  EXPECT_NE(tokenizer_->decode(ids).find("its<|im_end|>"), std::string::npos);
+  // The session goes on.
+  EXPECT_EQ(talk("the king\n", says), " isxy\n");
+  const auto later = session();
+  ASSERT_GT(later.size(), ids.size());
+  EXPECT_TRUE(std::equal(ids.begin(), ids.end(), later.begin()));
+  EXPECT_EQ(later[ids.size()], end);
+  // Whatever is read of the folder is verified.
+  std::ofstream(root_ / "run/checkpoints/0000000002/chat_template.jinja") << "another";
+  const auto result = run("generate ckpt=run prompt=x");
+  EXPECT_NE(result.status, 0);
+  EXPECT_NE(result.err.find("chat_template.jinja"), std::string::npos) << result.err;
+}
+
+TEST_F(TalkingByTemplate, ATemplateThatFailsIsOneLine) {
+  train_with("{% if true %}\n{{ raise_exception('closed') }}{% endif %}");
+  EXPECT_EQ(talk("the king\n", "ckpt=run dtype=fp32 max_gen_len=3"), "");
+  const auto err = read_file(root_ / "err");
+  EXPECT_NE(err.find("chat_template.jinja:2: raised by the template: closed\n"), std::string::npos) << err;
+}
+
 std::vector<VocabularyCase> some_cases() {
   std::vector<VocabularyCase> some;
   for (const auto& c : vocabulary_cases()) {
