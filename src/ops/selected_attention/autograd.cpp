@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "ops/causal_attention/views.h"
+#include "ops/dtype.h"
 #include "ops/selected_attention/kernel.h"
 #include "ops/selected_attention/op.h"
 #include "ops/selected_attention/torch_form.h"
@@ -119,7 +120,7 @@ SelectedShape shape_of(const torch::Tensor& q, const torch::Tensor& k, const tor
           .blocks = dense_data<int32_t>(blocks, q.size(0) * q.size(1) * k.size(2) * blocks.size(3),
                                         {"selected_attention", "blocks"}),
           .scale = static_cast<float>(options.scale),
-          .type = q.scalar_type() == torch::kFloat32 ? AttentionType::kFloat32 : AttentionType::kBFloat16};
+          .element = element_of(q)};
 }
 
 AttentionViews<SelectedShape> views_of(const SelectedShape& shape, const torch::Tensor& q) {
