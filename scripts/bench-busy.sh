@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How speed falls on a busy machine: the tiny hybrid with its default threads and with one, alone, beside two other `lt2 bench`, and beside four
+# How speed falls on a busy machine: the tiny hybrid with its default threads and with one: alone, next to two other `lt2 bench`, and next to four
 # busy loops. The two take turns; printed are medians, the median of the pairs' ratios, and the least and the most of them. Usage: scripts/bench-busy.sh LT2 [ROUNDS] [MODES]
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -104,7 +104,7 @@ std::vector<torch::Tensor> linear_all(const torch::Tensor& x, const std::vector<
 torch::Tensor linear_swiglu(const torch::Tensor& x, Linear& gate, Linear& up);
 
 /// The same map for a weight that belongs to another module (tied embeddings): x [.., in], weight [out, in]. Packs for
-/// this call only unless `cache` is given, which the caller keeps beside the weight. Without a cache write lt2::linear:
+/// this call only unless `cache` is given, which the caller keeps with the weight. Without a cache write lt2::linear:
 /// torch has an at::linear(x, weight) that argument-dependent lookup finds as well.
 torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, std::shared_ptr<PackCache>* cache = nullptr);
 

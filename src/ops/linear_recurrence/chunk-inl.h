@@ -540,7 +540,7 @@ struct VectorDecay {
       if (begin > 0) earlier_tokens(c, last, d, begin, end);
       for (int64_t j = begin; j < end; ++j) pairs_within(c, last, d, j, end);
       for (int64_t j = 0; j < begin; ++j) multiply(K, c.until[j], c.since[end - 1 - begin], c.until[j]);
-      // until_j of the block's own keys, from behind.
+      // until_j of the block's own keys, from the last to the first.
       std::fill_n(c.until[end - 1], K, 1.0f);
       for (int64_t j = end - 2; j >= begin; --j) multiply(K, c.until[j + 1], c.fade[j + 1], c.until[j]);
     }

@@ -45,7 +45,7 @@ void check_shapes(const SelectedAttentionInput& in) {
             lists.defined() ? text(lists) : "no tensor");
   LT2_CHECK(
       (lists.scalar_type() == torch::kInt32 || lists.scalar_type() == torch::kInt64) && lists.device() == in.q.device(),
-      "selected_attention: blocks must be int32 or int64 beside q on {}; found {} on {}", in.q.device().str(),
+      "selected_attention: blocks must be int32 or int64 on the device of q, {}; found {} on {}", in.q.device().str(),
       c10::toString(lists.scalar_type()), lists.device().str());
 }
 
