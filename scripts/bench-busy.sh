@@ -28,7 +28,7 @@ two_benches() {
 }
 four_loops() { for _ in 1 2 3 4; do beside 'while :; do :; done'; done; }
 
-printf '%-12s %-8s %14s %14s %8s %14s\n' beside mode 'all threads' 'one thread' ratio 'least-most'
+printf '%-12s %-8s %14s %14s %8s %14s\n' load mode 'all threads' 'one thread' ratio 'least-most'
 for situation in quiet two_benches four_loops; do
   $situation
   for mode in ${modes//,/ }; do
