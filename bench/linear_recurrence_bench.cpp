@@ -319,7 +319,7 @@ int main(int argc, char** argv) {
              lt2::num_threads(), limits.gflops, limits.read_write_gbps, kHeads, lt2::kRecurrenceChunk);
   for (const auto& kind : kKinds) {
     if (!only.empty() && only != kind.name) continue;
-    // Anew beside each kind: on a shared machine the limits wander too.
+    // Measured again for each kind: on a shared machine the limits wander too.
     limits = {std::max(limits.gflops, lt2::measure_rates({.fma = true}).fma_gflops), limits.read_write_gbps};
     for (const auto type : {torch::kFloat32, torch::kBFloat16}) compare(kind, type, limits);
   }

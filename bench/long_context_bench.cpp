@@ -1,6 +1,6 @@
 // Time per token of attention that looks at a bounded number of keys, at growing lengths: it should not grow.
 //   long_context_bench [LARGEST]       32768 unless given; 16 heads of 64, one sequence, fp32, 2 threads
-// DSA's row is the attention over 512 chosen keys; what choosing them costs stands beside it, as that does grow.
+// DSA's row is the attention over 512 chosen keys; the cost of choosing them stands next to it, because it grows.
 #include <fmt/core.h>
 
 #include <cstdlib>

@@ -1,4 +1,4 @@
-// Every mixer as a layer's part: prefill, training and decode beside their floors.
+// Every mixer as a layer's part: prefill, training and decode with their floors.
 //   mixers_bench [DIM] [LENGTH] [fp32|bf16]       1024, 4096 and bf16 unless given; 16 heads, one sequence, 2 threads
 // Floors: multiply-adds (projections included) at the measured peak of fp32 multiply-adds; for decode the longer of
 // that and the bytes of weights and state at the measured read bandwidth. Weights and small states fit into the last

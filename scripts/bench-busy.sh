@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How speed falls on a busy machine: the tiny hybrid with its default threads and with one, alone, beside two other `lt2 bench`, and beside four
+# How speed falls on a busy machine: the tiny hybrid with its default threads and with one: alone, next to two other `lt2 bench`, and next to four
 # busy loops. The two take turns; printed are medians, the median of the pairs' ratios, and the least and the most of them. Usage: scripts/bench-busy.sh LT2 [ROUNDS] [MODES]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -30,7 +30,7 @@ two_benches() {
 }
 four_loops() { for _ in 1 2 3 4; do beside 'while :; do :; done'; done; }
 
-printf '%-12s %-8s %14s %14s %8s %14s\n' beside mode 'all threads' 'one thread' ratio 'least-most'
+printf '%-12s %-8s %14s %14s %8s %14s\n' load mode 'all threads' 'one thread' ratio 'least-most'
 for situation in quiet two_benches four_loops; do
   $situation
   for mode in ${modes//,/ }; do

@@ -57,7 +57,7 @@ std::string read_all(int file, size_t expected, const std::string& name) {
     if (size == content.size()) content.resize(2 * content.size());
     const ssize_t got = ::read(file, content.data() + size, content.size() - size);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0 && errno == EAGAIN) {  // whoever opened it does not want to wait, this reader does
+    if (got < 0 && errno == EAGAIN) {  // opened as non-blocking by another process; this reader waits
       pollfd ready{.fd = file, .events = POLLIN, .revents = 0};
       ::poll(&ready, 1, -1);
       continue;

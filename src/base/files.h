@@ -35,7 +35,7 @@ std::string read_stream(const std::filesystem::path& path);
 /// Writes `content` aside (AtomicFile). Throws lt2::Error with path and reason.
 void write_file_atomically(const std::filesystem::path& path, const std::string& content);
 
-/// A file or folder being written: under a new name of its own beside its goal, ".NAME.tmp-" and 16 hexadecimal digits,
+/// A file or folder being written: under a new name next to its goal, ".NAME.tmp-" and 16 hexadecimal digits,
 /// made where nothing is (no link is followed) and locked until it is renamed or removed. Writers of one name therefore
 /// never meet, the last to be renamed stays, and what a killed writer left is known by its free lock.
 class Aside {
@@ -99,8 +99,8 @@ void make_folders(const std::filesystem::path& path, const std::string& name);
 /// Held by one process at a time; the system releases it when the process ends, however it ends.
 class FileLock {
  public:
-  /// Creates `path` if needed and writes into it who holds it: this process, and `purpose`. Throws lt2::Error if
-  /// another holder has it: `message` and who that is. Where the file system knows no locks, nothing is guarded.
+  /// Creates `path` if needed and writes its holder into it: this process, and `purpose`. Throws lt2::Error if
+  /// another process holds it: `message` and the holder. Where the file system knows no locks, nothing is guarded.
   FileLock(const std::filesystem::path& path, const std::string& message, const std::string& purpose = "");
   /// Removes the file.
   ~FileLock();

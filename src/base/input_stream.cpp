@@ -23,7 +23,7 @@ bool InputStream::refill() {
   for (;;) {
     const ssize_t got = ::read(file_, buffer_.data() + before, kBlock);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0 && errno == EAGAIN) {  // whoever opened it does not want to wait, this reader does
+    if (got < 0 && errno == EAGAIN) {  // opened as non-blocking by another process; this reader waits
       ready(-1);
       continue;
     }

@@ -10,7 +10,7 @@ class InputStream {
  public:
   /// Reads what `path` names (open_stream in base/files.h); "-" is standard input. Throws lt2::Error.
   explicit InputStream(const std::string& path);
-  /// The next line without its end; false behind the last one. Throws lt2::Error if reading fails.
+  /// The next line without its end; false after the last one. Throws lt2::Error if reading fails.
   bool line(std::string& line);
   /// Everything that is left.
   std::string rest();

@@ -1,5 +1,5 @@
 #pragma once
-// Messages beside the results: standard error, and train.log when a run has one. Results go to standard output.
+// Messages go to standard error, and to train.log when a run has one. Results go to standard output.
 #include <fmt/format.h>
 
 #include <string>

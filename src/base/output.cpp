@@ -63,7 +63,7 @@ void flush_out() {
     const ssize_t written = ::write(STDOUT_FILENO, left.data(), left.size());
     if (written >= 0) {
       left.remove_prefix(static_cast<size_t>(written));
-    } else if (errno == EAGAIN) {  // whoever shares it does not want to wait, this writer does
+    } else if (errno == EAGAIN) {  // another process made it non-blocking; this writer waits
       pollfd ready{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
       ::poll(&ready, 1, -1);
     } else if (errno != EINTR) {

@@ -10,7 +10,7 @@
 
 namespace lt2 {
 
-/// Whoever read standard output is gone ("| head"): there is nobody to tell, so the program ends without a word.
+/// The reader of standard output is gone ("| head"). Nobody can be told, so the program ends silently.
 class OutputClosed : public Error {
  public:
   OutputClosed() : Error("standard output: its reader is gone") {}

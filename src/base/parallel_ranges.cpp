@@ -167,7 +167,7 @@ class Crew {
     std::thread thread;
   };
 
-  /// Says who takes part in the next region; how many, at most `wanted`.
+  /// Chooses the workers of the next region, at most `wanted`. Returns their number.
   int call_workers(int wanted) {
     while (static_cast<int>(workers_.size()) < wanted && add_worker()) continue;
     int called = 0;
@@ -232,7 +232,7 @@ class Crew {
       if (spin(kWatch, opened)) break;
       const bool runs = 2 * still() < Clock::now() - watched;
       if (runs && Clock::now() - begin < kPatience) continue;
-      // Others have the caller's core, perhaps because this thread has the one beside it.
+      // Others have the caller's core, perhaps because this thread has the core next to it.
       if (!runs && wants_to_run(caller_id_)) worker.caller_still.fetch_add(still().count(), std::memory_order_relaxed);
       if (!opened()) gate_.wait(gate);
       begin = Clock::now();

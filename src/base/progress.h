@@ -20,7 +20,7 @@ class ProgressBar {
   ~ProgressBar();  // ends the line
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
-  /// `done` of total, and what stands behind the bar ("loss 1.93  lr 3.0e-4").
+  /// `done` of total, and what follows the bar ("loss 1.93  lr 3.0e-4").
   void update(int64_t done, const std::string& text);
   void finish();
 

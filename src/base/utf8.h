@@ -51,7 +51,7 @@ size_t complete_utf8_prefix(std::string_view text);
 /// The first place >= `at` that does not lie inside a character (bytes 80..BF are inside one).
 size_t utf8_border_from(std::string_view text, size_t at);
 
-/// The text behind a byte-order mark, which some programs put in front of a file's text and which is no part of it.
+/// The text after a byte-order mark, which some programs put in front of a file's text and which is no part of it.
 inline std::string_view without_byte_order_mark(std::string_view file) {
   constexpr std::string_view kMark = "\xef\xbb\xbf";
   return file.starts_with(kMark) ? file.substr(kMark.size()) : file;

@@ -18,7 +18,7 @@ void write_checksums(const std::filesystem::path& folder);
 /// checksum. Files that are not listed do not matter.
 void verify_checksums(const std::filesystem::path& folder);
 
-/// For whoever reads only some files of a folder: checks those of `names` that checksums.json lists, whatever else is
+/// For readers of only some files of a folder: checks those of `names` that checksums.json lists, whatever else is
 /// there or missing. Throws lt2::Error naming the first that differs in size or checksum, and for a list that cannot be
 /// read. What cannot be verified is said in one line: files that are not listed, or all of them if there is no list,
 /// and listed ones that are gone.

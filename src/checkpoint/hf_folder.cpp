@@ -65,7 +65,7 @@ void HfFolder::read_index(const fs::path& index) {
   for (const auto& [name, file] : map->items()) {
     const bool inside = file.is_string() && fs::path(file.get<std::string>()).filename() == file.get<std::string>() &&
                         file != "." && file != ".." && file != "";
-    LT2_CHECK(inside, "{}: {}: expected the name of a file beside it, found {}", index.string(), quoted(name),
+    LT2_CHECK(inside, "{}: {}: expected the name of a file next to it, found {}", index.string(), quoted(name),
               file.dump(-1, ' ', true, json::error_handler_t::replace));
     files.insert(file.get<std::string>());
   }

@@ -438,7 +438,7 @@ class PickleReader {
     return true;
   }
 
-  // The memo can put a list into itself; whoever walks the tree later must not have to think of that.
+  // The memo can put a list into itself. This check frees later walks over the tree from that case.
   void check_tree() const {
     enum class Seen : uint8_t { kOpen, kDone };
     std::unordered_map<PickleRef, Seen> seen;

@@ -101,7 +101,7 @@ void ZipArchive::read_directory() {
             count, length);
   uint64_t at = begin;
   for (uint64_t i = 0; i < count; ++i) read_entry(at, stop);
-  LT2_CHECK(at == stop, "{}: the zip directory holds {} bytes beside its {} entries", where_, stop - at, count);
+  LT2_CHECK(at == stop, "{}: the zip directory holds {} bytes besides its {} entries", where_, stop - at, count);
   check_places(begin);
 }
 

@@ -36,7 +36,7 @@ struct SharedBytes {
 /// A zip archive (with zip64) for reading.
 class ZipArchive {
  public:
-  /// Throws lt2::Error, one line with file, entry, expected and found, unless every entry lies inside the file beside
+  /// Throws lt2::Error, one line with file, entry, expected and found, unless every entry lies inside the file next to
   /// the others.
   explicit ZipArchive(const std::filesystem::path& path);
   /// Of bytes in memory; `where` names them in messages.

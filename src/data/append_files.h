@@ -12,7 +12,7 @@ namespace lt2 {
 /// What has not been flushed is lost with the object.
 class AppendFiles {
  public:
-  /// Every path is created if missing and cut to its size: what an ended process wrote behind it is gone. Throws
+  /// Every path is created if missing and cut to its size: what an ended process wrote after that is gone. Throws
   /// lt2::Error if a file is shorter. The buffers share `memory` bytes.
   AppendFiles(std::vector<std::filesystem::path> paths, std::vector<uint64_t> sizes, uint64_t memory);
   /// Throws lt2::Error when the disk is full.

@@ -115,7 +115,7 @@ class Gzip : public Packed {
           padded_ = true;
           continue;
         }
-        if (padded_) fail_damaged("data behind a padding of zeros");
+        if (padded_) fail_damaged("data after a padding of zeros");
         inflateReset(&stream_);
       }
       inflate_block();

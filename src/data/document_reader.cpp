@@ -20,7 +20,7 @@ class JsonLines : public DocumentReader {
 
   std::string refusal(const State& state) const override {
     const int64_t at = state.position;
-    if (at > file_.size()) return fmt::format("byte {} is behind the end of {}", at, part_.path);
+    if (at > file_.size()) return fmt::format("byte {} is past the end of {}", at, part_.path);
     const bool border = at == 0 || at == file_.size() || file_.byte(at - 1) == '\n' || file_.byte(at - 1) == '\r';
     return border ? "" : fmt::format("no line of {} begins at byte {}", part_.path, at);
   }

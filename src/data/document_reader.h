@@ -33,7 +33,7 @@ using Tokens = std::shared_ptr<const std::vector<int32_t>>;
 class DocumentReader {
  public:
   struct State {
-    int64_t position = 0;  // just behind the last line used, in bytes from the start of the file; 0 before the first
+    int64_t position = 0;      // just after the last line used, in bytes from the start of the file; 0 before the first
     int64_t current_iter = 0;  // finished passes
     bool operator==(const State&) const = default;
   };
@@ -43,7 +43,7 @@ class DocumentReader {
   DocumentReader(const DocumentReader&) = delete;
   DocumentReader& operator=(const DocumentReader&) = delete;
 
-  /// Tokens of the next document; possibly none. state() is then behind it. Throws lt2::Error "file:line: ..." for a
+  /// Tokens of the next document; possibly none. state() is then after it. Throws lt2::Error "file:line: ..." for a
   /// line that cannot be read, and for a part without a document.
   Tokens next();
   const State& state() const { return state_; }
@@ -54,7 +54,7 @@ class DocumentReader {
 
  protected:
   DocumentReader(const FilePart& part, const Encoding& encoding);
-  /// The document behind state_.position, or null at the end of the part. Moves the position.
+  /// The document after state_.position, or null at the end of the part. Moves the position.
   virtual Tokens read() = 0;
   Tokens encode(std::string_view text, int64_t lone_surrogates);
 

@@ -192,7 +192,7 @@ class Parser {
     return out;
   }
 
-  // Stands behind the backslash.
+  // Stands after the backslash.
   void escape(LineText& out) {
     constexpr std::string_view kNames = "\"\\/bfnrt", kValues = "\"\\/\b\f\n\r\t";
     if (peek() == 'u') {

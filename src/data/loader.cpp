@@ -44,7 +44,7 @@ class Ahead {
   }
 
  private:
-  // Enough to hide a slow document; the shuffle buffer behind is what makes reading ahead long.
+  // Enough to hide a slow document; the shuffle buffer after it is what makes reading ahead long.
   static constexpr size_t kReady = 4;
 
   void run() {
@@ -87,7 +87,7 @@ struct Loader::Impl {
         speaks(rank == 0) {}
 
   ShuffleBuffer buffer;
-  ShuffleBuffer::Position position;  // behind the batch handed out last
+  ShuffleBuffer::Position position;  // after the batch handed out last
   std::vector<std::pair<std::string, double>> sources;
   std::optional<std::string> root_dir;
   int64_t seed;

@@ -33,11 +33,11 @@ class Loader {
   /// met.
   Batch next();
 
-  /// The position behind the batch handed out last, as JSON. It has integers of 128 bits, see quote_long_integers in
+  /// The position after the batch handed out last, as JSON. It has integers of 128 bits, see quote_long_integers in
   /// loader_state.h.
   std::string state() const;
 
-  /// Continues behind the batch after which `json` was the state; the next batch costs the reading of up to two
+  /// Continues after the batch whose state `json` is; the next batch costs the reading of up to two
   /// buffers. If that position means nothing here (other sources, number of processes, tokenizer, batch shape, changed
   /// files) says so and starts the data from the beginning, with seed + `step` so that the order is another; returns
   /// false then. Throws lt2::Error that begins with `where` if `json` is no state.

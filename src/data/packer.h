@@ -10,7 +10,7 @@
 
 namespace lt2 {
 
-/// Sequences of `length` tokens from a stream of documents; each begins `stride` tokens behind the one before. `State`
+/// Sequences of `length` tokens from a stream of documents; each begins `stride` tokens after the one before. `State`
 /// is what the stream needs to come back to a document.
 template <typename State>
 class Packer {
@@ -56,7 +56,7 @@ class Packer {
     return length_;
   }
 
-  /// Where the next sequence begins. `stream`: the stream as it is now, behind all documents read.
+  /// Where the next sequence begins. `stream`: the stream as it is now, after all documents read.
   Position position(const State& stream) const {
     if (documents_.empty()) return {0, stream};
     return {start_, documents_.front().before};

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 
 std::string reason(int error) { return std::system_category().message(error); }
 
-// The folder with the script: named by the environment, installed beside the program, or in the sources it was built
+// The folder with the script: named by the environment, installed next to the program, or in the sources it was built
 // from.
 fs::path script() {
   const char* kName = "parquet-lines.mjs";
@@ -96,7 +96,7 @@ class Parquet : public ByteStream {
     child_ = -1;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
     if (WIFSIGNALED(status)) fail("{}: the parquet reader was ended by signal {}", path_, WTERMSIG(status));
-    // The script says in one line what is wrong; Node itself puts that behind a trace.
+    // The script says in one line what is wrong; Node itself prints that after a trace.
     std::string text(2000, '\0');
     const ssize_t got = ::pread(messages_, text.data(), text.size(), 0);
     text.resize(got > 0 ? static_cast<size_t>(got) : 0);

@@ -210,7 +210,7 @@ class Preparation {
                        (state_.sizes.empty() || state_.sizes.size() == 2 * chunks());
     LT2_CHECK(whole, "{}: damaged. Remove {} and start again", state_path().string(), work_.string());
     if (state_.reading)
-      log_info("prepare: continuing behind {} documents, file {} of {}", state_.report.documents, state_.input + 1,
+      log_info("prepare: continuing after {} documents, file {} of {}", state_.report.documents, state_.input + 1,
                inputs_.size());
     else
       log_info("prepare: continuing, {} of {} documents are in chunks", state_.dealt, state_.report.documents);

@@ -28,7 +28,7 @@ struct PrepareReport {
 };
 
 /// Makes the folder config.out with NAME.chunk.NN.jsonl, NAME.val.jsonl and prepare.json (what it was made from). It
-/// appears whole; until then the work lies in OUT.prepare beside it, from which the same call continues after a kill.
+/// appears whole; until then the work lies in OUT.prepare next to it, from which the same call continues after a kill.
 ///
 /// The files are a function of the documents in the order of their files' names, and of the seed: documents are
 /// shuffled, document i goes to chunk i mod nchunks, and the first validation_lines of every chunk to the validation

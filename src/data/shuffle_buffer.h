@@ -46,7 +46,7 @@ class ShuffleBuffer {
   /// Makes a running make() throw soon; for another thread. Lasts until the next start().
   void cancel() { cancelled_ = true; }
 
-  /// `position` as a state to save. May run beside make().
+  /// `position` as a state to save. May run while make() does.
   LoaderState saved(const Position& position) const;
 
  private:
@@ -69,10 +69,10 @@ class ShuffleBuffer {
   std::vector<int32_t> rows_;   // [prefetch_size * batch_size, length]
   std::vector<int64_t> order_;  // shuffled in place of the rows
   Position next_;
-  Packer<Mixture::State>::Position behind_fill_;  // the stream behind the buffer's first content of this round
+  Packer<Mixture::State>::Position behind_fill_;  // the stream after the buffer's first content of this round
   bool filled_ = false;
   int64_t handed_out_ = -1;     // the block to refill before the next
-  int64_t expected_token_ = 0;  // the first document after a start must reach behind this one
+  int64_t expected_token_ = 0;  // the first document after a start must reach past this one
   std::exception_ptr failure_;
   std::atomic<bool> cancelled_ = false;
 };

@@ -14,10 +14,10 @@
 namespace lt2 {
 namespace {
 
-// Large enough that a read costs little beside the copy, small enough for a thousand sources.
+// Large enough that a read costs little compared with the copy, small enough for a thousand sources.
 constexpr int64_t kBlock = 128 << 10;
 
-// Length of the first line of `text`, 0 if it may go on behind.
+// Length of the first line of `text`, 0 if it may continue after `text`.
 size_t line_length(std::string_view text) {
   // The first \n or \r: a search for each, the second no further than the first.
   const char* begin = text.data();

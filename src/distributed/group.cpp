@@ -185,7 +185,7 @@ void Group::beat() {
   }
 }
 
-// Who is to blame: ranks whose heart stands still, else those that have entered the fewest collectives.
+// The ranks at fault: those whose heart stands still, else those that have entered the fewest collectives.
 std::string Group::diagnose() {
   const auto look = [&] {
     std::map<int, std::optional<Beat>> beats;

@@ -30,7 +30,7 @@ class Group {
  public:
   /// One process: every call returns at once.
   Group();
-  /// Meets the others at layout.master_addr, saying after a while who is missing. Throws lt2::Error if they do not all
+  /// Meets the others at layout.master_addr, naming missing ranks after a while. Throws lt2::Error if they do not all
   /// come within `timeout_s`; MeetingStopped (distributed/waiting.h) at a signal. After that one end the process
   /// without destructors of statics: a thread may be left in a wait inside c10d.
   static std::shared_ptr<Group> start(const ProcessLayout& layout, torch::Device device, double timeout_s);

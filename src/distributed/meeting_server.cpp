@@ -21,7 +21,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Of those who have not said hello: how long they may take, how many there may be.
+// Connections that have not said hello: how long they may take, how many are allowed.
 constexpr auto kToSayHello = std::chrono::seconds(10);
 constexpr size_t kMostStrangers = 64;
 

@@ -13,7 +13,7 @@ namespace lt2::wire {
 /// A frame: its length, then each field's length and bytes. Lengths are 4 bytes in the machine's order.
 std::string pack(const std::vector<std::string>& fields);
 /// Takes the first frame off the front of `bytes`; nullopt while it is not whole. Throws lt2::Error if it is longer
-/// than `most` bytes or its fields do not fill it: whoever wrote that is none of ours.
+/// than `most` bytes or its fields do not fill it: the sender is no rank of ours.
 std::optional<std::vector<std::string>> take_frame(std::string& bytes, size_t most);
 
 constexpr size_t kLongest = 1 << 20;  // of a frame

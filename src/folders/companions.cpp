@@ -15,7 +15,8 @@ namespace fs = std::filesystem;
 
 constexpr const char *kHfVocabulary = "tokenizer.json", *kOtherVocabulary = "tokenizer.model",
                      *kGeneration = "generation_config.json";
-// The one list. Beside a tokenizer.json: what names its marks, how it writes a chat, and its parts for other programs.
+// The one list. With a tokenizer.json go the names of its special tokens, its chat template, and its parts for other
+// programs.
 constexpr const char* kBesideVocabulary[] = {
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -25,7 +26,7 @@ constexpr const char* kBesideVocabulary[] = {
     "merges.txt",
 };
 
-// The file of a vocabulary, and the name that it has beside weights.
+// The file of a vocabulary, and the name that it has next to weights.
 struct Vocabulary {
   fs::path file;
   std::string name;
@@ -106,7 +107,7 @@ Companions companions_of(const fs::path& folder, const std::optional<TokenizerCo
     if (tokenizer && inside) take_vocabulary(out, *tokenizer);
   }
   add(out, folder / kGeneration, kGeneration);
-  // Whatever else lies there belongs to the model, but not beside a vocabulary from elsewhere.
+  // Other files there belong to the model, but not to a vocabulary from elsewhere.
   if (!inside) return out;
   for (const char* name : {kHfVocabulary, kOtherVocabulary}) add(out, folder / name, name);
   for (const char* name : kBesideVocabulary) add(out, folder / name, name);

@@ -54,7 +54,7 @@ Found find_model(const fs::path& path) {
   LT2_CHECK(fs::exists(path), "{} does not exist; expected a folder with a model", path.string());
   if (!fs::is_directory(path)) {
     LT2_CHECK(path.extension() == ".pth",
-              "{} is a file; expected a folder with a model, a run's folder, or a .pth file with {} beside it",
+              "{} is a file; expected a folder with a model, a run's folder, or a .pth file with {} next to it",
               path.string(), kParamsFile);
     return {FolderForm::kOfficial, path};
   }
@@ -138,7 +138,7 @@ torch::ScalarType trained_type(const Settings& config, const torch::Tensor& embe
   return embedding.scalar_type() == torch::kBFloat16 ? torch::kBFloat16 : torch::kFloat32;
 }
 
-// config.json and params.json must describe one model, but where tokens leave its loops is a choice of whoever runs it:
+// config.json and params.json must describe one model, but the user may choose where tokens leave its loops:
 // config.json's holds.
 void check_agreement(ModelFolder& out) {
   if (!out.run) return;

@@ -3,7 +3,7 @@
 // and how text is made with it.
 //
 //   lt2       a run's checkpoints/NNNNNNNNNN/: model.safetensors, optimizer.safetensors, params.json, train_state.json
-//   official  consolidated.pth ({"model": .., "optim": ..}, a file of torch.save) with params.json beside it
+//   official  consolidated.pth ({"model": .., "optim": ..}, a file of torch.save) with params.json next to it
 //   hf        config.json and (sharded) safetensors: Ouro folders as published (model_type ouro), and what
 //             `lt2 convert to=hf` wrote (model_type lt2)
 //
@@ -44,7 +44,7 @@ struct GenerationDefaults {
   std::optional<int64_t> top_k, max_new_tokens;
 };
 
-/// What a run needs to go on, beside its weights.
+/// What a run needs to continue, besides its weights.
 struct TrainingState {
   NamedTensors optimizer;              // NAME.exp_avg, NAME.exp_avg_sq, NAME.step of each parameter; may be empty
   std::optional<std::string> loaders;  // train_state.json

@@ -17,7 +17,7 @@ std::string ouro_tensor_name(const std::string& official);
 /// honoured is an lt2::Error that names `where` and the key; keys without influence are not looked at.
 ModelConfig ouro_model_config(const std::string& config_json, const std::string& where);
 
-/// The other way; `dtype`: type of the weights beside it. Throws lt2::Error, beginning with `where`, for a model that
+/// The other way; `dtype`: type of the weights next to it. Throws lt2::Error, beginning with `where`, for a model that
 /// this form cannot describe: other mixers than full and gdn, windows that differ between loops or in width, an
 /// attention gate, carried states.
 std::string ouro_config_json(const ModelConfig& config, torch::ScalarType dtype, const std::string& where);

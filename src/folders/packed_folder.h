@@ -3,7 +3,7 @@
 //
 // A folder with `packed.safetensors` holds them packed: metadata {"format": "lt2-packed-1", "weights": "int8"}, of each
 // map with packed weights NAME.panels, NAME.layout and NAME.scales (ops/linear/packed_weight.h), of every other
-// parameter NAME. Beside it the settings and the tokenizer of the folder it was made from. It is mapped, not read:
+// parameter NAME. Next to it lie the settings and the tokenizer of the folder it was made from. It is mapped, not read:
 // opening takes no time, and processes that run the same folder share its pages.
 #include "folders/model_folder.h"
 

@@ -1,5 +1,5 @@
 #pragma once
-// The small JSON files beside weights, written by many programs: every value is checked before it is used.
+// The small JSON files next to weights, written by many programs: every value is checked before it is used.
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>

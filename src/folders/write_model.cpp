@@ -27,7 +27,7 @@ std::string hf_config(const ModelConfig& config, torch::ScalarType dtype) {
   return out.dump(2) + "\n";
 }
 
-/// The marks that `settings` does not name yet, for whoever runs the folder.
+/// The special tokens that `settings` does not name yet, for programs that run the folder.
 void add_marks(OrderedJson& settings, const ModelFolder& from, const Companions& companions) {
   const auto add = [&](const char* key, const std::vector<int32_t>& ids) {
     const bool known = !ids.empty() && ids[0] >= 0 && ids[0] < from.config.vocab_size;

@@ -76,7 +76,7 @@ void try_frontier(LoopedTransformer& model, FrontierRow& row, int64_t here, bool
   // Without an end, a length is tried that the others cannot reach.
   int64_t context = row.endless() ? int64_t{1} << 20 : row.context;
   if (context > 0 && states_and_scratch(context) > here) {
-    row.not_tried = fmt::format("needs {} beside the weights, this machine has {}",
+    row.not_tried = fmt::format("needs {} besides the weights, this machine has {}",
                                 human_bytes(states_and_scratch(context)), human_bytes(here));
     if (!shrink) return;
     context = std::min(context, largest_multiple(here, states_and_scratch));

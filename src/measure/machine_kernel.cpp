@@ -150,7 +150,7 @@ void measure(std::vector<Kind>& kinds) {
     double rate() const { return done / std::chrono::duration<double>(end - begin).count(); }
   };
   for (auto& kind : kinds) kind.count = count_for_a_burst(kind);
-  // Threads of its own: exactly one burst each at a time, whoever shares out work among the others. As many as the
+  // Threads of its own: exactly one burst each at a time, however the pool shares out work. As many as the
   // system gives.
   std::promise<void> ready;
   const auto go = ready.get_future().share();

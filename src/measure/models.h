@@ -1,5 +1,5 @@
 #pragma once
-// Models of one's own, timed in turns: what is compared on a page was measured side by side.
+// Models of the user, timed in turns: what a page compares was measured side by side.
 #include <functional>
 #include <string>
 #include <vector>
@@ -22,7 +22,7 @@ struct OwnOptions {
   double seconds = 2;             // a row, at most (see Effort)
 };
 
-/// Times every model, those after the first beside the first: for each mode and context all models take turns, in
+/// Times every model, those after the first against the first: for each mode and context all models take turns, in
 /// decoding also with themselves at the first context.
 void time_models(const std::vector<OwnModel>& models, const OwnOptions& options, const MachineLimits& limits,
                  const std::function<void(const SpeedRow&)>& done);

@@ -50,7 +50,7 @@ ModelConfig plain_transformer() {
   return config;
 }
 
-/// Fills the rows behind the first `made` with copies of them.
+/// Fills the rows after the first `made` with copies of them.
 void repeat_rows(const torch::Tensor& weight, int64_t made) {
   for (int64_t row = made; row < weight.size(0); row += made) {
     const int64_t rows = std::min(made, weight.size(0) - row);

@@ -150,7 +150,7 @@ Contestant decode_contestant(const TimedModel& timed, int64_t context, int64_t b
                                                                     kLeastSteps, limit / least);
   out.most = static_cast<size_t>(limit / steps);
   out.turn = [step, steps] {
-    double seconds = 0;  // stalls count: who decodes meets them, too
+    double seconds = 0;  // stalls count: decoding meets them, too
     for (int64_t i = 0; i < steps; ++i) seconds += step();
     return seconds;
   };

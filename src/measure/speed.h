@@ -1,5 +1,5 @@
 #pragma once
-// How fast a model runs here, each figure beside its floor: the time that the bytes or the operations alone would take
+// How fast a model runs here, each figure with its floor: the time that the bytes or the operations alone would take
 // on this machine.
 #include <cstdint>
 #include <functional>
@@ -44,7 +44,7 @@ std::string to_json(const MachineLimits& begin, const MachineLimits& end);
 /// Only the products, of the type `dtype`: about 0.1 s. GFLOP/s.
 double measure_product_gflops(torch::ScalarType dtype);
 
-/// A speed beside another's: the median of what pairs of neighbouring turns say.
+/// A speed over another: the median over pairs of neighbouring turns.
 struct Comparison {
   std::string baseline;  // the label of the other
   Spread ratio;          // above 1: faster than it
@@ -93,7 +93,7 @@ struct Contestant {
   std::optional<size_t> baseline = {}, first = {};
 };
 
-/// A model that is there, and the bytes of tensors that are its own.
+/// An existing model, and the bytes of its own tensors.
 struct TimedModel {
   std::shared_ptr<LoopedTransformer> model;
   std::string label;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/torch.h"
+#include "ops/dtype.h"
 
 namespace lt2 {
 
@@ -17,7 +18,6 @@ inline bool kernel_takes(const char* op, const torch::Tensor& x) {
 inline bool kernel_takes_fp32(const torch::Tensor& x) {
   return x.device().is_cpu() && x.scalar_type() == torch::kFloat32;
 }
-inline bool is_bf16(const torch::Tensor& x) { return x.scalar_type() == torch::kBFloat16; }
 
 /// False under NoGradGuard and in inference: the op then skips autograd's bookkeeping (some microseconds a call).
 inline bool needs_gradient(std::initializer_list<torch::Tensor> inputs) {

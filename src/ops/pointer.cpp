@@ -21,7 +21,7 @@ bool readable(const torch::Tensor& t, torch::ScalarType type) {
          !t.is_neg() && !t._is_zerotensor();
 }
 
-// The numbers [0, span) behind the first one: inside of the storage, which may have been shrunk, and aligned.
+// The numbers [0, span) from the first one on: inside of the storage, which may have been shrunk, and aligned.
 bool in_memory(const torch::Tensor& t, int64_t span) {
   if (span == 0) return true;
   const auto bytes = static_cast<int64_t>(t.element_size());

@@ -12,7 +12,7 @@ void init_runtime(int threads) {
   // Threads inherit the mode of the thread that starts them, so this comes before the first parallel region.
   at::globalContext().setFlushDenormal(true);
   set_num_threads(threads > 0 ? threads : allowed_cores());
-  at::set_num_threads(1);  // its pool would spin beside ours
+  at::set_num_threads(1);  // its pool would compete with ours
   install_tensor_pool();
 }
 

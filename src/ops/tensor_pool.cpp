@@ -22,7 +22,7 @@
 namespace lt2 {
 namespace {
 
-// AddressSanitizer knows what malloc handed out, not what the pool did: kept blocks and the rest behind a tensor are
+// AddressSanitizer knows what malloc handed out, not what the pool did: kept blocks and the rest after a tensor are
 // out of bounds, too.
 #if defined(__SANITIZE_ADDRESS__)
 void allow_access(void* data, size_t bytes) { ASAN_UNPOISON_MEMORY_REGION(data, bytes); }

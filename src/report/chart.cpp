@@ -284,7 +284,7 @@ class Drawing {
     return out;
   }
 
-  /// Names beside the last points, pushed apart where lines end close together.
+  /// Names next to the last points, pushed apart where lines end close together.
   std::string labels() const {
     struct Label {
       double x, y;

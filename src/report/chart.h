@@ -73,7 +73,7 @@ std::string render_svg(const Chart& chart, int width, int height, bool direct_la
 /// where the lines are not labelled.
 std::string render_chart(const Chart& chart);
 
-/// Several charts of the same series side by side, as many as fit beside each other, under one legend.
+/// Several charts of the same series side by side, as many as fit into a row, under one legend.
 std::string render_panels(const std::vector<Panel>& panels);
 
 /// Rules that render_chart's output needs once a page. Colours come from custom properties, to be set by the page:

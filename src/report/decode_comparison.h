@@ -1,5 +1,5 @@
 #pragma once
-// What a page says about one model beside another: measured in turns, in one run of the benchmark, or not said.
+// What a page says about one model compared with another: only what one run of the benchmark measured in turns.
 #include <optional>
 #include <string>
 #include <vector>

@@ -211,7 +211,7 @@ class Shape {
            "<th>First token</th><th>State</th><th>Peak memory</th><th>Of first</th></tr></thead><tbody>\n" +
            body + "</tbody></table></div>\n" +
            soft_paragraph(
-               "First token: of a prompt, or with a state that is there. Of first: against what the bytes "
+               "First token: of a prompt, or with an existing state. Of first: against what the bytes "
                "predict from the shortest context's own speed, in pairs.") +
            (any_noise ? mark_explained() : "") + "</details>\n";
   }

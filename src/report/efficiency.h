@@ -1,5 +1,5 @@
 #pragma once
-// The efficiency figure: speed and memory against context, layout beside layout, from the rows of `lt2 bench`.
+// The efficiency figure: speed and memory against context, layout by layout, from the rows of `lt2 bench`.
 #include <string>
 #include <vector>
 

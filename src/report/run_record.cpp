@@ -298,7 +298,7 @@ std::string name_of(const fs::path& folder) {
   return absolute.has_filename() ? absolute.filename().string() : absolute.string();
 }
 
-/// The number behind a line "steps: " of the configuration's first level.
+/// The number in the line "steps: " of the configuration's first level.
 double configured_steps(const std::optional<std::string>& config) {
   constexpr std::string_view kKey = "\nsteps: ";
   const std::string text = "\n" + config.value_or("");

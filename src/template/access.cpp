@@ -173,7 +173,7 @@ std::string repr_of(Runtime& run, const Value& value, int depth) {
     case SequenceKind::kView:
       return std::string(from.label) + "([" + repr_of_items(run, from.items, depth + 1) + "])";
     default:
-      fail("a generator has no text of its own: put |list or |join behind the filter that made it");
+      fail("a generator has no text of its own: put |list or |join after the filter that made it");
   }
 }
 

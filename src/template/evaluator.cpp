@@ -156,7 +156,7 @@ Arguments Evaluator::arguments_of(const Expression& expression) {
         for (auto& item : items_of(*this, value)) arguments.positional.push_back(std::move(item));
         break;
       case ArgumentKind::kMembers:
-        LT2_CHECK(value.is_dict(), "the argument behind ** must be a dict, found {}", value.type_name());
+        LT2_CHECK(value.is_dict(), "the argument after ** must be a dict, found {}", value.type_name());
         for (const auto& [key, member] : value.dict().items()) {
           LT2_CHECK(key.is_text(), "keywords must be strings, found {}", key.type_name());
           spend(static_cast<int64_t>(arguments.named.size()));

@@ -279,7 +279,7 @@ ExpressionPtr Parser::subscript(ExpressionPtr of) {
     index->constant = Value::integer(take().integer);
     return make(ExpressionKind::kItem, sign.line, parts_of(std::move(of), std::move(index)));
   }
-  const std::string name = expect_name("a name or a number behind '.'").text;
+  const std::string name = expect_name("a name or a number after '.'").text;
   auto value = make(ExpressionKind::kAttribute, sign.line, parts_of(std::move(of)));
   value->name = name;
   return value;
@@ -306,7 +306,7 @@ ExpressionPtr Parser::slice_or_item(ExpressionPtr of) {
     bounds.resize(3);
   }
   expect_sign("]");
-  if (slice && comma) refuse(line, "a slice beside other indices is not in the subset");
+  if (slice && comma) refuse(line, "a slice next to other indices is not in the subset");
   if (slice) {
     bounds.insert(bounds.begin(), std::move(of));
     return make(ExpressionKind::kSlice, line, std::move(bounds));

@@ -20,7 +20,7 @@ Value change_filter(Runtime& run, const Value& value, const Arguments& arguments
   return run.text(change(text_of(run, value)));
 }
 
-// Words begin behind spaces, hyphens and opening brackets, and not behind apostrophes as with str.title().
+// Words begin after spaces, hyphens and opening brackets, but not after apostrophes as with str.title().
 std::string title_of_words(std::string_view text) {
   std::string out;
   for (size_t at = 0; at < text.size();) {

@@ -54,7 +54,7 @@ std::string real_digits(double value, const FormatSpec& spec) {
   switch (spec.type) {
     case '\0': {
       if (spec.precision < 0) return repr_of(value);
-      // As g, but never without a digit behind the point.
+      // As g, but never without a digit after the point.
       std::string out = print("%.*g", std::max<int64_t>(digits, 1), value);
       return out.find_first_of(".en") == std::string::npos ? out + ".0" : out;
     }

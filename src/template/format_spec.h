@@ -1,5 +1,5 @@
 #pragma once
-// How a value is to be written: what stands behind the colon of {:>8.2f}, or behind the % of %8.2f.
+// How a value is to be written: what stands after the colon of {:>8.2f}, or after the % of %8.2f.
 #include <string>
 #include <string_view>
 

@@ -112,7 +112,7 @@ class Lexer {
     line_starts_ = end > 0 && source_[end - 1] == '\n';
   }
 
-  // The place behind "%}" (or "#}"; with its sign in front) at `at`, or nothing if none is there.
+  // The place after "%}" (or "#}"; with its sign in front) at `at`, or nothing if `at` holds no such mark.
   std::optional<size_t> behind_close(size_t at, std::string_view close, bool trims) const {
     const char sign = sign_at(at);
     if (sign && starts_with(close, at + 1))

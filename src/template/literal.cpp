@@ -9,7 +9,7 @@
 namespace lt2::jinja {
 namespace {
 
-// Without underscores, each of which must stand between two digits (or behind 0x).
+// Without underscores, each of which must stand between two digits (or after 0x).
 std::optional<std::string> without_underscores(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -122,7 +122,7 @@ std::string unescaped(std::string_view text, std::string& error) {
       for (; read < digits && at < text.size() && digit_value(text[at]) < 16; ++read)
         code = code * 16 + static_cast<uint32_t>(digit_value(text[at++]));
       if (read < digits || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) {
-        error = std::string("expected ") + std::to_string(digits) + " hex digits of a character behind \\" + kind;
+        error = std::string("expected ") + std::to_string(digits) + " hex digits of a character after \\" + kind;
         return {};
       }
       append_character(out, code);

@@ -41,7 +41,7 @@ class Loop : public Object, public std::enable_shared_from_this<Loop> {
 
   /// Goes on to the next item; false at the end.
   bool next(Value& item);
-  /// The statement is over: whoever kept the loop finds what it has given out, and no way on.
+  /// The statement is over: a kept loop object shows what it has given out and gives no more.
   void finish();
 
   std::string type_name() const override { return "LoopContext"; }

@@ -205,7 +205,7 @@ void Parser::parse_macro(Statement& macro) {
 void Parser::parse_call(Statement& call) {
   if (now().is_sign("(")) parse_signature(call.signature);
   call.values.push_back(expression());
-  if (call.values[0]->kind != ExpressionKind::kCall) refuse(call.line, "expected a call behind {% call");
+  if (call.values[0]->kind != ExpressionKind::kCall) refuse(call.line, "expected a call after {% call");
   macro_body(call, "endcall");
 }
 

@@ -34,7 +34,7 @@ class Scope : public Object {
     names_.emplace_back(name, std::move(value));
   }
 
-  /// True once: whoever asks must keep the scope until its names are released.
+  /// True once: the caller must keep the scope until its names are released.
   bool keeps() { return !std::exchange(kept_, true); }
 
   std::string type_name() const override { return "scope"; }

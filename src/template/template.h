@@ -34,7 +34,7 @@ struct TemplateLimits {
 };
 
 struct TemplateOptions {
-  bool trim_blocks = false;            // a newline right behind a block or comment is dropped
+  bool trim_blocks = false;            // a newline right after a block or comment is dropped
   bool lstrip_blocks = false;          // spaces between the start of a line and a block or comment are dropped
   bool keep_trailing_newline = false;  // otherwise one newline at the end of the source is dropped
   bool strict_undefined = false;       // a name without a value is an error wherever it is used

@@ -37,7 +37,7 @@ std::string_view strip(std::string_view text, Side side, const std::optional<std
 std::vector<std::string> split(std::string_view text, const std::optional<std::string>& separator, int64_t most,
                                bool from_right);
 std::vector<std::string> splitlines(std::string_view text, bool keep_ends);
-/// Where `what` begins at or behind `from`, or npos. In linear time, whatever the two look like.
+/// Where `what` begins at or after `from`, or npos. In linear time, whatever the two look like.
 size_t find_text(std::string_view text, std::string_view what, size_t from = 0);
 /// Where `what` begins last.
 size_t rfind_text(std::string_view text, std::string_view what);

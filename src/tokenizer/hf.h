@@ -28,7 +28,7 @@ class HfTokenizer : public Tokenizer {
   };
   /// `where` names the file in errors. Throws lt2::Error naming file and field for what is malformed or not supported.
   HfTokenizer(std::string_view content, const std::string& where, const Companions& companions);
-  /// The file, or a folder with tokenizer.json, with the companions beside it.
+  /// The file, or a folder with tokenizer.json, with the companions next to it.
   static std::unique_ptr<HfTokenizer> open(const std::filesystem::path& path);
 
   std::string token_bytes(int32_t id) const override;

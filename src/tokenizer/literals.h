@@ -17,7 +17,7 @@ class LiteralFinder {
     size_t begin = 0, end = 0;
     int32_t number = -1;  // -1: nothing found
   };
-  /// The next match at or behind `from`.
+  /// The next match at or after `from`.
   Match find(std::string_view text, size_t from) const;
   /// Length of the longest that stands at `at`, 0 if none does.
   size_t match_at(std::string_view text, size_t at) const { return longest_at(text, at).end - at; }
@@ -30,7 +30,7 @@ class LiteralFinder {
     std::vector<std::pair<uint8_t, uint32_t>> next;  // few: specials share long prefixes
   };
   std::vector<Node> nodes_ = std::vector<Node>(1);
-  std::array<uint32_t, 256> first_{};  // node behind a first byte, 0: none
+  std::array<uint32_t, 256> first_{};  // node after a first byte, 0: none
 };
 
 }  // namespace lt2

@@ -1,8 +1,8 @@
 #pragma once
 // SentencePiece models (tokenizer.model), BPE, unigram and character models.
 //
-// Written here because libsentencepiece cannot be linked beside torch: it carries a protobuf of its own whose symbols
-// collide with libprotobuf's.
+// Written here because libsentencepiece cannot be linked together with torch: it carries a protobuf of its own whose
+// symbols collide with libprotobuf's.
 #include <memory>
 #include <string>
 #include <string_view>
@@ -51,7 +51,7 @@ class SentencePieceTokenizer : public Tokenizer {
     float score = 0;
     Type type = Type::kNormal;
   };
-  // What the file says beside the pieces; absent fields have these values.
+  // What the file says besides the pieces; absent fields have these values.
   struct Settings {
     Model model = Model::kUnigram;
     bool byte_fallback = false, whitespace_as_suffix = false;
@@ -87,7 +87,7 @@ class SentencePieceTokenizer : public Tokenizer {
   StringTable texts_;            // normal, user-defined and unused pieces: what text can become
   StringTable reserved_;         // the others
   std::vector<uint32_t> ranks_;  // bpe: by id, equal scores have equal ranks
-  bool words_apart_ = false;     // bpe: no piece has a space behind another character
+  bool words_apart_ = false;     // bpe: no piece has a space after another character
   PairTable trie_;               // unigram: (node, byte) -> rank: the next node, id: the piece that ends there or -1
   float lowest_ = 0, highest_ = 0;
   std::vector<int32_t> byte_ids_;

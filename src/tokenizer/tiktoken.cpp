@@ -13,7 +13,7 @@
 namespace lt2 {
 namespace {
 
-using Names = std::vector<std::pair<std::string, int32_t>>;  // offset behind the ranks
+using Names = std::vector<std::pair<std::string, int32_t>>;  // offset after the ranks
 
 Names lingua_names() {
   Names names;
@@ -53,7 +53,7 @@ struct Publisher {
 constexpr Publisher kPublishers[] = {
     {"lingua", lingua_names, 0, 1, llama3_word_end},
     {"llama3", llama3_names, 0, 1, llama3_word_end},
-    // OpenAI left one id unused behind the ranks, and more before <|endofprompt|>.
+    // OpenAI left one id unused after the ranks, and more before <|endofprompt|>.
     {"cl100k",
      [] {
        return Names{{"<|endoftext|>", 1},

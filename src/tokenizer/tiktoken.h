@@ -16,7 +16,7 @@ namespace lt2 {
 /// Byte-pair merging over words: of all adjacent pairs the one whose bytes together are the token of lowest rank is
 /// merged first. Text is encoded in pieces of 400,000 code points, as Lingua does, and words end at their borders.
 ///
-/// A rank file holds ranks alone. Who published it (`specials`) decides the ids behind the ranks and the split:
+/// A rank file holds ranks alone. Its publisher (`specials`) decides the ids after the ranks and the split:
 ///
 ///   lingua   256 names, BOS and EOS the first two; Llama-3's split (Meta Lingua does this with any file)
 ///   llama3   the same ids under the names of Llama-3.1
@@ -38,7 +38,7 @@ class TiktokenTokenizer : public Tokenizer {
   std::string name() const override { return "tiktoken"; }
 
   int32_t n_ranks() const { return static_cast<int32_t>(tokens_.size()); }
-  /// Names and ids behind the ranks.
+  /// Names and ids after the ranks.
   const std::vector<std::pair<std::string, int32_t>>& specials() const { return specials_; }
 
  protected:

@@ -15,7 +15,7 @@ class DecodeStream {
  public:
   virtual ~DecodeStream() = default;
   virtual std::string push(int32_t id) = 0;
-  /// What still waits, as broken as it is. The stream goes on behind it.
+  /// The bytes that still wait, even if they are no whole character. The stream continues after them.
   virtual std::string finish() = 0;
 };
 
@@ -41,7 +41,7 @@ class Tokenizer {
   virtual std::string token_bytes(int32_t id) const = 0;
   /// The same where a text begins: without the space that encode() puts there.
   virtual std::string first_bytes(int32_t id) const { return token_bytes(id); }
-  /// Whether a text has begun behind this token, which stands where one begins: it gave bytes, or the space in front of
+  /// Whether a text has begun after this token, which stands where one begins: it gave bytes, or the space in front of
   /// it, of which there is one. Everything that asks whether a text has begun asks here.
   virtual bool begins_text(int32_t id) const { return !token_bytes(id).empty(); }
   /// The bytes of the next token of a text, of which `begun` says whether it has begun, before the token and then

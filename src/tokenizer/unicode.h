@@ -30,7 +30,7 @@ std::string normalize(std::string_view text, NormalForm form);
 /// Each character by itself, as far as one or two characters can say it: no final sigma.
 std::string lowercase(std::string_view text);
 
-/// Without marks (category M*), as Hugging Face's StripAccents: who wants é as e decomposes it first.
+/// Without marks (category M*), as Hugging Face's StripAccents: to get e from é, decompose it first.
 std::string strip_accents(std::string_view text);
 
 }  // namespace lt2

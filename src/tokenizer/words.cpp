@@ -38,7 +38,7 @@ class Scanner {
     return place;
   }
 
-  // 's 't 're 've 'm 'll 'd; `place` is behind the apostrophe. Returns `place` if there is none. U+017F folds to s.
+  // 's 't 're 've 'm 'll 'd; `place` is after the apostrophe. Returns `place` if there is none. U+017F folds to s.
   size_t contraction(size_t place, bool fold) const {
     const auto letter = [&](size_t i) {
       const char c = i < text_.size() ? text_[i] : '\0';

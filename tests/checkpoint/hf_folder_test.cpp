@@ -139,7 +139,7 @@ TEST_F(HfFolderTest, HostileIndex) {
   for (const std::string map : {"{\"a\": \"../x.safetensors\"}", "{\"a\": \"/etc/passwd\"}", "{\"a\": \"..\"}",
                                 "{\"a\": \"\"}", "{\"a\": 1}", "{\"a\": null}", "{\"a\": {}}"}) {
     put_index(map);
-    EXPECT_NE(error_of().find("expected the name of a file beside it"), std::string::npos) << map;
+    EXPECT_NE(error_of().find("expected the name of a file next to it"), std::string::npos) << map;
   }
   put_index("{\"a\": \"" + std::string(100000, 'x') + "\"}");
   EXPECT_NE(error_of().find("is missing"), std::string::npos);

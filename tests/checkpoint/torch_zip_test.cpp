@@ -277,7 +277,7 @@ TEST(Zip, Hostile) {
   EXPECT_NE(with(directory + 42, 7, 4).find("no entry at byte 7"), std::string::npos);
   EXPECT_NE(with(end + 4, 1, 2).find("several parts"), std::string::npos);
   EXPECT_NE(with(end + 10, 9999, 2).find("do not fit"), std::string::npos);
-  EXPECT_NE(with(end + 10, 1, 2).find("beside its 1 entries"), std::string::npos);
+  EXPECT_NE(with(end + 10, 1, 2).find("besides its 1 entries"), std::string::npos);
   EXPECT_NE(with(end + 16, 0x7fffffff, 4).find("zip directory should take"), std::string::npos);
   EXPECT_NE(error_of("x" + good).find("not a zip archive"), std::string::npos);
   EXPECT_NE(error_of(good + "x").find("has no end"), std::string::npos);

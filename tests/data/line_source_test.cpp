@@ -174,7 +174,7 @@ TEST_F(LineSourceTest, DamagedDataIsAnErrorWithItsPlace) {
   EXPECT_TRUE(error("a.jsonl.gz", "plain text, not packed\n").starts_with("a.jsonl.gz: damaged gzip data at byte "));
   EXPECT_TRUE(error("a.jsonl.zst", "plain text, not packed\n").starts_with("a.jsonl.zst: damaged zstd data at byte "));
   EXPECT_TRUE(error("a.jsonl.gz", gzip("a\n") + "rubbish").starts_with("a.jsonl.gz: damaged gzip data at byte "));
-  EXPECT_TRUE(error("a.jsonl.gz", gzip("a\n") + std::string(3, '\0') + gzip("b\n")).find("behind a padding") !=
+  EXPECT_TRUE(error("a.jsonl.gz", gzip("a\n") + std::string(3, '\0') + gzip("b\n")).find("after a padding") !=
               std::string::npos);
   std::string gz = gzip(noise(100));
   gz[gz.size() / 2] = static_cast<char>(gz[gz.size() / 2] ^ 0x10);

@@ -52,7 +52,7 @@ bool RegexMatcher::match(int32_t place, size_t at, size_t& end, bool only_whethe
   }
 }
 
-// Goes on behind the instruction; false if it does not match here.
+// Continues after the instruction; false if it does not match here.
 bool RegexMatcher::step(const RegexInstruction& instruction, int32_t& place, size_t& at) {
   switch (instruction.op) {
     case Op::kCharacter: {
@@ -150,7 +150,7 @@ bool RegexMatcher::take_run(const RegexInstruction& instruction, int32_t place, 
   return true;
 }
 
-// The longest end of at most `high` behind which nothing has failed yet.
+// The longest end of at most `high` after which nothing has failed yet.
 bool RegexMatcher::shorter(Run& run, Choice& choice) const {
   while (choice.high >= run.failed_low && choice.high <= run.failed_high) {
     if (run.failed_low <= choice.low) return false;

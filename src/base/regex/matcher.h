@@ -25,7 +25,7 @@ class RegexMatcher {
   RegexMatcher(const RegexProgram& program, std::string_view text, const std::string& where)
       : RegexMatcher(program, text, where, Limits()) {}
 
-  /// The first match at or behind `from`, as Oniguruma finds it. Throws lt2::Error if that takes more memory than the
+  /// The first match at or after `from`, as Oniguruma finds it. Throws lt2::Error if that takes more memory than the
   /// limit or, a backstop, many times the steps that running every instruction everywhere takes; StoppedBySignal.
   bool search(size_t from, size_t& begin, size_t& end);
   /// Instructions run and characters scanned so far.

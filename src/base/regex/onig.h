@@ -26,14 +26,14 @@ bool matches_several(const std::string& atom);
 /// scans without a choice counts for nothing, so there is a limit on time, too.
 class OnigSearch {
  public:
-  /// `begins_anywhere`: where a search begins says nothing about what matches behind, as \G would. `where` stands in
+  /// `begins_anywhere`: where a search begins says nothing about what matches after it, as \G would. `where` stands in
   /// errors; it and the text must outlive it.
   OnigSearch(OnigPattern pattern, bool begins_anywhere, std::string_view text, const std::string& where);
   ~OnigSearch();
   OnigSearch(const OnigSearch&) = delete;
   OnigSearch& operator=(const OnigSearch&) = delete;
 
-  /// The first match at or behind `from`. Throws lt2::Error if one start takes more than a million steps back, or
+  /// The first match at or after `from`. Throws lt2::Error if one start takes more than a million steps back, or
   /// choices kept at a time, or all searches together more than a text of this length should; StoppedBySignal.
   bool search(size_t from, size_t& begin, size_t& end);
 

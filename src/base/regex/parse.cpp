@@ -96,7 +96,7 @@ class Parser {
     return std::nullopt;
   }
 
-  // "im-i" behind "(?"; false if there is another letter, or none.
+  // "im-i" after "(?"; false if there is another letter, or none.
   bool letters(Options& options) {
     const size_t begin = at_;
     bool on = true;
@@ -267,7 +267,7 @@ class Parser {
       return node;
     const bool thing = node.kind != Kind::kAnchor && node.kind != Kind::kAhead && node.kind != Kind::kBehind;
     if (!thing) throw NoTree();
-    // Behind an interval these marks mean other things in Ruby than elsewhere: X{2}? is (?:X{2})?, and + is one or
+    // After an interval these marks mean other things in Ruby than elsewhere: X{2}? is (?:X{2})?, and + is one or
     // more.
     const bool optional = exact && take("?");
     bool more = !optional && interval && take("+");

@@ -14,7 +14,7 @@ using Op = RegexInstruction::Op;
 
 struct TooLong {};
 
-// Writes the tree's instructions one behind the other: what follows a node is the instruction after its last.
+// Writes the tree's instructions one after the other: what follows a node is the instruction after its last.
 class Writer {
  public:
   explicit Writer(RegexProgram& program) : program_(program) {}
@@ -85,7 +85,7 @@ class Writer {
     }
   }
 
-  // next: the body; other: what comes behind it.
+  // next: the body; other: what comes after it.
   template <class Body>
   void write_optional(const RegexNode& node, bool lazy, const Body& body) {
     const int32_t split = add({.op = Op::kSplit, .set = lazy ? -1 : first_of(node)});

@@ -1,6 +1,6 @@
 #pragma once
 // A pattern as instructions for Matcher: what published patterns are made of (characters, alternatives, repetition of
-// all kinds, groups, looking ahead, looking at the character behind, anchors). Whatever else Oniguruma knows, such as
+// all kinds, groups, looking ahead, looking at the character before, anchors). Whatever else Oniguruma knows, such as
 // references to groups, has no program.
 #include <cstdint>
 #include <memory>

@@ -37,7 +37,7 @@ class Regex {
   /// The same, every search left to Oniguruma: what tests compare with.
   static Regex by_oniguruma(const std::string& pattern, std::string where);
 
-  /// Calls found(begin, end) for all matches, left to right, none inside another; an empty one directly behind a match
+  /// Calls found(begin, end) for all matches, left to right, none inside another; an empty one directly after a match
   /// does not count. `text` is well-formed UTF-8. Throws lt2::Error if that goes beyond the limits on steps and memory,
   /// and StoppedBySignal.
   template <class Found>
@@ -59,7 +59,7 @@ class Regex {
   class Search {
    public:
     Search(const Regex& regex, std::string_view text);
-    /// The first match at or behind `from`, or behind the character that `from` lies in.
+    /// The first match at or after `from`, or after the character that `from` lies in.
     bool search(size_t from, size_t& begin, size_t& end);
 
    private:

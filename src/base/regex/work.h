@@ -7,7 +7,7 @@
 
 namespace lt2 {
 
-/// The work on one text: while one lives, whatever this thread does with the text, be it a million short searches,
+/// The work on one text: while one lives, whatever this thread does with the text, even a million short searches,
 /// counts in it. One inside another joins it.
 class TextWork {
  public:

@@ -35,7 +35,7 @@ class BlockMeans : public torch::autograd::Function<BlockMeans> {
   static torch::Tensor forward(AutogradContext* ctx, const torch::Tensor& x, int64_t block_size) {
     ctx->saved_data["block_size"] = block_size;
     ctx->saved_data["tokens"] = x.size(1);
-    ctx->saved_data["bf16"] = is_bf16(x);
+    ctx->saved_data["type"] = static_cast<int64_t>(x.scalar_type());
     return run_means(x, block_size);
   }
 
@@ -43,7 +43,7 @@ class BlockMeans : public torch::autograd::Function<BlockMeans> {
     const int64_t b = ctx->saved_data["block_size"].toInt(), L = ctx->saved_data["tokens"].toInt();
     const auto& g = grads[0];
     const int64_t B = g.size(0), N = g.size(1), Hk = g.size(2), E = g.size(3);
-    const auto type = ctx->saved_data["bf16"].toBool() ? torch::kBFloat16 : torch::kFloat32;
+    const auto type = static_cast<torch::ScalarType>(ctx->saved_data["type"].toInt());
     auto dx = torch::zeros({B, L, Hk, E}, g.options().dtype(type));
     dx.narrow(1, 0, N * b).view({B, N, b, Hk, E}).copy_((g / static_cast<double>(b)).unsqueeze(2));
     return {dx, {}};
@@ -86,7 +86,7 @@ BlockSelectionShape shape_of(const torch::Tensor& q, const torch::Tensor& k_mean
           .block_size = options.block_size,
           .count = options.count,
           .scale = static_cast<float>(options.scale),
-          .bf16 = is_bf16(q)};
+          .element = element_of(q)};
 }
 
 // The kernel's views of tensors, of the sizes that the shape states.
@@ -95,7 +95,7 @@ struct Views {
 
   template <typename Pointer>
   BlockView<Pointer> tokens(const torch::Tensor& t, int64_t channels, const char* name) const {
-    return rows_data<BlockView<Pointer>>(t, s.bf16 ? torch::kBFloat16 : torch::kFloat32, {s.B, s.L, s.H, channels},
+    return rows_data<BlockView<Pointer>>(t, torch_type(s.element), {s.B, s.L, s.H, channels},
                                          {"block_selection", name});
   }
   BlockView<const float*> means(const torch::Tensor& t, int64_t channels, const char* name) const {
@@ -197,7 +197,7 @@ void extend_block_means(const torch::Tensor& x_any, int64_t position, int64_t bl
   }
   const auto x = dense_rows(x_any);
   block_means_extend(
-      {.B = B, .L = L, .Hk = Hk, .E = E, .position = position, .block_size = block_size, .bf16 = is_bf16(x)},
+      {.B = B, .L = L, .Hk = Hk, .E = E, .position = position, .block_size = block_size, .element = element_of(x)},
       rows_data<BlockView<const void*>>(x, x.scalar_type(), {B, L, Hk, E}, {"extend_block_means", "x"}),
       dense_data<float>(sum, B * Hk * E, {"extend_block_means", "sum"}),
       rows_data<BlockView<float*>>(means, torch::kFloat32, {B, means.size(1), Hk, E}, {"extend_block_means", "means"}));

@@ -313,7 +313,7 @@ void extend_all(const BlockMeansShape& s, const BlockView<const void*>& x, float
 }
 
 void extend(const BlockMeansShape& shape, BlockView<const void*> x, float* sum, BlockView<float*> means) {
-  if (shape.bf16) {
+  if (shape.element == Element::kBf16) {
     extend_all<uint16_t>(shape, x, sum, means);
   } else {
     extend_all<float>(shape, x, sum, means);
@@ -322,7 +322,7 @@ void extend(const BlockMeansShape& shape, BlockView<const void*> x, float* sum, 
 
 void forward(const BlockSelectionShape& shape, BlockView<const void*> q, BlockView<const float*> k_mean,
              BlockView<const float*> v_mean, BlockView<void*> o, int32_t* blocks, float* lse) {
-  if (shape.bf16) {
+  if (shape.element == Element::kBf16) {
     forward_all<uint16_t>(shape, q, k_mean, v_mean, o, blocks, lse);
   } else {
     forward_all<float>(shape, q, k_mean, v_mean, o, blocks, lse);
@@ -333,7 +333,7 @@ void backward(const BlockSelectionShape& shape, BlockView<const void*> q, BlockV
               BlockView<const float*> v_mean, BlockView<const void*> o, const float* lse, BlockView<const void*> grad_o,
               BlockView<void*> grad_q, float* grad_k, float* grad_v) {
   const Gradients in{q, k_mean, v_mean, o, lse, grad_o, grad_q};
-  if (shape.bf16) {
+  if (shape.element == Element::kBf16) {
     backward_all<uint16_t>(shape, in, grad_k, grad_v);
   } else {
     backward_all<float>(shape, in, grad_k, grad_v);

@@ -2,6 +2,8 @@
 // Kernels of block_selection for the CPU, without torch: raw pointers, strides in elements, the last axis contiguous.
 #include <cstdint>
 
+#include "ops/element.h"
+
 namespace lt2 {
 
 /// Element (b, i, h, e) is at data[b * batch + i * row + h * head + e]; i is a token or a block.
@@ -15,7 +17,7 @@ struct BlockView {
 /// contiguous; means: row j receives the mean of block j when that block is completed.
 struct BlockMeansShape {
   int64_t B, L, Hk, E, position, block_size;
-  bool bf16;  // x
+  Element element;  // of x
 };
 void block_means_extend(const BlockMeansShape& shape, BlockView<const void*> x, float* sum, BlockView<float*> means);
 
@@ -24,7 +26,7 @@ struct BlockSelectionShape {
   int64_t first_position;  // of query 0
   int64_t block_size, count;
   float scale;
-  bool bf16;  // q, o and their gradients; means are fp32
+  Element element;  // of q, o and their gradients; means are fp32
 };
 
 /// o [B, L, H, Ev]; blocks [B, L, Hk, count]; lse [B, H, L], null if not wanted: log of the sum over visible blocks of

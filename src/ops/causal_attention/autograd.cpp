@@ -6,6 +6,7 @@
 #include "ops/causal_attention/op.h"
 #include "ops/causal_attention/torch_form.h"
 #include "ops/causal_attention/views.h"
+#include "ops/dtype.h"
 
 namespace lt2 {
 namespace {
@@ -59,7 +60,7 @@ AttentionShape shape_of(const torch::Tensor& q, const torch::Tensor& k, const to
           .window = std::min(options.window.value_or(kNoWindow), kNoWindow),
           .first_position = options.first_position,
           .scale = static_cast<float>(options.scale),
-          .type = q.scalar_type() == torch::kFloat32 ? AttentionType::kFloat32 : AttentionType::kBFloat16};
+          .element = element_of(q)};
 }
 
 AttentionViews<AttentionShape> views_of(const AttentionShape& shape, const torch::Tensor& q) {

@@ -200,7 +200,7 @@ void backward_all(const BackwardProblem& in) {
 void backward(const AttentionShape& shape, AttentionInputView q, AttentionInputView k, AttentionInputView v,
               AttentionInputView o, const float* lse2, AttentionInputView grad_o, const AttentionGradients& grad) {
   const BackwardProblem in{shape, q, k, v, o, lse2, grad_o, grad};
-  if (shape.type == AttentionType::kFloat32) {
+  if (shape.element == Element::kF32) {
     backward_all<float>(in);
   } else {
     backward_all<uint16_t>(in);

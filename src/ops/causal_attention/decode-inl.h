@@ -1,5 +1,5 @@
 // A few query rows, as in decoding: keys and values are read once, straight from memory, and the arithmetic hides
-// behind that. Every number comes from the same operations in the same order as in the tiles of forward_kernel.cpp, so
+// after that. Every number comes from the same operations in the same order as in the tiles of forward_kernel.cpp, so
 // both agree bit for bit: dot products are one chain over e; in each segment of 2048 keys outputs are one chain over
 // the keys and sums one in each block of 64, joined by one multiply-add; segments are merged on top. Only here the
 // lanes of a vector are keys, which are transposed in registers.

@@ -303,7 +303,7 @@ void forward_all(const Problem<T>& in) {
 
 void forward(const AttentionShape& shape, AttentionInputView q, AttentionInputView k, AttentionInputView v,
              AttentionOutputView o, float* lse2) {
-  if (shape.type == AttentionType::kFloat32) {
+  if (shape.element == Element::kF32) {
     forward_all(Problem<float>{shape, q, k, v, o, lse2});
   } else {
     forward_all(Problem<uint16_t>{shape, q, k, v, o, lse2});

@@ -3,9 +3,9 @@
 // contiguous.
 #include <cstdint>
 
-namespace lt2 {
+#include "ops/element.h"
 
-enum class AttentionType { kFloat32, kBFloat16 };
+namespace lt2 {
 
 struct AttentionShape {
   int64_t B, L, S, H, Hk;
@@ -13,7 +13,7 @@ struct AttentionShape {
   int64_t window;          // >= 1; kNoWindow: unlimited
   int64_t first_position;  // absolute position of key 0; query l stands at first_position + S - L + l
   float scale;
-  AttentionType type;  // of q, k, v, o and their gradients
+  Element element;  // of q, k, v, o and their gradients
 };
 
 // Large, yet sums of a position and a window stay far from overflow.

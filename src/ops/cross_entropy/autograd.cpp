@@ -31,7 +31,7 @@ LossAndGradients run(const torch::Tensor& h, const torch::Tensor& weight, const 
   const torch::NoGradGuard no_grad;
   const int64_t V = weight.size(0), D = weight.size(1), rows = targets.numel();
   const bool gradient = want_dh || want_dweight;
-  const Element element = is_bf16(h) ? Element::kBf16 : Element::kF32;
+  const Element element = element_of(h);
   constexpr const char* kOp = "linear_cross_entropy";
   const auto* h_bytes = static_cast<const std::byte*>(dense_data(h, h.scalar_type(), rows * D, {kOp, "h"}));
   const float* w = dense_data<float>(weight, V * D, {kOp, "weight"});
@@ -55,10 +55,10 @@ LossAndGradients run(const torch::Tensor& h, const torch::Tensor& weight, const 
     cross_entropy_block({M, V, y, target + first, losses.data() + first, gradient, 1.0f / static_cast<float>(rows)});
     // Where the processor has a unit for bf16 products, both operands must be bf16 for it.
     const auto block = logits.narrow(0, 0, M), dy = linear_uses_unit(element) ? block.to(torch::kBFloat16) : block;
-    const Matrix dlogits{dense_data(dy, dy.scalar_type(), M * V, {kOp, "gradient of logits"}),
-                         is_bf16(dy) ? Element::kBf16 : Element::kF32, V};
+    const Matrix dlogits{dense_data(dy, dy.scalar_type(), M * V, {kOp, "gradient of logits"}), element_of(dy), V};
     if (want_dh) {
-      linear_backward_input({M, V, D, dlogits, w, /*round_weight=*/is_bf16(h), dh_bytes + offset, element});
+      linear_backward_input(
+          {M, V, D, dlogits, w, /*round_weight=*/element == Element::kBf16, dh_bytes + offset, element});
     }
     if (want_dweight) {
       linear_backward_weight({M, V, D, dlogits, h_block, dw, /*accumulate=*/first > 0});

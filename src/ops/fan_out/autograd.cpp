@@ -34,7 +34,7 @@ class FanOut : public torch::autograd::Function<FanOut> {
       arrays.push_back(dense_data(part, first.scalar_type(), first.numel(), {"fan_out", "gradient"}));
     }
     auto sum = torch::empty_like(first);
-    sum_arrays(is_bf16(first), arrays.data(), static_cast<int64_t>(arrays.size()),
+    sum_arrays(element_of(first), arrays.data(), static_cast<int64_t>(arrays.size()),
                dense_data(sum, first.scalar_type(), first.numel(), {"fan_out", "sum"}), first.numel());
     return {sum, {}};
   }

@@ -28,8 +28,8 @@ void sum_typed(const void* const* arrays, int64_t count, void* y, int64_t n) {
   });
 }
 
-void SumArrays(bool bf16, const void* const* arrays, int64_t count, void* y, int64_t n) {
-  bf16 ? sum_typed<uint16_t>(arrays, count, y, n) : sum_typed<float>(arrays, count, y, n);
+void SumArrays(Element element, const void* const* arrays, int64_t count, void* y, int64_t n) {
+  element == Element::kBf16 ? sum_typed<uint16_t>(arrays, count, y, n) : sum_typed<float>(arrays, count, y, n);
 }
 
 }  // namespace
@@ -41,8 +41,8 @@ HWY_AFTER_NAMESPACE();
 namespace lt2 {
 HWY_EXPORT(SumArrays);
 
-void sum_arrays(bool bf16, const void* const* arrays, int64_t count, void* y, int64_t n) {
-  HWY_DYNAMIC_DISPATCH(SumArrays)(bf16, arrays, count, y, n);
+void sum_arrays(Element element, const void* const* arrays, int64_t count, void* y, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(SumArrays)(element, arrays, count, y, n);
 }
 
 }  // namespace lt2

@@ -1,9 +1,11 @@
 #pragma once
-// y = sum of `count` arrays of n numbers, in their order. Raw pointers to fp32, or to bf16 where `bf16` is set.
+// y = sum of `count` arrays of n numbers, in their order. Pointers to fp32 or bf16, as `element` says.
 #include <cstdint>
+
+#include "ops/element.h"
 
 namespace lt2 {
 
-void sum_arrays(bool bf16, const void* const* arrays, int64_t count, void* y, int64_t n);
+void sum_arrays(Element element, const void* const* arrays, int64_t count, void* y, int64_t n);
 
 }  // namespace lt2

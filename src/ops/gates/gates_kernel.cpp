@@ -120,8 +120,8 @@ void dispatch(const GateShape& s, Body&& body) {
         return body.template operator()<GateActivationKind::kSwish>(x, y);
     }
   };
-  if (!s.x_bf16) return typed(float(), float());
-  s.y_bf16 ? typed(uint16_t(), uint16_t()) : typed(uint16_t(), float());
+  if (s.x_element == Element::kF32) return typed(float(), float());
+  s.y_element == Element::kBf16 ? typed(uint16_t(), uint16_t()) : typed(uint16_t(), float());
 }
 
 void GateForward(const GateShape& s, const void* x, void* y) {

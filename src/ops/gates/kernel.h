@@ -3,6 +3,8 @@
 //   y[r, n] = factor rate[n] act(z),   z = sign (x[r, n] + bias[n])
 #include <cstdint>
 
+#include "ops/element.h"
+
 namespace lt2 {
 
 enum class GateActivationKind { kSoftplus, kSigmoid, kSwish };
@@ -10,7 +12,7 @@ enum class GateActivationKind { kSoftplus, kSigmoid, kSwish };
 struct GateShape {
   int64_t rows, n;
   GateActivationKind kind;
-  bool x_bf16, y_bf16;  // else fp32; y_bf16 only with x_bf16
+  Element x_element, y_element;  // y is bf16 only if x is
   float sign, factor;
   const float* rate;  // [n]; null: 1
   const float* bias;  // [n]; null: 0

@@ -24,7 +24,7 @@ torch::Tensor head_linear(const torch::Tensor& x, const torch::Tensor& weight) {
                        .H = H,
                        .K = K,
                        .N = N,
-                       .bf16 = is_bf16(x),
+                       .element = element_of(x),
                        .x_row = L == 1 ? rows.stride(0) : rows.stride(1),
                        .x_head = rows.stride(2)},
                       strided_data(rows, x.scalar_type(), {B, L, H, K}, 1, {"head_linear", "x"}),

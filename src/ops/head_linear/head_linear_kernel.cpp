@@ -46,7 +46,7 @@ void forward_all(const HeadLinearShape& s, const T* x, const float* weight, T* y
 }
 
 void forward(const HeadLinearShape& shape, const void* x, const float* weight, void* y) {
-  if (shape.bf16) {
+  if (shape.element == Element::kBf16) {
     forward_all(shape, static_cast<const uint16_t*>(x), weight, static_cast<uint16_t*>(y));
   } else {
     forward_all(shape, static_cast<const float*>(x), weight, static_cast<float*>(y));

@@ -2,11 +2,13 @@
 // The product of head_linear for the CPU, without torch.
 #include <cstdint>
 
+#include "ops/element.h"
+
 namespace lt2 {
 
 struct HeadLinearShape {
   int64_t R, H, K, N;
-  bool bf16;              // x and y; else fp32
+  Element element;        // of x and y
   int64_t x_row, x_head;  // elements between rows and heads of x; channels contiguous
 };
 

@@ -78,7 +78,7 @@ torch::Tensor index_topk(const IndexTopkInput& in) {
   const auto weights = in.weights.defined() ? in.weights.to(torch::kFloat32).contiguous() : torch::Tensor();
   const int64_t columns = std::min(in.count, S);
   const auto indices = torch::empty({B, L, columns}, torch::kInt32);
-  index_topk_select({.B = B, .L = L, .S = S, .J = J, .F = F, .count = columns, .bf16 = is_bf16(q)},
+  index_topk_select({.B = B, .L = L, .S = S, .J = J, .F = F, .count = columns, .element = element_of(q)},
                     {.q = strided_data(q, q.scalar_type(), {B, L, J, F}, 2, {"index_topk", "q"}),
                      .k = strided_data(k, q.scalar_type(), {B, S, F}, 1, {"index_topk", "k"}),
                      .weights = dense_data_or_null<float>(weights, B * L * J, {"index_topk", "weights"}),

@@ -180,7 +180,7 @@ void select_all(const IndexTopkShape& s, const IndexTopkData& data) {
 }
 
 void select(const IndexTopkShape& shape, const IndexTopkData& data) {
-  if (shape.bf16) {
+  if (shape.element == Element::kBf16) {
     select_all<uint16_t>(shape, data);
   } else {
     select_all<float>(shape, data);

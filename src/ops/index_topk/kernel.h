@@ -2,13 +2,15 @@
 // Kernel of index_topk for the CPU, without torch: raw pointers, strides in elements, the last axis contiguous.
 #include <cstdint>
 
+#include "ops/element.h"
+
 namespace lt2 {
 
 struct IndexTopkShape {
   int64_t B, L, S;  // query l stands at position S - L + l
   int64_t J, F;     // index heads and their channels
   int64_t count;    // columns of the result
-  bool bf16;        // q and k
+  Element element;  // of q and k
 };
 
 struct IndexTopkData {

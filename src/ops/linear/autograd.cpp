@@ -13,7 +13,6 @@ namespace {
 
 using torch::Tensor;
 
-Element element_of(const Tensor& t) { return is_bf16(t) ? Element::kBf16 : Element::kF32; }
 // [M, N] of the type of `like`.
 void* matrix_data(const Tensor& t, const Tensor& like, int64_t M, int64_t N, const char* name) {
   return dense_data(t, like.scalar_type(), M * N, {"linear", name});
@@ -96,7 +95,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
       const Tensor &product = saved[3], dproduct = torch::empty_like(product);
       dgate = torch::empty_like(gate);
       const auto data = [&](const Tensor& t, const char* name) { return matrix_data(t, gate, M, N, name); };
-      gated_product_backward(GateActivation::kSilu, is_bf16(gate), data(gate, "gate"), data(product, "product"),
+      gated_product_backward(GateActivation::kSilu, element_of(gate), data(gate, "gate"), data(product, "product"),
                              data(dy, "gradient of y"), data(dgate, "gradient of gate"),
                              data(dproduct, "gradient of product"), M * N);
       dy = dproduct;
@@ -108,7 +107,8 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
       dx = torch::empty(x.sizes(), x.options());
       const auto holder = c10::static_intrusive_pointer_cast<CacheHolder>(ctx->saved_data["cache"].toCapsule());
       const Panels* packed = holder->cache && unit ? &holder->cache->backward_panels(weight) : nullptr;
-      linear_backward_input({M, N, K, dy_matrix, weight_data(weight, N, K, "weight"), /*round_weight=*/is_bf16(x),
+      linear_backward_input({M, N, K, dy_matrix, weight_data(weight, N, K, "weight"),
+                             /*round_weight=*/element_of(x) == Element::kBf16,
                              matrix_data(dx, x, M, K, "gradient of x"), element_of(dx), packed});
     }
     if (ctx->needs_input_grad(1)) {

@@ -35,7 +35,7 @@ constexpr uint32_t kLeast = 15u << 23;
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 
-// Rows of x in the unit's form: tiles of at most tile_rows, one behind the other.
+// Rows of x in the unit's form: tiles of at most tile_rows, one after the other.
 struct Packed {
   int64_t tile_rows, row_step, blocks;           // blocks of kByteBlock
   int8_t* a;                                     // tile by tile [4 blocks][padded rows][high, low][64]

@@ -25,12 +25,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "ops/element.h"
 #include "ops/linear/buffer.h"
 
 namespace lt2 {
-
-/// The last two are those of weights only.
-enum class Element : uint8_t { kF32, kBf16, kInt8, kInt4 };
 
 constexpr int64_t kQuantWidth = 16;
 // Normal weights lose 9.0 % (RMS) to int4; groups of 32 would lose 8.1 % and cost 6 % more bytes.

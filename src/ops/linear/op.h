@@ -19,16 +19,13 @@
 #include <vector>
 
 #include "base/torch.h"
+#include "ops/element.h"
 
 namespace lt2 {
 
 struct PackCache;     // pack_cache.h
 struct PackedWeight;  // packed_weight.h
 class Linear;
-
-/// How a weight that no longer changes is kept: fp32, bf16, int8 with a scale per output channel, int4 with a scale per
-/// group of input channels.
-enum class WeightFormat { kF32, kBf16, kInt8, kInt4 };
 
 /// While one lives, Linear modules made in this thread allocate no weight: it has its sizes and no memory (device meta)
 /// until pack() or adopt(). For models whose weights come from a file in another form.
@@ -78,9 +75,9 @@ class LinearImpl : public torch::nn::Module {
   /// Of a packed weight.
   WeightFormat packed_format() const;
   /// The packed weight as tensors for a file, and back: "panels", "layout" and, of int8 and int4, "scales", as
-  /// packed_weight.h says. adopt() uses the memory of `parts` in place (a mapped file's pages are shared by all who map
-  /// it) if they are laid out as this machine multiplies, else it packs them anew. Throws lt2::Error for parts of
-  /// another shape.
+  /// packed_weight.h says. adopt() uses the memory of `parts` in place (a mapped file's pages are shared by all
+  /// processes that map it) if they are laid out as this machine multiplies, else it packs them anew. Throws lt2::Error
+  /// for parts of another shape.
   std::vector<std::pair<std::string, torch::Tensor>> packed_parts() const;
   void adopt(const std::vector<std::pair<std::string, torch::Tensor>>& parts, WeightFormat format);
   /// Bytes that one product with a packed weight reads of it.
@@ -107,7 +104,7 @@ std::vector<torch::Tensor> linear_all(const torch::Tensor& x, const std::vector<
 torch::Tensor linear_swiglu(const torch::Tensor& x, Linear& gate, Linear& up);
 
 /// The same map for a weight that belongs to another module (tied embeddings): x [.., in], weight [out, in]. Packs for
-/// this call only unless `cache` is given, which the caller keeps beside the weight. Without a cache write lt2::linear:
+/// this call only unless `cache` is given, which the caller keeps with the weight. Without a cache write lt2::linear:
 /// torch has an at::linear(x, weight) that argument-dependent lookup finds as well.
 torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, std::shared_ptr<PackCache>* cache = nullptr);
 

@@ -11,20 +11,6 @@ using torch::Tensor;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-Element element_of(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::kF32:
-      return Element::kF32;
-    case WeightFormat::kBf16:
-      return Element::kBf16;
-    case WeightFormat::kInt8:
-      return Element::kInt8;
-    case WeightFormat::kInt4:
-      return Element::kInt4;
-  }
-  fail("linear: {} is no weight format", static_cast<int>(format));
-}
-
 bool quantised(WeightFormat format) { return format == WeightFormat::kInt8 || format == WeightFormat::kInt4; }
 
 // What a part of a weight [N, K] must be. Panels of fp32 and bf16 have their size from their layout.
@@ -34,7 +20,7 @@ struct Part {
   std::vector<int64_t> sizes;
 };
 Part panels_part(WeightFormat format, int64_t N, int64_t K) {
-  return {"panels", torch::kUInt8, {divide_up(N, kQuantWidth), quant_words(element_of(format), K), kQuantWidth, 4}};
+  return {"panels", torch::kUInt8, {divide_up(N, kQuantWidth), quant_words(format, K), kQuantWidth, 4}};
 }
 Part scales_part(WeightFormat format, int64_t N, int64_t K) {
   const int64_t panels = divide_up(N, kQuantWidth);
@@ -42,8 +28,7 @@ Part scales_part(WeightFormat format, int64_t N, int64_t K) {
   return {"scales", torch::kBFloat16, {panels, divide_up(K, kQuantGroup), kQuantWidth}};
 }
 Part numbers_part(WeightFormat format, const PanelLayout& layout, int64_t N, int64_t K) {
-  const auto type = format == WeightFormat::kF32 ? torch::kFloat32 : torch::kBFloat16;
-  return {"panels", type, {linear_panel_numbers(layout, N, K)}};
+  return {"panels", torch_type(format), {linear_panel_numbers(layout, N, K)}};
 }
 
 // Memory in large pages, which torch's own allocator does not ask for: panels are read front to back at every token.
@@ -126,7 +111,7 @@ std::shared_ptr<PackedWeight> make(WeightFormat format, int64_t N, int64_t K, Te
   out->layout = std::move(layout);
   out->view.N = N;
   out->view.K = K;
-  out->view.element = element_of(format);
+  out->view.element = format;
   if (quantised(format)) {
     out->view.view = data_of(out->panels, panels_part(format, N, K));
     out->view.scales = data_of(out->scales, scales_part(format, N, K));
@@ -164,16 +149,16 @@ std::shared_ptr<const PackedWeight> pack_weight(const Tensor& from, WeightFormat
                      : "none");
   const int64_t N = from.size(0), K = from.size(1);
   const Tensor rows = from.detach().contiguous();
-  const Matrix matrix{dense_data(rows, from.scalar_type(), N * K, {"linear", "weight"}),
-                      is_bf16(rows) ? Element::kBf16 : Element::kF32, static_cast<ptrdiff_t>(K)};
+  const Matrix matrix{dense_data(rows, from.scalar_type(), N * K, {"linear", "weight"}), element_of(rows),
+                      static_cast<ptrdiff_t>(K)};
   if (!quantised(format)) {
-    const PanelLayout layout = linear_panel_layout(element_of(format));
-    Panels packed = linear_pack(matrix, N, K, element_of(format));
+    const PanelLayout layout = linear_panel_layout(format);
+    Panels packed = linear_pack(matrix, N, K, format);
     return make(format, N, K, hold(std::move(packed.data), numbers_part(format, layout, N, K)), {},
                 layout_of(format, layout, N, K));
   }
   const Tensor panels = allocate(panels_part(format, N, K)), scales = allocate(scales_part(format, N, K));
-  const int64_t odd = linear_quantise(matrix, N, K, element_of(format), data_of(panels, panels_part(format, N, K)),
+  const int64_t odd = linear_quantise(matrix, N, K, format, data_of(panels, panels_part(format, N, K)),
                                       data_of(scales, scales_part(format, N, K)));
   LT2_CHECK(odd < 0, "linear: row {} of a weight [{}, {}] holds a number that is not finite; {} cannot express it", odd,
             N, K, weight_format_name(format));
@@ -197,7 +182,7 @@ std::shared_ptr<const PackedWeight> adopt_weight(const PackedParts& parts, Weigh
     return make(format, N, K, panels, scales, layout_of(format, layout, N, K));
   }
   const Tensor panels = check_part(find(parts, "panels", format), numbers_part(format, layout, N, K), format, N, K);
-  if (layout == linear_panel_layout(element_of(format))) {
+  if (layout == linear_panel_layout(format)) {
     return make(format, N, K, panels, {}, layout_of(format, layout, N, K));
   }
   const Tensor rows = torch::empty({N, K}, panels.options());

@@ -27,8 +27,8 @@ namespace HWY_NAMESPACE {
 using I32 = hn::RebindToSigned<F>;
 using VI32 = hn::Vec<I32>;
 
-// Words beside one another in a panel of kQuantWidth channels, from channel n on, a whole vector; the panel has `words`
-// rows of them.
+// Words next to one another in a panel of kQuantWidth channels, from channel n on, a whole vector; the panel has
+// `words` rows of them.
 HWY_INLINE const uint8_t* quantised_channels(const void* panels, int64_t n, int64_t words) {
   return static_cast<const uint8_t*>(panels) + n / kQuantWidth * words * kQuantRow + n % kQuantWidth * 4;
 }

@@ -1,5 +1,6 @@
 #include "ops/linear_recurrence/autograd.h"
 
+#include "ops/dtype.h"
 #include "ops/pointer.h"
 
 namespace lt2 {
@@ -31,7 +32,7 @@ struct Prepared {
     args.H = q.size(2);
     args.K = q.size(3);
     args.V = v.size(3);
-    args.bf16 = q.scalar_type() == torch::kBFloat16;
+    args.element = element_of(q);
     args.decay = !g.defined()   ? RecurrenceDecay::kNone
                  : g.dim() == 3 ? RecurrenceDecay::kScalar
                                 : RecurrenceDecay::kVector;

@@ -59,16 +59,16 @@ HWY_ATTR void backward_chunk(const RecurrenceArgs& args, const RecurrenceGradien
   const ChunkGradients& d = x.d;
   const Block dO = x.dy[kQuery], minus_dR = x.dy[kErase];
   load_chunk<Decay, kDelta>(args, b, h, t, C, kQuery, kLast, c);
-  load_rows(args.bf16, C, V, at(args.v, args.bf16, b, t, h), one, x.v);
+  load_rows(args.element, C, V, at(args.v, args.element, b, t, h), one, x.v);
   if (out.d_o.data != nullptr) {
-    load_rows(args.bf16, C, V, at(out.d_o, args.bf16, b, t, h), one, dO);
+    load_rows(args.element, C, V, at(out.d_o, args.element, b, t, h), one, dO);
   } else {
     std::fill_n(dO.data, C * dO.ld, 0.0f);
   }
   Prefetch prefetch(std::min(args.chunk, t), product_ticks(args, 5));
   const int64_t next = t - std::min(args.chunk, t);
-  for (const auto& rows : {args.k, args.q}) prefetch.add(rows, K, args.bf16, b, next, h);
-  for (const auto& rows : {args.v, out.d_o}) prefetch.add(rows, V, args.bf16, b, next, h);
+  for (const auto& rows : {args.k, args.q}) prefetch.add(rows, K, args.element, b, next, h);
+  for (const auto& rows : {args.v, out.d_o}) prefetch.add(rows, V, args.element, b, next, h);
   transpose(K, V, S.data, S.ld, x.S_t.data, x.S_t.ld);
   transpose(K, V, x.dS.data, x.dS.ld, x.dS_t.data, x.dS_t.ld);
   transpose(C, V, U.data, U.ld, x.u_t.data, x.u_t.ld);
@@ -81,8 +81,8 @@ HWY_ATTR void backward_chunk(const RecurrenceArgs& args, const RecurrenceGradien
     solve(C, V, {A[C - 1] + C - 1, -1, -A.ld}, minus_dR[C - 1], -minus_dR.ld);
   }
   store_rows(
-      args.bf16, C, V, minus_dR, [&](int64_t i) { return kDelta ? -c.beta.data[i] : -1.0f; },
-      at(out.dv, args.bf16, b, t, h));
+      args.element, C, V, minus_dR, [&](int64_t i) { return kDelta ? -c.beta.data[i] : -1.0f; },
+      at(out.dv, args.element, b, t, h));
 
   for (int r = 0; r <= kLast; ++r) {
     lower_product(C, V, x.dy[r], x.u_t, d.w[r]);
@@ -108,8 +108,8 @@ HWY_ATTR void backward_chunk(const RecurrenceArgs& args, const RecurrenceGradien
     }
   }
   store_rows(
-      args.bf16, C, K, d.x[kQuery], [&](int64_t) { return args.scale; }, at(out.dq, args.bf16, b, t, h));
-  store_rows(args.bf16, C, K, d.k, one, at(out.dk, args.bf16, b, t, h));
+      args.element, C, K, d.x[kQuery], [&](int64_t) { return args.scale; }, at(out.dq, args.element, b, t, h));
+  store_rows(args.element, C, K, d.k, one, at(out.dk, args.element, b, t, h));
 }
 
 template <class Decay, bool kDelta>
@@ -136,8 +136,8 @@ HWY_ATTR void backward_head(const RecurrenceArgs& args, const RecurrenceGradient
     forward.u = {x.writes[begin(n)], x.writes.ld};
     load_chunk<Decay, kDelta>(args, b, h, begin(n), begin(n + 1) - begin(n), kErase, kDelta ? kErase : kQuery, forward);
     Prefetch prefetch(begin(n + 2) - begin(n + 1), product_ticks(args, kDelta ? 2 : 1));
-    prefetch.add(args.k, K, args.bf16, b, begin(n + 1), h);
-    prefetch.add(args.v, V, args.bf16, b, begin(n + 1), h);
+    prefetch.add(args.k, K, args.element, b, begin(n + 1), h);
+    prefetch.add(args.v, V, args.element, b, begin(n + 1), h);
     chunk_writes<kDelta>(forward, state(n), prefetch);
     if (n + 1 == chunks) break;
     std::copy_n(x.states[n * K], K * x.states.ld, x.states[(n + 1) * K]);

@@ -118,9 +118,10 @@ struct Chunk {
 };
 
 /// The rows of one head from token t on.
-inline RecurrenceRows at(RecurrenceRows rows, bool bf16, int64_t b, int64_t t, int64_t h) {
+inline RecurrenceRows at(RecurrenceRows rows, Element element, int64_t b, int64_t t, int64_t h) {
   const ptrdiff_t offset = b * rows.batch + t * rows.token + h * rows.head;
-  rows.data = static_cast<char*>(rows.data) + offset * static_cast<ptrdiff_t>(bf16 ? sizeof(uint16_t) : sizeof(float));
+  rows.data = static_cast<char*>(rows.data) +
+              offset * static_cast<ptrdiff_t>(element == Element::kBf16 ? sizeof(uint16_t) : sizeof(float));
   return rows;
 }
 inline float* at(const RecurrenceRows& rows, int64_t b, int64_t t, int64_t h) {
@@ -138,8 +139,9 @@ HWY_INLINE void load_rows(int64_t C, int64_t n, const T* from, ptrdiff_t ld, con
 
 /// to_i = factor(i) from_i. Scratch rows are padded, so whole vectors are stored.
 template <class Factor>
-HWY_INLINE void load_rows(bool bf16, int64_t C, int64_t n, const RecurrenceRows& from, const Factor& factor, Block to) {
-  if (bf16) {
+HWY_INLINE void load_rows(Element element, int64_t C, int64_t n, const RecurrenceRows& from, const Factor& factor,
+                          Block to) {
+  if (element == Element::kBf16) {
     load_rows(C, n, static_cast<const uint16_t*>(from.data), from.token, factor, to);
   } else {
     load_rows(C, n, static_cast<const float*>(from.data), from.token, factor, to);
@@ -156,9 +158,9 @@ HWY_INLINE void store_rows(int64_t C, int64_t n, Block from, const Factor& facto
 }
 
 template <class Factor>
-HWY_INLINE void store_rows(bool bf16, int64_t C, int64_t n, Block from, const Factor& factor,
+HWY_INLINE void store_rows(Element element, int64_t C, int64_t n, Block from, const Factor& factor,
                            const RecurrenceRows& to) {
-  if (bf16) {
+  if (element == Element::kBf16) {
     store_rows(C, n, from, factor, static_cast<uint16_t*>(to.data), to.token);
   } else {
     store_rows(C, n, from, factor, static_cast<float*>(to.data), to.token);
@@ -188,10 +190,10 @@ class Prefetch {
   /// `tokens` rows of each part, spread over about `ticks` calls of tick().
   Prefetch(int64_t tokens, int64_t ticks) : tokens_(tokens), per_tick_((tokens + ticks - 1) / ticks) {}
   /// The n numbers a row of one head from token t on.
-  void add(const RecurrenceRows& rows, int64_t n, bool bf16, int64_t b, int64_t t, int64_t h) {
-    const ptrdiff_t size = bf16 ? sizeof(uint16_t) : sizeof(float);
+  void add(const RecurrenceRows& rows, int64_t n, Element element, int64_t b, int64_t t, int64_t h) {
+    const ptrdiff_t size = element == Element::kBf16 ? sizeof(uint16_t) : sizeof(float);
     if (rows.data != nullptr && tokens_ > 0) {
-      parts_[count_++] = {static_cast<const char*>(at(rows, bf16, b, t, h).data), rows.token * size, n * size};
+      parts_[count_++] = {static_cast<const char*>(at(rows, element, b, t, h).data), rows.token * size, n * size};
     }
   }
   void tick() {
@@ -538,7 +540,7 @@ struct VectorDecay {
       if (begin > 0) earlier_tokens(c, last, d, begin, end);
       for (int64_t j = begin; j < end; ++j) pairs_within(c, last, d, j, end);
       for (int64_t j = 0; j < begin; ++j) multiply(K, c.until[j], c.since[end - 1 - begin], c.until[j]);
-      // until_j of the block's own keys, from behind.
+      // until_j of the block's own keys, from the last to the first.
       std::fill_n(c.until[end - 1], K, 1.0f);
       for (int64_t j = end - 2; j >= begin; --j) multiply(K, c.until[j + 1], c.fade[j + 1], c.until[j]);
     }
@@ -636,7 +638,7 @@ HWY_ATTR void load_chunk(const RecurrenceArgs& args, int64_t b, int64_t h, int64
                          int last, Chunk& c) {
   c.tokens = tokens;
   const auto factor = [&](int64_t i) { return kDelta ? c.beta.data[i] : 1.0f; };
-  load_rows(args.bf16, tokens, c.K, at(args.k, args.bf16, b, t, h), one, c.k);
+  load_rows(args.element, tokens, c.K, at(args.k, args.element, b, t, h), one, c.k);
   transpose(tokens, c.K, c.k.data, c.k.ld, c.k_t.data, c.k_t.ld);
   if constexpr (kDelta) {
     const float* beta = at(args.beta, b, t, h);
@@ -647,9 +649,9 @@ HWY_ATTR void load_chunk(const RecurrenceArgs& args, int64_t b, int64_t h, int64
   }
   if (first == kQuery) {
     load_rows(
-        args.bf16, tokens, c.K, at(args.q, args.bf16, b, t, h), [&](int64_t) { return args.scale; }, c.x[kQuery]);
+        args.element, tokens, c.K, at(args.q, args.element, b, t, h), [&](int64_t) { return args.scale; }, c.x[kQuery]);
   }
-  load_rows(args.bf16, tokens, c.V, at(args.v, args.bf16, b, t, h), factor, c.u);
+  load_rows(args.element, tokens, c.V, at(args.v, args.element, b, t, h), factor, c.u);
   Decay::coefficients(c, at(args.g, false, b, t, h), first, last);
 }
 

@@ -81,9 +81,9 @@ HWY_ATTR void step(const RecurrenceArgs& args, int64_t b, int64_t h, int64_t t, 
                    const float* from, ptrdiff_t ld_from, float* to, ptrdiff_t ld_to) {
   const int64_t K = args.K, V = args.V;
   load_rows(
-      args.bf16, 1, K, at(args.q, args.bf16, b, t, h), [&](int64_t) { return args.scale; }, token.q);
-  load_rows(args.bf16, 1, K, at(args.k, args.bf16, b, t, h), one, token.k);
-  load_rows(args.bf16, 1, V, at(args.v, args.bf16, b, t, h), one, token.v);
+      args.element, 1, K, at(args.q, args.element, b, t, h), [&](int64_t) { return args.scale; }, token.q);
+  load_rows(args.element, 1, K, at(args.k, args.element, b, t, h), one, token.k);
+  load_rows(args.element, 1, V, at(args.v, args.element, b, t, h), one, token.v);
   Decay::step_fade(K, at(args.g, b, t, h), token.fade.data);
   if constexpr (kDelta) {
     token.beta = *at(args.beta, b, t, h);
@@ -102,7 +102,7 @@ HWY_ATTR void step(const RecurrenceArgs& args, int64_t b, int64_t h, int64_t t, 
   }
   for (; n + lanes <= V; n += lanes) step_columns<kDelta, 1>(K, token, n, Whole(), from, ld_from, to, ld_to);
   if (n < V) step_columns<kDelta, 1>(K, token, n, First{static_cast<size_t>(V - n)}, from, ld_from, to, ld_to);
-  store_rows(args.bf16, 1, V, token.o, one, at(o, args.bf16, b, t, h));
+  store_rows(args.element, 1, V, token.o, one, at(o, args.element, b, t, h));
 }
 
 template <class Decay, bool kDelta>
@@ -110,13 +110,13 @@ HWY_ATTR void forward_chunk(const RecurrenceArgs& args, int64_t b, int64_t h, in
                             const RecurrenceRows& o, Chunk& c, Block S) {
   load_chunk<Decay, kDelta>(args, b, h, t, tokens, kQuery, kDelta ? kErase : kQuery, c);
   Prefetch prefetch(std::min(args.chunk, args.L - t - tokens), product_ticks(args, 3));
-  prefetch.add(args.k, args.K, args.bf16, b, t + tokens, h);
-  prefetch.add(args.q, args.K, args.bf16, b, t + tokens, h);
-  prefetch.add(args.v, args.V, args.bf16, b, t + tokens, h);
+  prefetch.add(args.k, args.K, args.element, b, t + tokens, h);
+  prefetch.add(args.q, args.K, args.element, b, t + tokens, h);
+  prefetch.add(args.v, args.V, args.element, b, t + tokens, h);
   chunk_writes<kDelta>(c, S, prefetch);
   product<Store::kSet>(tokens, c.V, c.K, c.x_start[kQuery].rows(), S, c.o, prefetch);
   lower_times<Store::kAdd>(tokens, c.V, c.w[kQuery], c.u, c.o);
-  store_rows(args.bf16, tokens, c.V, c.o, one, at(o, args.bf16, b, t, h));
+  store_rows(args.element, tokens, c.V, c.o, one, at(o, args.element, b, t, h));
   advance_state<Decay>(c, S, prefetch);
 }
 

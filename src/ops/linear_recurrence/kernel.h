@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "ops/element.h"
+
 namespace lt2 {
 
 /// A tensor [B, L, H, n], strides in elements; the n numbers of a row lie side by side.
@@ -16,7 +18,7 @@ enum class RecurrenceDecay { kNone, kScalar, kVector };
 
 struct RecurrenceArgs {
   int64_t B, L, H, K, V;
-  bool bf16;  // type of q, k, v, o and of their gradients: bf16 bits or fp32
+  Element element;  // of q, k, v, o and of their gradients
   RecurrenceDecay decay;
   RecurrenceRows q, k, v;
   RecurrenceRows g, beta;        // fp32; beta without data: additive write

@@ -24,7 +24,7 @@ Tensor pair_weights(const Tensor& x, const Tensor& k, const Tensor& g, bool stri
   const int64_t diagonal = strict ? -1 : 0;
   if (!g.defined()) return x.matmul(k.transpose(-1, -2)).tril(diagonal);
   if (g.size(-1) == 1) {
-    // Column j of the copies starts behind j, so its running sum is the range sum; above the diagonal it is 0, never
+    // Column j of the copies starts after j, so its running sum is the range sum; above the diagonal it is 0, never
     // positive.
     const auto range = g.expand({-1, -1, -1, C, C}).tril(-1).cumsum(-2);
     return (x.matmul(k.transpose(-1, -2)) * range.exp()).tril(diagonal);

@@ -25,20 +25,25 @@ struct Prepared {
   Tensor weight, bias;
   PerChannelShape shape;
 
-  Prepared(const Tensor& x, const Tensor& weights, const Tensor& biases, bool y_bf16) {
+  Prepared(const Tensor& x, const Tensor& weights, const Tensor& biases, torch::ScalarType y_type) {
     const int64_t n = x.size(-1);
     if (weights.defined()) {
       const int64_t heads = weights.numel();
       weight = weights.reshape({heads, 1}).expand({heads, n / heads}).reshape({n}).contiguous();
     }
     if (biases.defined()) bias = biases.contiguous();
-    shape = {x.numel() / n, n, is_bf16(x), y_bf16, of_channels(weight, n, "weight"), of_channels(bias, n, "bias")};
+    shape = {x.numel() / n,
+             n,
+             element_of(x),
+             element_of(y_type),
+             of_channels(weight, n, "weight"),
+             of_channels(bias, n, "bias")};
   }
 };
 
 Tensor run(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& base, torch::ScalarType out) {
   const torch::NoGradGuard no_grad;
-  const Prepared in(x, weight, bias, out == torch::kBFloat16);
+  const Prepared in(x, weight, bias, out);
   const auto y = torch::empty(x.sizes(), x.options().dtype(out));
   per_channel_forward(in.shape, rows_of(x, x.scalar_type(), in.shape, "x"), rows_of(base, out, in.shape, "base"),
                       rows_of(y, out, in.shape, "y"));
@@ -52,7 +57,7 @@ class PerChannel : public torch::autograd::Function<PerChannel> {
     // Not needs_input_grad: it counts arguments without the absent ones.
     const bool wants_weight = weight && weight->requires_grad();
     ctx->save_for_backward({wants_weight ? x : Tensor(), weight.value_or(Tensor())});
-    ctx->saved_data["x_bf16"] = is_bf16(x);
+    ctx->saved_data["x_type"] = static_cast<int64_t>(x.scalar_type());
     ctx->saved_data["wants_x"] = x.requires_grad();
     ctx->saved_data["wants_weight"] = wants_weight;
     ctx->saved_data["wants_bias"] = bias && bias->requires_grad();
@@ -66,7 +71,7 @@ class PerChannel : public torch::autograd::Function<PerChannel> {
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1];
     const auto dy = dys[0].contiguous();
-    const auto type = data["x_bf16"].toBool() ? torch::kBFloat16 : torch::kFloat32;
+    const auto type = static_cast<torch::ScalarType>(data["x_type"].toInt());
     const int64_t n = dy.size(-1);
     // A result with the shape of dy, or with one number a channel, where it is wanted.
     const auto made = [&](const char* wanted, torch::IntArrayRef sizes, torch::ScalarType as) {
@@ -75,8 +80,8 @@ class PerChannel : public torch::autograd::Function<PerChannel> {
     const auto dx = made("wants_x", dy.sizes(), type);
     auto dweight = made("wants_weight", {n}, torch::kFloat32);
     const auto dbias = made("wants_bias", {n}, torch::kFloat32);
-    Prepared in(dy, weight, {}, is_bf16(dy));
-    in.shape.x_bf16 = type == torch::kBFloat16;
+    Prepared in(dy, weight, {}, dy.scalar_type());
+    in.shape.x_element = element_of(type);
     per_channel_backward(in.shape, rows_of(x, type, in.shape, "x"), rows_of(dy, dy.scalar_type(), in.shape, "dy"),
                          rows_of(dx, type, in.shape, "dx"), of_channels(dweight, n, "gradient of weight"),
                          of_channels(dbias, n, "gradient of bias"));

@@ -2,12 +2,14 @@
 // Row kernels of per_channel: y = base + weight x + bias, one weight and one bias a channel.
 #include <cstdint>
 
+#include "ops/element.h"
+
 namespace lt2 {
 
 struct PerChannelShape {
   int64_t rows, n;
-  bool x_bf16, y_bf16;         // base and dy have y's type, dx has x's; bf16 as uint16_t
-  const float *weight, *bias;  // [n] or null: ones, none
+  Element x_element, y_element;  // base and dy have y's type, dx has x's
+  const float *weight, *bias;    // [n] or null: ones, none
 };
 
 /// base [rows, n] or null.

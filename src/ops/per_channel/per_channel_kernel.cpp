@@ -60,8 +60,9 @@ void backward_typed(const PerChannelShape& s, const X* x_all, const Y* dy_all, X
 
 template <class Body>
 void dispatch(const PerChannelShape& s, Body&& body) {
-  if (s.x_bf16) return s.y_bf16 ? body(uint16_t(), uint16_t()) : body(uint16_t(), float());
-  s.y_bf16 ? body(float(), uint16_t()) : body(float(), float());
+  const bool narrow = s.y_element == Element::kBf16;
+  if (s.x_element == Element::kBf16) return narrow ? body(uint16_t(), uint16_t()) : body(uint16_t(), float());
+  narrow ? body(float(), uint16_t()) : body(float(), float());
 }
 
 void PerChannelForward(const PerChannelShape& s, const void* x, const void* base, void* y) {

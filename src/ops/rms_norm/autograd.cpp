@@ -24,10 +24,10 @@ void* like(const torch::Tensor& x, const torch::Tensor& t, torch::ScalarType typ
   return dense_data(t, type, x.numel(), {"rms_norm", name});
 }
 NormInput input(const torch::Tensor& x, const torch::Tensor& t, const char* name) {
-  return {like(x, t, t.scalar_type(), name), is_bf16(t)};
+  return {like(x, t, t.scalar_type(), name), element_of(t)};
 }
 NormOutput output(const torch::Tensor& x, const torch::Tensor& t, const char* name) {
-  return {like(x, t, t.scalar_type(), name), is_bf16(t)};
+  return {like(x, t, t.scalar_type(), name), element_of(t)};
 }
 float* inverse_data(const NormRows& norm, const torch::Tensor& inverse) {
   return dense_data_or_null<float>(inverse, norm.rows, {"rms_norm", "inverse"});
@@ -53,7 +53,7 @@ torch::Tensor run_gated(const torch::Tensor& x, const torch::Tensor& gate, const
   auto y = torch::empty_like(x);
   if (inverse) *inverse = new_inverse(norm);
   const auto type = x.scalar_type();
-  norm_gate_forward(norm, is_bf16(x), like(x, x, type, "x"), like(x, gate, type, "gate"), like(x, y, type, "y"),
+  norm_gate_forward(norm, element_of(x), like(x, x, type, "x"), like(x, gate, type, "gate"), like(x, y, type, "y"),
                     inverse ? inverse_data(norm, *inverse) : nullptr);
   return y;
 }
@@ -105,7 +105,7 @@ class GatedNorm : public torch::autograd::Function<GatedNorm> {
     if (ctx->needs_input_grad(2)) dweight = torch::empty_like(weight);
     const auto norm = rows_of(x, weight, ctx->saved_data["eps"].toDouble());
     const auto type = x.scalar_type();
-    norm_gate_backward(norm, is_bf16(x), like(x, x, type, "x"), like(x, gate, type, "gate"),
+    norm_gate_backward(norm, element_of(x), like(x, x, type, "x"), like(x, gate, type, "gate"),
                        like(x, dy, type, "gradient of y"), inverse_data(norm, inverse),
                        like(x, dx, type, "gradient of x"), like(x, dgate, type, "gradient of gate"),
                        dweight_data(norm, dweight));

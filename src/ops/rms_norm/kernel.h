@@ -4,6 +4,8 @@
 // The plain norm has mean_factor = 1 / width, l2_norm has 1 and no weight.
 #include <cstdint>
 
+#include "ops/element.h"
+
 namespace lt2 {
 
 struct NormRows {
@@ -12,14 +14,14 @@ struct NormRows {
   const float* weight;  // [width] or null: ones
 };
 
-/// Raw fp32 numbers, or bf16.
+/// Raw numbers, fp32 or bf16.
 struct NormInput {
   const void* data;
-  bool bf16;
+  Element element;
 };
 struct NormOutput {
   void* data;
-  bool bf16;
+  Element element;
 };
 
 /// inverse [rows] receives r unless null.
@@ -29,8 +31,8 @@ void norm_backward(const NormRows& norm, NormInput x, NormInput dy, const float*
                    float* dweight);
 
 /// x, gate, y and their gradients all have one type.
-void norm_gate_forward(const NormRows& norm, bool bf16, const void* x, const void* gate, void* y, float* inverse);
-void norm_gate_backward(const NormRows& norm, bool bf16, const void* x, const void* gate, const void* dy,
+void norm_gate_forward(const NormRows& norm, Element element, const void* x, const void* gate, void* y, float* inverse);
+void norm_gate_backward(const NormRows& norm, Element element, const void* x, const void* gate, const void* dy,
                         const float* inverse, void* dx, void* dgate, float* dweight);
 
 }  // namespace lt2

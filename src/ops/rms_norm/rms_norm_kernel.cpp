@@ -140,23 +140,23 @@ void gate_backward_typed(const NormRows& norm, const T* x_all, const T* gate_all
 
 template <class X>
 void forward_from(const NormRows& norm, const X* x, NormOutput y, float* inverse) {
-  y.bf16 ? forward_typed(norm, x, static_cast<uint16_t*>(y.data), inverse)
-         : forward_typed(norm, x, static_cast<float*>(y.data), inverse);
+  y.element == Element::kBf16 ? forward_typed(norm, x, static_cast<uint16_t*>(y.data), inverse)
+                              : forward_typed(norm, x, static_cast<float*>(y.data), inverse);
 }
 
 void Forward(const NormRows& norm, NormInput x, NormOutput y, float* inverse) {
-  x.bf16 ? forward_from(norm, static_cast<const uint16_t*>(x.data), y, inverse)
-         : forward_from(norm, static_cast<const float*>(x.data), y, inverse);
+  x.element == Element::kBf16 ? forward_from(norm, static_cast<const uint16_t*>(x.data), y, inverse)
+                              : forward_from(norm, static_cast<const float*>(x.data), y, inverse);
 }
 
 template <class X>
 void backward_from(const NormRows& norm, const X* x, NormInput dy, const float* inverse, X* dx, float* dweight) {
-  dy.bf16 ? backward_typed(norm, x, static_cast<const uint16_t*>(dy.data), inverse, dx, dweight)
-          : backward_typed(norm, x, static_cast<const float*>(dy.data), inverse, dx, dweight);
+  dy.element == Element::kBf16 ? backward_typed(norm, x, static_cast<const uint16_t*>(dy.data), inverse, dx, dweight)
+                               : backward_typed(norm, x, static_cast<const float*>(dy.data), inverse, dx, dweight);
 }
 
 void Backward(const NormRows& norm, NormInput x, NormInput dy, const float* inverse, NormOutput dx, float* dweight) {
-  x.bf16
+  x.element == Element::kBf16
       ? backward_from(norm, static_cast<const uint16_t*>(x.data), dy, inverse, static_cast<uint16_t*>(dx.data), dweight)
       : backward_from(norm, static_cast<const float*>(x.data), dy, inverse, static_cast<float*>(dx.data), dweight);
 }
@@ -166,8 +166,8 @@ void gate_forward_any(const NormRows& norm, const void* x, const void* gate, voi
   gate_forward_typed(norm, static_cast<const T*>(x), static_cast<const T*>(gate), static_cast<T*>(y), inverse);
 }
 
-void GateForward(const NormRows& norm, bool bf16, const void* x, const void* gate, void* y, float* inverse) {
-  (bf16 ? gate_forward_any<uint16_t> : gate_forward_any<float>)(norm, x, gate, y, inverse);
+void GateForward(const NormRows& norm, Element element, const void* x, const void* gate, void* y, float* inverse) {
+  (element == Element::kBf16 ? gate_forward_any<uint16_t> : gate_forward_any<float>)(norm, x, gate, y, inverse);
 }
 
 template <class T>
@@ -177,9 +177,10 @@ void gate_backward_any(const NormRows& norm, const void* x, const void* gate, co
                       static_cast<T*>(dx), static_cast<T*>(dgate), dweight);
 }
 
-void GateBackward(const NormRows& norm, bool bf16, const void* x, const void* gate, const void* dy,
+void GateBackward(const NormRows& norm, Element element, const void* x, const void* gate, const void* dy,
                   const float* inverse, void* dx, void* dgate, float* dweight) {
-  (bf16 ? gate_backward_any<uint16_t> : gate_backward_any<float>)(norm, x, gate, dy, inverse, dx, dgate, dweight);
+  (element == Element::kBf16 ? gate_backward_any<uint16_t> : gate_backward_any<float>)(norm, x, gate, dy, inverse, dx,
+                                                                                       dgate, dweight);
 }
 
 }  // namespace
@@ -203,13 +204,14 @@ void norm_backward(const NormRows& norm, NormInput x, NormInput dy, const float*
   HWY_DYNAMIC_DISPATCH(Backward)(norm, x, dy, inverse, dx, dweight);
 }
 
-void norm_gate_forward(const NormRows& norm, bool bf16, const void* x, const void* gate, void* y, float* inverse) {
-  HWY_DYNAMIC_DISPATCH(GateForward)(norm, bf16, x, gate, y, inverse);
+void norm_gate_forward(const NormRows& norm, Element element, const void* x, const void* gate, void* y,
+                       float* inverse) {
+  HWY_DYNAMIC_DISPATCH(GateForward)(norm, element, x, gate, y, inverse);
 }
 
-void norm_gate_backward(const NormRows& norm, bool bf16, const void* x, const void* gate, const void* dy,
+void norm_gate_backward(const NormRows& norm, Element element, const void* x, const void* gate, const void* dy,
                         const float* inverse, void* dx, void* dgate, float* dweight) {
-  HWY_DYNAMIC_DISPATCH(GateBackward)(norm, bf16, x, gate, dy, inverse, dx, dgate, dweight);
+  HWY_DYNAMIC_DISPATCH(GateBackward)(norm, element, x, gate, dy, inverse, dx, dgate, dweight);
 }
 
 }  // namespace lt2

@@ -19,7 +19,8 @@ torch::Tensor rotate(const torch::Tensor& x, double base, int64_t first, RopeLay
   const auto data = [&](const torch::Tensor& t, const char* name) {
     return dense_data(t, x.scalar_type(), B * L * H * E, {"rope", name});
   };
-  rope_rotate({B, L, H, E, layout == RopeLayout::kPairs, is_bf16(x), inverse}, data(x, "x"), rows.data(), data(y, "y"));
+  rope_rotate({B, L, H, E, layout == RopeLayout::kPairs, element_of(x), inverse}, data(x, "x"), rows.data(),
+              data(y, "y"));
   return y;
 }
 

@@ -1,13 +1,15 @@
 #pragma once
-// Rotation of pairs by the angles of a table. Pointers are fp32, or bf16 where `bf16` is set.
+// Rotation of pairs by the angles of a table. Pointers to fp32 or bf16, as `element` says.
 #include <cstdint>
+
+#include "ops/element.h"
 
 namespace lt2 {
 
 struct RopeShape {
   int64_t B, L, H, E;
   bool pairs;  // neighbours (2i, 2i + 1); else halves (i, i + E / 2)
-  bool bf16;
+  Element element;
   bool inverse;  // rotate by the negative angle: the backward pass
 };
 

@@ -94,7 +94,7 @@ void rotate_any(const RopeShape& s, const void* x, const float* const* table, vo
 }
 
 void RopeRotate(const RopeShape& s, const void* x, const float* const* table, void* y) {
-  (s.bf16 ? rotate_any<uint16_t> : rotate_any<float>)(s, x, table, y);
+  (s.element == Element::kBf16 ? rotate_any<uint16_t> : rotate_any<float>)(s, x, table, y);
 }
 
 }  // namespace

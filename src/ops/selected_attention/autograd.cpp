@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "ops/causal_attention/views.h"
+#include "ops/dtype.h"
 #include "ops/selected_attention/kernel.h"
 #include "ops/selected_attention/op.h"
 #include "ops/selected_attention/torch_form.h"
@@ -44,7 +45,7 @@ void check_shapes(const SelectedAttentionInput& in) {
             lists.defined() ? text(lists) : "no tensor");
   LT2_CHECK(
       (lists.scalar_type() == torch::kInt32 || lists.scalar_type() == torch::kInt64) && lists.device() == in.q.device(),
-      "selected_attention: blocks must be int32 or int64 beside q on {}; found {} on {}", in.q.device().str(),
+      "selected_attention: blocks must be int32 or int64 on the device of q, {}; found {} on {}", in.q.device().str(),
       c10::toString(lists.scalar_type()), lists.device().str());
 }
 
@@ -119,7 +120,7 @@ SelectedShape shape_of(const torch::Tensor& q, const torch::Tensor& k, const tor
           .blocks = dense_data<int32_t>(blocks, q.size(0) * q.size(1) * k.size(2) * blocks.size(3),
                                         {"selected_attention", "blocks"}),
           .scale = static_cast<float>(options.scale),
-          .type = q.scalar_type() == torch::kFloat32 ? AttentionType::kFloat32 : AttentionType::kBFloat16};
+          .element = element_of(q)};
 }
 
 AttentionViews<SelectedShape> views_of(const SelectedShape& shape, const torch::Tensor& q) {

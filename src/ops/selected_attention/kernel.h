@@ -11,7 +11,7 @@ struct SelectedShape {
   int64_t first_query;    // index of query 0's own key
   const int32_t* blocks;  // [B, L, Hk, N], valid: ascending, then -1
   float scale;
-  AttentionType type;  // of q, k, v, o and their gradients
+  Element element;  // of q, k, v, o and their gradients
 };
 
 /// lse2 [B, H, L], null if not wanted: as causal_attention_forward gives it; undefined for a row without keys.

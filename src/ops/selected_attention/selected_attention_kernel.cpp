@@ -360,7 +360,7 @@ void backward_all(const BackwardProblem& in) {
 void forward(const SelectedShape& shape, AttentionInputView q, AttentionInputView k, AttentionInputView v,
              AttentionOutputView o, float* lse2) {
   const ForwardProblem in{shape, q, k, v, o, lse2};
-  if (shape.type == AttentionType::kFloat32) {
+  if (shape.element == Element::kF32) {
     forward_all<float>(in);
   } else {
     forward_all<uint16_t>(in);
@@ -370,7 +370,7 @@ void forward(const SelectedShape& shape, AttentionInputView q, AttentionInputVie
 void backward(const SelectedShape& shape, AttentionInputView q, AttentionInputView k, AttentionInputView v,
               AttentionInputView o, const float* lse2, AttentionInputView grad_o, const AttentionGradients& grad) {
   const BackwardProblem in{shape, q, k, v, o, lse2, grad_o, grad};
-  if (shape.type == AttentionType::kFloat32) {
+  if (shape.element == Element::kF32) {
     backward_all<float>(in);
   } else {
     backward_all<uint16_t>(in);

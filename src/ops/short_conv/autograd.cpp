@@ -27,7 +27,7 @@ ShortConvShape shape_of(const torch::Tensor& x, const torch::Tensor& weight, con
   return {x.size(0),
           x.size(1),
           x.size(2),
-          is_bf16(x),
+          element_of(x),
           silu,
           weight_data(weight, x.size(2), "weight"),
           bias_data(bias, x.size(2), "bias")};

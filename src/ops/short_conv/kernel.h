@@ -1,6 +1,8 @@
 #pragma once
-// Depthwise causal convolution of width 4 over rows of channels. Pointers are fp32, or bf16 where `bf16` is set.
+// Depthwise causal convolution of width 4 over rows of channels. Pointers to fp32 or bf16, as `element` says.
 #include <cstdint>
+
+#include "ops/element.h"
 
 namespace lt2 {
 
@@ -8,7 +10,8 @@ inline constexpr int64_t kShortConvWidth = 4;
 
 struct ShortConvShape {
   int64_t B, L, channels;
-  bool bf16, silu;
+  Element element;  // of x, y, tail and their gradients
+  bool silu;
   const float* weight;  // [channels, 4]
   const float* bias;    // [channels] or null
 };

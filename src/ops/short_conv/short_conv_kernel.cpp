@@ -175,7 +175,7 @@ void backward_typed(const ShortConvShape& s, const T* x, const T* tail, const T*
 }
 
 void ConvForward(const ShortConvShape& s, const void* x, const void* tail, void* y) {
-  if (s.bf16) {
+  if (s.element == Element::kBf16) {
     forward_typed(s, static_cast<const uint16_t*>(x), static_cast<const uint16_t*>(tail), static_cast<uint16_t*>(y));
   } else {
     forward_typed(s, static_cast<const float*>(x), static_cast<const float*>(tail), static_cast<float*>(y));
@@ -184,7 +184,7 @@ void ConvForward(const ShortConvShape& s, const void* x, const void* tail, void*
 
 void ConvBackward(const ShortConvShape& s, const void* x, const void* tail, const void* dy, void* dx, float* dweight,
                   float* dbias) {
-  if (s.bf16) {
+  if (s.element == Element::kBf16) {
     backward_typed(s, static_cast<const uint16_t*>(x), static_cast<const uint16_t*>(tail),
                    static_cast<const uint16_t*>(dy), static_cast<uint16_t*>(dx), dweight, dbias);
   } else {

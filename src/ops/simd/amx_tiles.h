@@ -1,5 +1,5 @@
 #pragma once
-// How AMX tiles are set up by all who multiply with them: eight of 16 rows of 64 bytes. For x86-64 only.
+// How every kernel that multiplies with AMX tiles sets them up: eight of 16 rows of 64 bytes. For x86-64 only.
 #include <cstdint>
 
 namespace lt2 {

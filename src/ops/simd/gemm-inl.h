@@ -2,7 +2,7 @@
 //
 // A is read element by element with any strides (so A and A^T cost the same), B and C are row-major. Every element of C
 // is ONE chain of fused multiply-adds over k in ascending order, whatever M, N, the tile or the thread: a row's result
-// never depends on the rows beside it, which is what makes batched and split runs agree bit for bit.
+// never depends on its neighbouring rows, which makes batched and split runs agree bit for bit.
 //
 // Per-target header (no include guard of the usual kind): include inside foreach_target files only.
 #if defined(LT2_OPS_SIMD_GEMM_INL_H_) == defined(HWY_TARGET_TOGGLE)

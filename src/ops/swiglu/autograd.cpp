@@ -17,7 +17,7 @@ void* like(const torch::Tensor& a, const torch::Tensor& t, const char* name) {
 
 torch::Tensor run_forward(GateActivation act, const torch::Tensor& a, const torch::Tensor& b) {
   auto y = torch::empty_like(a);
-  gated_product_forward(act, is_bf16(a), like(a, a, "a"), like(a, b, "b"), like(a, y, "y"), a.numel());
+  gated_product_forward(act, element_of(a), like(a, a, "a"), like(a, b, "b"), like(a, y, "y"), a.numel());
   return y;
 }
 
@@ -34,7 +34,7 @@ class GatedProduct : public torch::autograd::Function<GatedProduct> {
     const auto &a = saved[0], &b = saved[1];
     const auto dy = dys[0].contiguous();
     auto da = torch::empty_like(a), db = torch::empty_like(b);
-    gated_product_backward(static_cast<GateActivation>(ctx->saved_data["act"].toInt()), is_bf16(a), like(a, a, "a"),
+    gated_product_backward(static_cast<GateActivation>(ctx->saved_data["act"].toInt()), element_of(a), like(a, a, "a"),
                            like(a, b, "b"), like(a, dy, "gradient of y"), like(a, da, "gradient of a"),
                            like(a, db, "gradient of b"), a.numel());
     return {da, db, {}};

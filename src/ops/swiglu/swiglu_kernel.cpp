@@ -61,13 +61,14 @@ void backward_any(GateActivation act, const void* a, const void* b, const void* 
       static_cast<T*>(db), n);
 }
 
-void GatedForward(GateActivation act, bool bf16, const void* a, const void* b, void* y, int64_t n) {
-  bf16 ? forward_any<uint16_t>(act, a, b, y, n) : forward_any<float>(act, a, b, y, n);
+void GatedForward(GateActivation act, Element element, const void* a, const void* b, void* y, int64_t n) {
+  element == Element::kBf16 ? forward_any<uint16_t>(act, a, b, y, n) : forward_any<float>(act, a, b, y, n);
 }
 
-void GatedBackward(GateActivation act, bool bf16, const void* a, const void* b, const void* dy, void* da, void* db,
-                   int64_t n) {
-  bf16 ? backward_any<uint16_t>(act, a, b, dy, da, db, n) : backward_any<float>(act, a, b, dy, da, db, n);
+void GatedBackward(GateActivation act, Element element, const void* a, const void* b, const void* dy, void* da,
+                   void* db, int64_t n) {
+  element == Element::kBf16 ? backward_any<uint16_t>(act, a, b, dy, da, db, n)
+                            : backward_any<float>(act, a, b, dy, da, db, n);
 }
 
 }  // namespace
@@ -80,13 +81,13 @@ namespace lt2 {
 HWY_EXPORT(GatedForward);
 HWY_EXPORT(GatedBackward);
 
-void gated_product_forward(GateActivation act, bool bf16, const void* a, const void* b, void* y, int64_t n) {
-  HWY_DYNAMIC_DISPATCH(GatedForward)(act, bf16, a, b, y, n);
+void gated_product_forward(GateActivation act, Element element, const void* a, const void* b, void* y, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(GatedForward)(act, element, a, b, y, n);
 }
 
-void gated_product_backward(GateActivation act, bool bf16, const void* a, const void* b, const void* dy, void* da,
+void gated_product_backward(GateActivation act, Element element, const void* a, const void* b, const void* dy, void* da,
                             void* db, int64_t n) {
-  HWY_DYNAMIC_DISPATCH(GatedBackward)(act, bf16, a, b, dy, da, db, n);
+  HWY_DYNAMIC_DISPATCH(GatedBackward)(act, element, a, b, dy, da, db, n);
 }
 
 }  // namespace lt2
