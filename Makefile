@@ -24,7 +24,7 @@ demo: setup $(BUILD)/build.ninja ## Train a small looped hybrid, talk to it, wri
 	scripts/demo.sh $(BUILD)/lt2
 
 test: build ## Build and run all tests
-	ctest --test-dir $(BUILD) --output-on-failure -j 1 --no-tests=error
+	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) --no-tests=error
 
 # Where kernels and states handle raw memory. MODEL_TESTS='*' runs all tests of the model, which take ten minutes more.
 MEMORY_ROOMS := ops mixers infer train
@@ -33,8 +33,8 @@ MODEL_TESTS ?= *EveryMixer*
 test-memory: setup ## Run the tests of ops, mixers, infer, train and the model's property tests under AddressSanitizer and UBSan
 	cmake --preset asan -Wno-dev >/dev/null
 	cmake --build build/asan -j $(JOBS) --target $(MEMORY_ROOMS:%=lt2_%_test) lt2_model_test
-	ctest --test-dir build/asan --output-on-failure -j 1 --no-tests=error -R '^($(subst $() ,|,$(MEMORY_ROOMS)))$$'
-	GTEST_FILTER='$(MODEL_TESTS)' ctest --test-dir build/asan --output-on-failure --no-tests=error -R '^model$$'
+	ctest --test-dir build/asan --output-on-failure -j $(JOBS) --no-tests=error -L '^($(subst $() ,|,$(MEMORY_ROOMS)))$$'
+	GTEST_FILTER='$(MODEL_TESTS)' ctest --test-dir build/asan --output-on-failure -j $(JOBS) --no-tests=error -L '^model$$'
 
 bench: build ## Run the benchmarks (tables beside their floors)
 	scripts/bench.sh $(BUILD)

@@ -76,7 +76,10 @@ TEST_F(Generating, SamplesAndLogProbabilitiesAreLines) {
 TEST_F(Generating, DraftsPackedWeightsAndStopTextsKeepTheText) {
   const auto plain = text_of("prompt='line 7' max_gen_len=30");
   EXPECT_EQ(text_of("prompt='line 7' max_gen_len=30 speculate=loops:1,k:3"), plain);
-  EXPECT_EQ(text_of("prompt='line 7' max_gen_len=30 early_exit_step=1"), plain);
+  EXPECT_EQ(text_of("prompt='line 7' max_gen_len=30 early_exit_step=1"), plain);  // the last loop
+  const auto early = nlohmann::json::parse(text_of("prompt='line 7' max_gen_len=5 early_exit_step=0 logprobs=1"));
+  ASSERT_FALSE(early["tokens"].empty());
+  for (const auto& token : early["tokens"]) EXPECT_EQ(token["exit_loop"], 0);
   const auto stop = plain.substr(5, 3);
   EXPECT_EQ(text_of("prompt='line 7' max_gen_len=30 until='[\"" + stop + "\"]'"), plain.substr(0, plain.find(stop)));
   ASSERT_EQ(run("quantize ckpt=run weights=int8 out=packed/ text=text.txt tokens=200").status, 0);

@@ -15,15 +15,18 @@ TEST(Generate, GreedyFollowsTheFullForwardPass) {
   ASSERT_EQ(result.tokens.size(), 20u);
   torch::NoGradGuard no_grad;
   auto sequence = request.prompt;
+  int decided = 0;
   for (const int32_t token : result.ids()) {
     const auto logits = model->logits(model->hidden(torch::tensor(sequence, torch::kInt64).unsqueeze(0)))
                             .select(1, static_cast<int64_t>(sequence.size()) - 1);
     const auto top = std::get<0>(logits.topk(2));
     if ((top[0][0] - top[0][1]).item<double>() > 2e-3) {
       EXPECT_EQ(logits.argmax(-1).item<int64_t>(), token);
+      ++decided;
     }
     sequence.push_back(token);
   }
+  EXPECT_GT(decided, 15);
 }
 
 TEST(Generate, StopsWhereItShould) {

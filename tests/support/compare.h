@@ -1,14 +1,18 @@
 #pragma once
-// How tests compare tensors. close(): max|a - b| / max|b|, whatever the types; it fails on shape, NaN and infinity.
-// identical(): shape, type and every bit.
+// How tests compare tensors. close(): values, near each other; the types may differ. identical(): shape, type and every
+// bit.
 #include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
 
 #include "base/torch.h"
 
 namespace lt2::test {
 
-/// Passes when the shapes agree, both are finite and max|a - b| <= tolerance * max|b| (absolute when b is zero). Says
-/// where the largest error lies, both values, the error and the bound.
+/// Passes when the shapes agree, all numbers of both are finite and max|a - b| <= tolerance * max|b| (absolute when b
+/// is zero). Says where the largest error lies, both values, the error and the bound. Compares no types: both are taken
+/// as fp64.
 inline ::testing::AssertionResult close(const torch::Tensor& a, const torch::Tensor& b, double tolerance) {
   if (!a.defined() || !b.defined()) return ::testing::AssertionFailure() << "undefined tensor";
   if (a.sizes() != b.sizes()) return ::testing::AssertionFailure() << "shape " << a.sizes() << " against " << b.sizes();
@@ -28,8 +32,9 @@ inline ::testing::AssertionResult close(const torch::Tensor& a, const torch::Ten
                                        << " (" << tolerance << " of " << scale << ")";
 }
 
-/// Bit for bit.
+/// Passes when shapes, types and all bits agree: 0 differs from -0, and a NaN from another one's bits only.
 inline ::testing::AssertionResult identical(const torch::Tensor& a, const torch::Tensor& b) {
+  if (!a.defined() || !b.defined()) return ::testing::AssertionFailure() << "undefined tensor";
   if (a.sizes() != b.sizes() || a.dtype() != b.dtype()) return ::testing::AssertionFailure() << "shape or type differ";
   const auto x = a.detach().contiguous(), y = b.detach().contiguous();
   if (x.nbytes() == 0 || std::memcmp(x.data_ptr(), y.data_ptr(), x.nbytes()) == 0) return ::testing::AssertionSuccess();

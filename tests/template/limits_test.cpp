@@ -1,7 +1,7 @@
 // Templates that mean harm end with an error of one line, soon and without a deep stack.
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <functional>
 
 #include "tests/template/support.h"
@@ -31,14 +31,14 @@ std::ostream& operator<<(std::ostream& out, const Case& one) { return out << one
 class HostileTemplate : public ::testing::TestWithParam<Case> {};
 
 TEST_P(HostileTemplate, EndsWithAnError) {
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // processor time: a busy machine does not count
   const auto found = rendered(GetParam().source, {}, {{"x", "text"}, {"l", {1, 2, 3}}});
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
   EXPECT_TRUE(found.failed) << found.text.substr(0, 200);
   EXPECT_NE(found.text.find(GetParam().error), std::string::npos) << found.text.substr(0, 500);
   EXPECT_TRUE(found.text.starts_with("fixture:")) << found.text.substr(0, 200);
   EXPECT_LT(found.text.size(), 2100u);
-  EXPECT_LT(seconds.count(), 20) << "far beyond what a busy machine explains";
+  EXPECT_LT(seconds, 20);
 }
 
 const char kDeep[] = "nested deeper than the 200 levels";
