@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/named_tensors.h"
-#include "config/model_config.h"
+#include "config/train_config.h"
 #include "mixers/init.h"
 #include "ops/linear/op.h"
 

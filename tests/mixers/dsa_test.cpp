@@ -49,7 +49,7 @@ class Dsa : public ::testing::TestWithParam<Case> {
     return mixer_->forward(x, {.sequences = state});
   }
   std::unique_ptr<MixerState> start(int64_t batch, int64_t reserve = 0) {
-    return mixer_->make_state({.batch = batch, .window = 3, .reserve_tokens = reserve});
+    return mixer_->make_state({.batch = batch, .reserve_tokens = reserve});
   }
   torch::Tensor in_pieces(const torch::Tensor& x, const std::vector<int64_t>& pieces) {
     auto state = start(x.size(0));

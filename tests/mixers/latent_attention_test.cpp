@@ -82,15 +82,14 @@ class LatentAttentionForms : public ::testing::TestWithParam<Case> {
     torch::manual_seed(1);
   }
   std::unique_ptr<MixerState> start(int64_t batch, torch::ScalarType dtype = torch::kFloat32) {
-    return mixer_->make_state(
-        {.batch = batch, .dtype = dtype, .device = torch::kCPU, .window = 5, .reserve_tokens = 0});
+    return mixer_->make_state({.batch = batch, .dtype = dtype, .device = torch::kCPU, .reserve_tokens = 0});
   }
   torch::Tensor in_pieces(const torch::Tensor& x, const std::vector<int64_t>& pieces, MixerState* state) {
     torch::NoGradGuard no_grad;
     std::vector<torch::Tensor> parts;
     int64_t begin = 0;
     for (const int64_t piece : pieces) {
-      parts.push_back(mixer_->forward(x.narrow(1, begin, piece), {.window = 5, .sequences = state, .residual = {}}));
+      parts.push_back(mixer_->forward(x.narrow(1, begin, piece), {.sequences = state, .residual = {}}));
       begin += piece;
     }
     return torch::cat(parts, 1);
@@ -111,7 +110,7 @@ TEST_P(LatentAttentionForms, TrainingMatchesTheDefinition) {
     return out;
   };
   auto x_fast = x.clone().requires_grad_(), x_true = x.clone().requires_grad_();
-  const auto y = mixer_->forward(x_fast, {.window = 5, .residual = {}});
+  const auto y = mixer_->forward(x_fast, {.residual = {}});
   const auto truth = by_definition(*mixer_, config, x_true);
   EXPECT_TRUE(close(y, truth, 1e-5));
   const auto fast = gradients(y), exact = gradients(truth);

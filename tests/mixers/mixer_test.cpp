@@ -1,7 +1,11 @@
 // What every mixer owes the model, for every mixer there is.
 #include "mixers/mixer.h"
 
+#include <algorithm>
+
 #include "base/error.h"
+#include "config/patterns.h"
+#include "mixers/linear_mixer.h"
 #include "tests/support/compare.h"
 
 namespace lt2 {
@@ -92,6 +96,8 @@ TEST_P(EveryMixer, SyntheticStateWeighsWhatARealOneDoes) {
   synthetic->fill_synthetic(150);
   EXPECT_EQ(synthetic->bytes(), real->bytes());
   EXPECT_EQ(real->bytes(), 2 * mixer_->state_bytes(150, GetParam().window, torch::kFloat32));
+  EXPECT_GE(mixer_->allocated_bytes(150, GetParam().window, torch::kFloat32),
+            mixer_->state_bytes(150, GetParam().window, torch::kFloat32));
   EXPECT_TRUE(torch::isfinite(run(torch::randn({2, 1, 48}), synthetic.get())).all().item<bool>());
 }
 
@@ -113,6 +119,16 @@ INSTANTIATE_TEST_SUITE_P(Types, EveryMixer,
                          [](const auto& c) {
                            return c.param.type + (c.param.window ? "_window_" + std::to_string(*c.param.window) : "");
                          });
+
+TEST(MakeMixer, KnowsTheTypesOfTheConfigurationAndNoOther) {
+  auto configured = layer_type_names();
+  std::sort(configured.begin(), configured.end());
+  EXPECT_EQ(mixer_types(), configured);
+  for (const auto& type : configured)
+    EXPECT_EQ(std::dynamic_pointer_cast<LinearMixer>(make_mixer(type, small_config())) != nullptr,
+              is_linear_layer_type(type))
+        << type;
+}
 
 TEST(MakeMixer, UnknownTypeListsTheKnown) {
   try {

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <set>
 
+#include "config/patterns.h"
 #include "model/accounting.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
@@ -28,6 +29,20 @@ TEST(Model, OfficialNames) {
     EXPECT_TRUE(names.count(name)) << name;
   }
   EXPECT_EQ(names.size(), 13u + 5u + 2 * 5u + 5u);
+}
+
+// The attention pattern is there for all layers; only mixers that see its windows may notice.
+TEST(Model, WindowsReachOnlyMixersThatSeeThem) {
+  const auto tokens = torch::arange(30).unsqueeze(0) % 61;
+  for (const auto& type : layer_type_names()) {
+    const auto narrow = test::make_model({.layer_pattern = type, .attention_pattern = "1:0", .window = 2});
+    const auto wide = test::make_model({.layer_pattern = type, .attention_pattern = "0:1"});
+    auto narrow_state = narrow->make_state(1), wide_state = wide->make_state(1);
+    const bool same = torch::equal(narrow->step(tokens, narrow_state, true), wide->step(tokens, wide_state, true));
+    EXPECT_EQ(same, !sees_windows(type)) << type;
+    const auto bytes = [](const auto& model) { return state_bytes(*model, 30, torch::kFloat32); };
+    EXPECT_EQ(bytes(narrow) == bytes(wide), !sees_windows(type)) << type;
+  }
 }
 
 TEST(Model, GdnParameterCountFollowsItsFormula) {
