@@ -1,4 +1,4 @@
-// Writing: aside under a name that is nobody else's, then renamed.
+// Writing: aside under a unique name, then renamed.
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/random.h>
@@ -243,7 +243,7 @@ std::string this_process(const std::string& purpose) {
                      purpose);
 }
 
-// One line, whatever stands in the file.
+// One line, whatever the file holds.
 std::string holder_in(int descriptor) {
   std::array<char, 400> text{};
   const ssize_t size = ::pread(descriptor, text.data(), text.size(), 0);

@@ -62,7 +62,7 @@ class Aside {
 /// meanwhile leaves nothing under the name. Throws lt2::Error.
 void remove_atomically(const std::filesystem::path& path);
 
-/// Removes what killed writers left in `folder`, whatever was to be its name. Where the file system knows no locks,
+/// Removes what killed writers left in `folder`, whatever their final name. Where the file system knows no locks,
 /// nothing is removed.
 void remove_leftovers(const std::filesystem::path& folder);
 

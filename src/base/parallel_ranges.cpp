@@ -1,8 +1,8 @@
 // The parallel loop, on a quiet machine and on a busy one.
 //
-// Each calling thread has a crew of its own. A region is opened, whoever is awake takes ranges, and it is closed: the
-// caller waits for those only that took part. So a thread that others have pushed off its core holds nobody up, unless
-// it was in the middle of a range.
+// Each calling thread has its own crew. A region is opened, every worker that is awake takes ranges, and it is closed:
+// the caller waits only for the workers that took part. So a thread that others have pushed off its core holds nobody
+// up, unless it was in the middle of a range.
 //
 // While all threads run, waiting is a matter of microseconds, and spinning is the fastest way to wait. A thread without
 // a core comes back after the time slices of others, milliseconds later, and whoever spins for it burns the core that
@@ -90,7 +90,7 @@ bool spin(Clock::duration time, Ready&& ready) {
 class Watched {
  public:
   explicit Watched(pthread_t thread) { known_ = pthread_getcpuclockid(thread, &clock_) == 0; }
-  /// Time in which a thread ran; of one that is not known the time of day, as if it always did.
+  /// Time in which a thread ran; for an unknown thread the time of day, as if it always ran.
   std::chrono::nanoseconds processor_time() const {
     timespec t{};
     clock_gettime(known_ ? clock_ : CLOCK_MONOTONIC, &t);

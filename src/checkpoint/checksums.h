@@ -20,7 +20,7 @@ void verify_checksums(const std::filesystem::path& folder);
 
 /// For readers of only some files of a folder: checks those of `names` that checksums.json lists, whatever else is
 /// there or missing. Throws lt2::Error naming the first that differs in size or checksum, and for a list that cannot be
-/// read. What cannot be verified is said in one line: files that are not listed, or all of them if there is no list,
+/// read. One line names what cannot be verified: files that are not listed, or all of them if there is no list,
 /// and listed ones that are gone.
 void verify_files(const std::filesystem::path& folder, const std::vector<std::string>& names);
 

@@ -9,7 +9,7 @@
 
 namespace lt2 {
 
-/// The tensor of a value of kind kTensor: a view of the mapped file wherever it lies well, which stays mapped as long
+/// The tensor of a value of kind kTensor: a view of the mapped file where alignment allows, which stays mapped as long
 /// as the tensor lives. Never write to it. Throws lt2::Error if the storage is missing, damaged or of another size.
 torch::Tensor tensor_of(const TorchArchive& file, const PickleValue& value);
 

@@ -13,7 +13,7 @@ namespace lt2 {
 namespace {
 
 // Why not a JSON library: those at hand refuse broken UTF-8 and lone surrogates, which crawled text has, and build a
-// tree that nobody needs.
+// tree that no caller needs.
 class Parser {
  public:
   explicit Parser(std::string_view line) : line_(line) {}

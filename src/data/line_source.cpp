@@ -97,7 +97,7 @@ class WholeText : public LineSource {
     if (std::exchange(done_, true)) return false;
     const std::string text = content();
     const std::string_view body = without_byte_order_mark(text);
-    // Nothing but space is no document: an empty line, as in the other formats.
+    // Only space is no document: an empty line, as in the other formats.
     if (body.find_first_not_of(" \t\r\n") == std::string_view::npos) {
       line_.clear();
     } else {

@@ -22,7 +22,7 @@ bool lies_in(const fs::path& path, const fs::path& folder) {
   return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first == folder.end();
 }
 
-// Document files below `folder`; what this program makes there is none of them.
+// Document files below `folder`, without the files that this program makes there.
 void add_folder(const fs::path& folder, const std::vector<fs::path>& own, std::vector<PrepareInput>& inputs) {
   std::error_code code;
   const size_t before = inputs.size();

@@ -25,7 +25,7 @@ PrepareInput input_at(const std::filesystem::path& path);
 /// `own`, which is made here. Throws lt2::Error for a path that is missing, no document file or named twice.
 std::vector<PrepareInput> find_inputs(const std::string& list, const std::vector<std::filesystem::path>& own);
 
-/// All that the result depends on.
+/// Everything that the result depends on.
 nlohmann::ordered_json job_of(const PrepareConfig& config, const std::vector<PrepareInput>& inputs);
 
 struct JobDifference {

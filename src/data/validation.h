@@ -16,7 +16,7 @@ class ValidationSet {
   /// Text: all of `source` (a file, or a folder's *.val.jsonl files) if given, else what `held_back` takes from
   /// the sources (as Loader's) and the *.val.jsonl files of those that are folders. At most `max_batches` batches of
   /// config.batch_size rows, the last possibly with fewer; of text shorter than a sequence one row, as long as the
-  /// text. Throws lt2::Error if there is not even that.
+  /// text. Throws lt2::Error if even that is missing.
   ValidationSet(const DataConfig& config, const std::optional<std::string>& source, int64_t max_batches,
                 double held_back, const Tokenizer& tokenizer);
 

@@ -54,8 +54,8 @@ Waiting waiting_for_c10d(const ProcessLayout& layout, double timeout_s) {
   return {layout, 2 * timeout_s, /*all_are_there=*/true};
 }
 
-// No signal ends a wait inside c10d, so the group is made in a thread of its own. After a signal that thread is left
-// behind with all that it holds.
+// No signal ends a wait inside c10d, so the group is made in a thread of its own. After a signal that thread is
+// abandoned with everything it holds.
 c10::intrusive_ptr<c10d::ProcessGroup> make_group_until_signal(const c10::intrusive_ptr<c10d::Store>& store,
                                                                const ProcessLayout& layout, torch::Device device,
                                                                double timeout_s) {
@@ -161,7 +161,7 @@ void Group::first_exchange(const ProcessLayout& layout, double timeout_s) {
 
 Group::~Group() {
   if (!heart_) return;
-  if (meeting_) meeting_->close();  // whatever the heart asks there ends now
+  if (meeting_) meeting_->close();  // ends the heart's pending calls
   {
     const std::lock_guard lock(heart_->mutex);
     heart_->stop = true;
@@ -199,7 +199,7 @@ std::string Group::diagnose() {
     std::vector<int> still, behind;
     int64_t fewest = std::numeric_limits<int64_t>::max(), most = 0;
     for (const auto& [r, beat] : after) {
-      // One that was not seen before has begun to beat meanwhile.
+      // A rank that was not seen before has begun to beat meanwhile.
       if (!beat || (before.at(r) && beat->count == before.at(r)->count)) {
         if (r != rank_) still.push_back(r);
         continue;

@@ -69,8 +69,8 @@ class SignalsHeld {
 
 std::string meeting_in(const Aside& folder) { return (folder.path() / "meeting").string(); }
 
-// A folder that nobody else can enter, for the socket at which the ranks meet: under TMPDIR, or under /tmp where that
-// cannot hold one. Gone with the launch; what a killed one left goes now.
+// A folder that only this user can enter, for the socket at which the ranks meet: under TMPDIR, or under /tmp where
+// that cannot hold one. Gone with the launch; what a killed one left goes now.
 std::unique_ptr<Aside> private_folder() {
   constexpr size_t kLongest = sizeof(sockaddr_un::sun_path) - 1;
   std::string reasons;
@@ -144,7 +144,7 @@ Child start(const LocalLaunch& launch, int rank, const std::string& meeting) {
   child.pid = ::fork();
   LT2_CHECK(child.pid >= 0, "launch: cannot start rank {}: {}", rank, std::strerror(errno));
   if (child.pid == 0) {
-    // A group of its own: Ctrl-C reaches it once, through the launcher.
+    // Its own process group: Ctrl-C reaches it once, through the launcher.
     ::setpgid(0, 0);
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (::getppid() != parent) ::_exit(1);

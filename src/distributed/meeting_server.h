@@ -2,7 +2,7 @@
 // The meeting point of a run's ranks: a table of keys and values that rank 0 keeps for all of them.
 //
 // It answers every connection by itself and never waits for one: a stray byte, half a frame or a peer that does not
-// read costs that connection only, and the end of the server waits for nobody.
+// read costs that connection only, and the end of the server waits for no connection.
 #include <string>
 #include <thread>
 

@@ -16,7 +16,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// The server does nothing but answer; a process that cannot for so long hangs.
+// The server only answers; a process that does not answer for so long hangs.
 constexpr auto kToAnswer = std::chrono::seconds(10), kToAnswerAfterSignal = std::chrono::seconds(2);
 constexpr int kToConnectMs = 1000, kToNoticeMs = 100;
 

@@ -23,7 +23,7 @@ class MeetingStore : public c10d::Store {
   /// Returns when all ranks have called it. At a signal to any rank before that all of them throw MeetingStopped; after
   /// it none does.
   void meet();
-  /// Ends every call under way, in whatever thread, and all later ones.
+  /// Ends every pending call, in any thread, and all later ones.
   void close();
 
   void set(const std::string& key, const std::vector<uint8_t>& value) override;

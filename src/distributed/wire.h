@@ -42,8 +42,8 @@ std::string place_name(const ProcessLayout& layout);
 /// Listens at the layout's place: a Unix socket; loopback only if all ranks are on one machine; else all addresses.
 /// Throws lt2::Error.
 Socket listen_at(const ProcessLayout& layout);
-/// A connection to it, or an empty socket if nobody answers there within `patience_ms`. Throws lt2::Error if the host's
-/// name is unknown.
+/// A connection to it, or an empty socket if no server answers there within `patience_ms`. Throws lt2::Error if the
+/// host's name is unknown.
 Socket connect_to(const ProcessLayout& layout, int patience_ms);
 
 }  // namespace lt2::wire

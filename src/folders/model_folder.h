@@ -1,5 +1,5 @@
 #pragma once
-// The one door to a model: whatever path a user names becomes the model's configuration, its parameters, its vocabulary
+// The one door to a model: any path that a user names becomes the model's configuration, its parameters, its vocabulary
 // and how text is made with it.
 //
 //   lt2       a run's checkpoints/NNNNNNNNNN/: model.safetensors, optimizer.safetensors, params.json, train_state.json
@@ -91,8 +91,8 @@ struct ModelFolder {
 };
 
 /// Opens what `path` is: a folder of one of the three forms, a run's dump directory or its checkpoints (the latest
-/// complete one), or a .pth file. Whatever of checksums.json is read is verified. Throws lt2::Error, one line with
-/// file, tensor or key, expected and found, for whatever is missing or does not fit.
+/// complete one), or a .pth file. Every file that is read and listed in checksums.json is verified. Throws lt2::Error,
+/// one line with file, tensor or key, expected and found, for everything that is missing or does not fit.
 ModelFolder open_model(const std::filesystem::path& path, const OpenOptions& options = {});
 
 /// The folder's vocabulary. Throws lt2::Error that says where one was looked for.

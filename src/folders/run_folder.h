@@ -13,7 +13,7 @@ std::vector<std::filesystem::path> step_folders(const std::filesystem::path& che
 /// by step.
 std::vector<std::filesystem::path> complete_checkpoints(const std::filesystem::path& checkpoints);
 
-/// The newest of them; the incomplete ones passed over are named. None: there is none.
+/// The newest of them; skipped incomplete ones are named. None: the folder has none.
 std::optional<std::filesystem::path> newest_complete_checkpoint(const std::filesystem::path& checkpoints);
 
 }  // namespace lt2

@@ -1,5 +1,5 @@
 #pragma once
-// Parameters of a model out of whatever holds tensors by name: checked against the configuration before any is read.
+// Parameters of a model from any source of tensors by name: checked against the configuration before any is read.
 #include <functional>
 #include <memory>
 #include <set>
@@ -13,7 +13,7 @@
 
 namespace lt2 {
 
-/// Something that has tensors by name, wherever they lie.
+/// A source of tensors by name.
 struct TensorSource {
   std::string where;  // the file or folder
   std::vector<std::string> names;

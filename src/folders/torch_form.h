@@ -17,7 +17,7 @@ class TorchCheckpoint {
   explicit TorchCheckpoint(const std::filesystem::path& path);
   TensorSource model() const;
   /// The optimizer's state, as optimizer.safetensors has it; empty if there is none. `tied`: a tied output may have
-  /// state under names of its own, which is left out.
+  /// state under its own names, which is left out.
   NamedTensors optimizer(const NamedTensors& parameters, bool tied) const;
 
  private:

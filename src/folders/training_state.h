@@ -1,5 +1,5 @@
 #pragma once
-// The optimizer's state of each parameter: what AdamW needs to go on.
+// The optimizer's state of each parameter: what AdamW needs to continue.
 #include <filesystem>
 #include <string>
 

@@ -18,7 +18,7 @@ struct WriteOptions {
   uint64_t shard_bytes = 5'000'000'000;       // hf: most bytes of tensors in a file
 };
 
-/// Writes `folder`, which must not exist, aside and renames it. To go on with training from it, `from` must have been
+/// Writes `folder`, which must not exist, aside and renames it. To continue training from it, `from` must have been
 /// opened with its training state.
 void write_model(const ModelFolder& from, const std::filesystem::path& folder, const WriteOptions& options);
 

@@ -2,8 +2,8 @@
 // What this machine can do at best: the floors that times are compared with.
 //
 // One long burst falls into one noisy moment. So every rate takes some 30 bursts of about a millisecond, the rates in
-// turns; all threads start a burst together. Of what a core has to itself each thread's best burst counts, added up; of
-// the memory, which they share, the best burst of all threads together.
+// turns; all threads start a burst together. For the units of a core each thread's best burst counts, added up;
+// for the memory, which they share, the best burst of all threads together.
 namespace lt2 {
 
 struct MachineRates {

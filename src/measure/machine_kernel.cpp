@@ -150,7 +150,7 @@ void measure(std::vector<Kind>& kinds) {
     double rate() const { return done / std::chrono::duration<double>(end - begin).count(); }
   };
   for (auto& kind : kinds) kind.count = count_for_a_burst(kind);
-  // Threads of its own: exactly one burst each at a time, however the pool shares out work. As many as the
+  // Own threads: exactly one burst each at a time, however the pool shares out work. As many as the
   // system gives.
   std::promise<void> ready;
   const auto go = ready.get_future().share();
@@ -206,7 +206,7 @@ void measure(std::vector<Kind>& kinds) {
   }
 }
 
-/// Memory that no cache holds, walked through again and again, each thread in a part of its own.
+/// Memory that no cache holds, walked through again and again, each thread in its own part.
 class Walk {
  public:
   explicit Walk(int threads)

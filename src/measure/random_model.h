@@ -22,7 +22,7 @@ struct BenchModel {
 std::vector<BenchModel> recipe_models();
 
 /// A model to run: weights of the recipe's distribution, repeated from layer to layer (speed does not depend on them,
-/// but every layer has memory of its own), packed in `weights` or else in the type of the products.
+/// but every layer has its own memory), packed in `weights` or else in the type of the products.
 std::shared_ptr<LoopedTransformer> make_random_model(const ModelConfig& config, torch::ScalarType dtype,
                                                      std::optional<WeightFormat> weights = {});
 /// A model to plan with: sizes, without contents.

@@ -75,9 +75,9 @@ struct SpeedRow {
 double decode_floor_s(const LoopedTransformer& model, int64_t context, int64_t batch, const MachineLimits& limits);
 double prefill_floor_s(const LoopedTransformer& model, int64_t context, int64_t batch, const MachineLimits& limits);
 
-/// How long a measurement goes on.
+/// How long a measurement takes.
 struct Effort {
-  double seconds = 2;  // of all that take turns together, at most; half of them where nothing is noisy by then
+  double seconds = 2;  // of everything that takes turns, at most; half of it if nothing is noisy by then
   size_t least = 5;    // turns of each, however slow
 };
 

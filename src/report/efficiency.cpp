@@ -60,7 +60,7 @@ class Shape {
 
  private:
   std::string series_of(const BenchRow& row) const {
-    // One type is the rule; a second one makes lines of its own.
+    // One type is the rule; a second one gets separate lines.
     return rows_.empty() || row.dtype.empty() || row.dtype == rows_.front().dtype ? row.model
                                                                                   : row.model + ", " + row.dtype;
   }
@@ -148,7 +148,7 @@ class Shape {
     }
     sort_points(chart);
     for (const auto& row : rows_) {
-      // Memory sets no end to it: its line goes on level.
+      // Memory does not limit it: its line continues level.
       auto& points = chart.series[index_of(row)].points;
       if (row.kind == "frontier" && row.batch == batch && std::isnan(row.context) && !points.empty() &&
           points.back().x < longest) {

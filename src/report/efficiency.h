@@ -14,7 +14,7 @@ std::string efficiency_sections(const std::vector<BenchRow>& rows);
 /// A note for each time that the machine's limits moved while rows were measured.
 std::string moved_notes(const std::vector<BenchRow>& rows);
 
-/// The sections as a page of their own that loads nothing. `machine`: one line about what was measured on.
+/// The sections as a separate page that loads nothing. `machine`: one line about what was measured on.
 std::string render_efficiency_page(const std::vector<BenchRow>& rows, const std::string& machine);
 
 }  // namespace lt2

@@ -1,5 +1,5 @@
 #pragma once
-// The report page of a run that goes on, served to a browser on this machine.
+// The report page of a running run, served to a browser on this machine.
 //
 //     GET /                              the page, as the run's files are now
 //     GET /charts                        the part of it that new lines change

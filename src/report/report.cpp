@@ -384,7 +384,7 @@ std::string render_report(const RunRecord& run, const LivePart* live) {
                      escape_html(run.name), kPageStyle, chart_style(), heat_map_style(), live ? live->style : "");
   if (live) out += live->status;
   out += fmt::format("<div id=\"changing\">\n{}</div>\n", render_changing_part(run));
-  // What a run that goes on has not written yet is not missing.
+  // A running run may not have written everything yet: that is not missing.
   const auto add = [&](bool there, const std::string& part) {
     if (there || !live) out += part;
   };

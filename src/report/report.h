@@ -21,7 +21,7 @@ struct LivePart {
 };
 
 /// The whole page. It loads nothing: styles, script and pictures are inside. With a live part it may ask the server it
-/// came from, and leaves out what there is nothing about yet.
+/// came from, and leaves out sections without data.
 std::string render_report(const RunRecord& run, const LivePart* live = nullptr);
 
 /// Of the page, the inside of its element #changing: what every new line of metrics.jsonl changes.

@@ -51,7 +51,7 @@ struct BenchRow {
   double memory_bytes = kAbsent;   // frontier: what the context fits into
   double refused_context = kAbsent, tried_context = kAbsent, resident_bytes = kAbsent;
 
-  /// Of a model and nothing but a time: what a run's own page compares.
+  /// Of a model and only a time: what a run's own page compares.
   bool own_time() const { return shape.empty() && kind != "skipped" && kind != "frontier" && kind != "machine"; }
 };
 

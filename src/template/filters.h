@@ -8,7 +8,7 @@
 namespace lt2::jinja {
 
 bool has_filter(const std::string& name);
-/// What to say where there is none: whether jinja2 has it.
+/// The error for an unknown name: whether jinja2 has it.
 std::string no_filter(const std::string& name);
 /// Throws if there is no such filter.
 Value apply_filter(Runtime& run, const std::string& name, const Value& value, const Arguments& arguments);

@@ -1,4 +1,4 @@
-// Filters of lists, dicts and whatever else has items.
+// Filters of lists, dicts and other values with items.
 #include <algorithm>
 #include <unordered_map>
 

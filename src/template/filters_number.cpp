@@ -19,7 +19,7 @@ Value abs_filter(Runtime&, const Value& value, const Arguments& arguments) {
   return value.integer() < 0 ? negative(value) : Value::integer(value.integer());
 }
 
-// int() of a float; what 64 bits cannot hold is an error, because Python would go on with it.
+// int() of a float. A result beyond 64 bits is an error, because Python would compute with it.
 Value whole(double value) {
   LT2_CHECK(!std::isinf(value), "cannot convert float infinity to integer");
   LT2_CHECK(std::fabs(value) < 9223372036854775808.0, "{} does not fit an integer of 64 bits", value);

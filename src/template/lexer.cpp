@@ -65,7 +65,7 @@ class Lexer {
   void data(std::string text) {
     if (!text.empty()) push(TokenKind::kData, std::move(text));
   }
-  // Goes on to `to`, counting lines.
+  // Advances to `to`, counting lines.
   void move_to(size_t to) {
     for (; at_ < to; ++at_) line_ += source_[at_] == '\n';
   }

@@ -108,7 +108,7 @@ std::string unescaped(std::string_view text, std::string& error) {
     if (const size_t i = kShort.find(kind); i != std::string_view::npos) {
       out += kMeaning[i];
     } else if (kind == '\n') {
-      continue;  // a line that goes on
+      continue;  // a continued line
     } else if (kind >= '0' && kind <= '7') {
       uint32_t code = 0;
       --at;

@@ -39,7 +39,7 @@ class Loop : public Object, public std::enable_shared_from_this<Loop> {
         depth0_(depth0),
         items_depth_(items_depth) {}
 
-  /// Goes on to the next item; false at the end.
+  /// Moves to the next item; false at the end.
   bool next(Value& item);
   /// The statement is over: a kept loop object shows what it has given out and gives no more.
   void finish();

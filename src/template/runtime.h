@@ -1,5 +1,5 @@
 #pragma once
-// What one rendering may still use up, and what it must let go of at its end.
+// What one rendering may still use up, and what it must release at its end.
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,7 +10,7 @@
 
 namespace lt2::jinja {
 
-/// Errors thrown here and by all that gets a Runtime say what is wrong; the evaluator puts the place in front.
+/// Errors thrown here and by functions that get a Runtime say what is wrong; the evaluator puts the place in front.
 class Runtime {
  public:
   explicit Runtime(const TemplateOptions& with) : options(with), left_(with.limits.steps) {}
@@ -38,7 +38,7 @@ class Runtime {
     return Value::text(std::move(utf8));
   }
 
-  /// A namespace, or whatever else may come to hold itself: release() is called at the end of the rendering.
+  /// A namespace, or another value that may come to hold itself: release() is called at the end of the rendering.
   void keep(std::shared_ptr<Object> object) { kept_.push_back(std::move(object)); }
 
   const TemplateOptions& options;

@@ -25,7 +25,7 @@ namespace jinja {
 struct Tree;
 }
 
-/// What a template may use up, so that an unkind one ends with an error: in time, in memory and on the stack.
+/// Limits on time, memory and stack, so that a hostile template ends with an error.
 struct TemplateLimits {
   size_t output_bytes = size_t{16} << 20;  // of the result, and of every text on the way there
   int64_t steps = 10'000'000;              // one for each node that is evaluated, each item and each 64 bytes handled

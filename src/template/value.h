@@ -79,7 +79,7 @@ class Object {
   virtual Value call(Runtime& run, Arguments& arguments);
   virtual std::string repr(Runtime& run, int depth) const;
   virtual int depth() const { return 1; }
-  /// Lets go of all values, because they may lead back here.
+  /// Releases all values, because they may refer back to this one.
   virtual void release() {}
 };
 

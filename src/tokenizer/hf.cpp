@@ -180,7 +180,7 @@ void HfTokenizer::read_added(const JsonField& root) {
   }
 }
 
-// Once BOS, EOS and padding are known: whatever the file says of them, they are marks.
+// Once BOS, EOS and padding are known: they are special tokens, whatever the file says.
 void HfTokenizer::index_added() {
   for (size_t i = 0; i < added_.size(); ++i) {
     const AddedToken& token = added_[i];

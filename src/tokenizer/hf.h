@@ -72,7 +72,7 @@ class HfTokenizer : public Tokenizer {
   void check_id(int32_t id) const;
   std::string bytes_at(int32_t id, bool middle) const;
 
-  std::unique_ptr<Normalizer> normalizer_, continuing_;  // the second for text that goes on from text before it
+  std::unique_ptr<Normalizer> normalizer_, continuing_;  // the second for text that continues earlier text
   PreTokenizers pre_tokenizers_;
   std::unique_ptr<BpeModel> model_;
   std::unique_ptr<HfDecoder> decoder_;

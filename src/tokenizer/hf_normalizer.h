@@ -17,7 +17,7 @@ class Normalizer {
 };
 
 /// NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Replace, Prepend, Precompiled and Sequence. Throws lt2::Error
-/// for other types and for fields of the wrong kind. `continues`: the one for text that goes on from text before it,
+/// for other types and for fields of the wrong kind. `continues`: the one for text that continues earlier text,
 /// where nothing is put in front and the first spaces stay.
 std::unique_ptr<Normalizer> make_normalizer(const JsonField& field, bool continues = false);
 

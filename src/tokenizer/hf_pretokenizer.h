@@ -18,7 +18,7 @@ struct Pieces {
   std::string own;
   std::vector<Range> ranges;  // ascending; what lies between them is dropped
   bool begins_input = true;   // the first piece stands at the very start of the input
-  bool continues = false;     // it goes on from text before the input: nothing is put in front of it
+  bool continues = false;     // it continues text before the input: nothing is put in front of it
 
   std::string_view operator[](size_t i) const { return text.substr(ranges[i].begin, ranges[i].end - ranges[i].begin); }
 };

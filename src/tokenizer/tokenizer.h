@@ -21,7 +21,7 @@ class DecodeStream {
 
 /// How encode() reads a text.
 struct TextReading {
-  /// The text goes on from text before it, so its first space stays as it is. Vocabularies that put one in front of a
+  /// The text continues earlier text, so its first space stays as it is. Vocabularies that put one in front of a
   /// text (SentencePiece, Metaspace, a normalizer that prepends) do so where a text begins and nowhere else.
   bool continues = false;
   /// Names of special tokens become those tokens. On request alone: what a person or a document says is text.
@@ -42,7 +42,7 @@ class Tokenizer {
   /// The same where a text begins: without the space that encode() puts there.
   virtual std::string first_bytes(int32_t id) const { return token_bytes(id); }
   /// Whether a text has begun after this token, which stands where one begins: it gave bytes, or the space in front of
-  /// it, of which there is one. Everything that asks whether a text has begun asks here.
+  /// it, of which there is one. This is the only place that decides whether a text has begun.
   virtual bool begins_text(int32_t id) const { return !token_bytes(id).empty(); }
   /// The bytes of the next token of a text, of which `begun` says whether it has begun, before the token and then
   /// behind it.
@@ -56,7 +56,7 @@ class Tokenizer {
   /// Whether a text begins within `ids`, so that what follows them goes on from it. Unknown characters are text; marks
   /// are none, though some vocabularies show their names.
   bool holds_text(const std::vector<int32_t>& ids) const;
-  /// A fresh stream, of a text that begins or of one that goes on from text before it; the tokenizer must outlive it.
+  /// A fresh stream, of a text that begins or of one that continues earlier text; the tokenizer must outlive it.
   virtual std::unique_ptr<DecodeStream> decode_stream(bool continues) const;
 
   virtual int32_t n_words() const = 0;  // the model's vocab_size must equal it
@@ -96,7 +96,7 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name, const std::op
 /// Decodes ids as they come. What push() and finish() return adds up to decode() of all ids.
 class StreamDecoder {
  public:
-  /// The tokenizer must outlive the decoder. With ids `before`, the text goes on from theirs, which is not given out.
+  /// The tokenizer must outlive the decoder. With ids `before`, the text continues theirs, which is not given out.
   explicit StreamDecoder(const Tokenizer& tokenizer, const std::vector<int32_t>& before = {});
   /// The text that became certain with this id; a character cut off at the end waits for its other bytes.
   std::string push(int32_t id) { return stream_->push(id); }

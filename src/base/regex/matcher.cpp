@@ -138,7 +138,7 @@ bool RegexMatcher::take_run(const RegexInstruction& instruction, int32_t place, 
     run.end = high;
   }
   if (instruction.possessive || low == high) {
-    // There is no choice, but coming back would cost another scan.
+    // This leaves no choice open, but coming back would cost another scan.
     if (keeps_) push({Choice::Kind::kTried, place, from, 0, 0});
     at = high;
     return true;

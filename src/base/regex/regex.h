@@ -2,7 +2,7 @@
 // The regular expressions of the program, of tokenizer.json files and of configurations: Oniguruma's, in Ruby's syntax,
 // which is what tokenizer.json files mean.
 //
-// Patterns made of what published ones are made of (program.h) take steps in proportion to the text, whatever it holds;
+// Patterns of the parts that published ones use (program.h) take steps in proportion to the text, whatever it holds;
 // how many each byte takes, and how much memory a long match, is a matter of the pattern. Others, with references to
 // groups for example, are searched by Oniguruma itself, within limits on the steps back and the time that all searches
 // of one text take. Searches that take long end at a signal (signals.h).

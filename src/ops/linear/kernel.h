@@ -111,7 +111,7 @@ struct Epilogue {
   Element y_element;
   const float* residual = nullptr;  // y = residual + sum; fp32 y only
   const void* gate = nullptr;       // y = silu(gate) * sum, gate of y's type and not y itself
-  void* product = nullptr;          // with a gate: takes the sums themselves, in y's type; null: nobody wants them
+  void* product = nullptr;          // with a gate: takes the sums themselves, in y's type; null: not wanted
 };
 
 struct LinearForward {

@@ -458,7 +458,7 @@ Work forward_work(const LinearForward& in) {
 
 void product(const Work& w) {
   // Each block of rows would pack a row-major B again; from three blocks on, packing once for all is cheaper. Sums kept
-  // in fp32 C can go on from slice to slice.
+  // in fp32 C can continue from slice to slice.
   const bool sliced = w.c.y_element == Element::kF32;
   if (w.b.panels || w.M <= 2 * kBlockRows || (!sliced && w.K > 2 * kSliceDepth)) return product_tasks(w);
   const int64_t slice = sliced ? divide_up(w.K, divide_up(w.K, kSliceDepth)) : w.K;

@@ -95,8 +95,8 @@ class LinearImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Linear);
 
-/// What each map makes of one x, bit for bit that of forward. Without gradients and for few rows (decode) it costs one
-/// parallel region and one reading of x instead of one a map. A map must not be named twice.
+/// The result of each map for one x, bit for bit that of forward. Without gradients and for few rows (decode) it costs
+/// one parallel region and one reading of x instead of one a map. A map must not be named twice.
 std::vector<torch::Tensor> linear_all(const torch::Tensor& x, const std::vector<Linear*>& maps);
 
 /// silu(x Wg^T) * x Wu^T, the two maps of a gated feed-forward: without gradients and for few rows both in one parallel

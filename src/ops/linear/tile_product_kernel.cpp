@@ -94,7 +94,7 @@ void pack_tile(const TileOperand& source, int64_t i0, int64_t count, int64_t k0,
     words_along(data + i0 * ld + k0, ld, count, depth, words);
   }
   if (natural) return;
-  // Moving bits about, whatever number they would be; the compiler must not take the types for a promise.
+  // Moves bits, whatever number they mean; the compiler must not infer anything from the types.
   __asm__ volatile("" ::: "memory");
   transpose(kTileSide, kept, reinterpret_cast<const float*>(buffer), kTileSide, reinterpret_cast<float*>(to),
             kTileSide);

@@ -97,7 +97,7 @@ HWY_ATTR void backward_chunk(const RecurrenceArgs& args, const RecurrenceGradien
   }
   for (int r = 0; r <= kLast; ++r) product<Store::kAdd>(K, V, C, c.x_start[r].columns(), x.dy[r], x.dS, prefetch);
 
-  Decay::pull_back(c, kLast, d, at(out.dg, false, b, t, h));
+  Decay::pull_back(c, kLast, d, at(out.dg, Element::kF32, b, t, h));
   if constexpr (kDelta) {
     for (int64_t i = 0; i < C; ++i) {
       *at(out.dbeta, b, t + i, h) = dot(K, c.k[i], d.x[kErase][i]) - dot(V, x.v[i], minus_dR[i]);

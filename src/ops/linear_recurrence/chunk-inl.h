@@ -125,7 +125,7 @@ inline RecurrenceRows at(RecurrenceRows rows, Element element, int64_t b, int64_
   return rows;
 }
 inline float* at(const RecurrenceRows& rows, int64_t b, int64_t t, int64_t h) {
-  return static_cast<float*>(at(rows, false, b, t, h).data);
+  return static_cast<float*>(at(rows, Element::kF32, b, t, h).data);
 }
 
 template <class T, class Factor>
@@ -528,8 +528,8 @@ struct VectorDecay {
     for (int r = first; r <= last; ++r) clear_above_diagonal(C, static_cast<Reader>(r), c.w[r]);
   }
 
-  // As with the scalar decay dg_m is the sum of all that passes token m's fade, here row by row of the state; only
-  // sums.
+  // As with the scalar decay dg_m is the sum of everything that passes token m's fade, here row by row of the state;
+  // only sums.
   static HWY_ATTR void pull_back(const Chunk& c, int last, const ChunkGradients& d, const RecurrenceRows& dg) {
     const int64_t C = c.tokens, K = c.K;
     old_state_and_end(c, last, d);
@@ -652,7 +652,7 @@ HWY_ATTR void load_chunk(const RecurrenceArgs& args, int64_t b, int64_t h, int64
         args.element, tokens, c.K, at(args.q, args.element, b, t, h), [&](int64_t) { return args.scale; }, c.x[kQuery]);
   }
   load_rows(args.element, tokens, c.V, at(args.v, args.element, b, t, h), factor, c.u);
-  Decay::coefficients(c, at(args.g, false, b, t, h), first, last);
+  Decay::coefficients(c, at(args.g, Element::kF32, b, t, h), first, last);
 }
 
 /// u: beta v (or v) -> what the chunk writes.
