@@ -77,3 +77,5 @@ run generate_text
 run generate_text "$work/run"
 run score_text "$work/run" <<<"ROMEO: What light"
 grep -q '^18 tokens scored' "$work/out" || fail "score_text: expected 18 tokens scored"
+run look_inside "$work/run" "ROMEO: What light"
+[ "$(grep -cE '^ +[0-3] +[0-9]+\.[0-9]+ ' "$work/out")" -eq 4 ] || fail "look_inside: expected a line for each of 4 loops"

@@ -12,6 +12,7 @@
 #include "infer/text_stream.h"         // tokens to text as they come
 #include "model/looped_transformer.h"  // the model itself: hidden states, logits, losses, steps
 #include "model/sequence_state.h"      // what a sequence remembers: keep, clone, save, load
+#include "model/taps.h"                // look inside a pass: layers, loops, states
 #include "ops/runtime.h"               // init_runtime: call it first
 #include "tokenizer/tokenizer.h"       // text to ids and back
 #include "train/trainer.h"             // a training run from a configuration
