@@ -2,8 +2,8 @@
 // Looking inside a pass: whoever listens at a named point gets the tensor that stands there.
 //
 //     Taps taps;
-//     taps.on("loop.*.layer.3.mixer_out", [&](const TapPoint& at, const torch::Tensor& y) { norms[at.loop] = y.norm();
-//     }); model->taps = &taps;
+//     taps.on("loop.*.out", [&](const TapPoint& at, const torch::Tensor& h) { norms[at.loop] = h.norm(); });
+//     const Listening listening(*model, taps);
 //
 // A pass computes the same bits with listeners as without, and nothing more where nobody listens. In training the
 // tensors belong to the graph, also where the pass is recomputed: a loss may use them.
