@@ -41,7 +41,7 @@ void time_own_models(const BenchRequest& request, const std::vector<OwnModel>& m
   const OwnOptions options{.modes = request.modes,
                            .contexts = request.contexts,
                            .batch = request.batch.empty() ? std::nullopt : std::optional(request.batch.front()),
-                           .seconds = request.seconds};
+                           .seconds = request.row_seconds};
   time_models(models, options, limits, [&](const SpeedRow& row) { output(row); });
 }
 
@@ -61,7 +61,7 @@ GridOptions grid_options(const BenchRequest& request, int64_t memory) {
   options.weights = request.format;
   options.minutes = request.minutes;
   options.memory = memory;
-  options.seconds = request.seconds;
+  options.seconds = request.row_seconds;
   return options;
 }
 

@@ -67,7 +67,7 @@ BenchRequest read_request(const Arguments& arguments) {
   LT2_CHECK(!request.in_grid || !request.wants("train"),
             "lt2 bench: the grid does not train; mode= takes prefill and decode");
   request.labels = labels_of(request);
-  request.seconds = request.BenchConfig::seconds.value_or(request.in_grid ? 1 : 2);
+  request.row_seconds = request.seconds.value_or(request.in_grid ? 1 : 2);
   if (request.weights) request.format = parse_weight_format(*request.weights, "weights");
   refuse_keys_without_effect(options, request);
   if (request.seq_len) {

@@ -17,7 +17,7 @@ struct BenchRequest : BenchConfig {
   std::vector<std::string> labels;     // one a model of one's own
   std::vector<std::string> overrides;  // of the models' configuration
   std::optional<WeightFormat> format;
-  double seconds = 0;
+  double row_seconds = 0;
 
   bool wants(const std::string& mode) const;
 };

@@ -48,8 +48,10 @@ std::vector<std::string> from_official(std::vector<std::string> words) {
     });
     if (!mode) words.insert(words.begin() + 1, "mode=prefill,decode");
   }
-  const auto program = words[0] == "launch" ? std::find(words.begin(), words.end(), "--") + 1 : words.begin();
-  LT2_CHECK(program >= words.end() || *program != "eval",
+  // The program that will run: ours, or that of each rank.
+  const auto dashes = std::find(words.begin(), words.end(), "--");
+  const bool ranks = words[0] == "launch" && words.end() - dashes > 1;
+  LT2_CHECK((ranks ? dashes[1] : words[0]) != "eval",
             "lt2: there is no eval in this version; val.every=N measures the loss on held-back data while training");
   return words;
 }

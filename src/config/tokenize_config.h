@@ -16,7 +16,7 @@ struct TokenizeConfig {
 
   template <class Visit>
   void fields(Visit&& visit) {
-    visit("tokenizer", tokenizer, one_of({"bytes", "mock", "sp", "tiktoken", "hf"}), "kind of tokenizer");
+    visit("tokenizer", tokenizer, one_of({"bytes", "tiktoken", "sp", "hf"}), "kind of tokenizer");
     visit("path", path, verbatim_path(), "its vocabulary file");
     visit("specials", specials, one_of({"lingua", "llama3", "cl100k", "gpt2"}),
           "tiktoken: whose special tokens a rank file has; gpt2: also GPT-2's split");
