@@ -21,7 +21,7 @@ struct TokenizerConfig {
 
   template <class Visit>
   void fields(Visit&& visit) {
-    visit("name", name, defines_model(one_of({"bytes", "mock", "sp", "tiktoken", "hf"})), "kind of tokenizer");
+    visit("name", name, defines_model(one_of({"bytes", "sp", "tiktoken", "hf"})), "kind of tokenizer");
     visit("path", path, any_path(), "its vocabulary file");
     visit("specials", specials, defines_model(one_of({"lingua", "llama3", "cl100k", "gpt2"})),
           "ours: names of tiktoken's special tokens");

@@ -118,7 +118,7 @@ void check_source(const DataConfig& data, const std::string& source, const std::
 void check_tokenizer(const TrainConfig& c, const Where& where) {
   const auto& tokenizer = c.data.tokenizer;
   const auto place = where.prefix({"data.tokenizer.path", "data.tokenizer.name"});
-  const bool needs_file = tokenizer.name != "bytes" && tokenizer.name != "mock";
+  const bool needs_file = tokenizer.name != "bytes";
   LT2_CHECK(!needs_file || tokenizer.path,
             "{}data.tokenizer.path must name the vocabulary of tokenizer \"{}\"; found null", place, tokenizer.name);
   LT2_CHECK(!needs_file || fs::exists(*tokenizer.path), "{}data.tokenizer.path {} does not exist", place,

@@ -16,7 +16,7 @@ std::string bytes(int64_t amount) { return human_bytes(static_cast<double>(amoun
 int64_t vocabulary(const TrainConfig& config) {
   const auto& tokenizer = config.data.tokenizer;
   const int64_t given = config.model.vocab_size;
-  const bool from_file = tokenizer.name != "bytes" && tokenizer.name != "mock";
+  const bool from_file = tokenizer.name != "bytes";
   if (from_file && (!tokenizer.path || !std::filesystem::exists(*tokenizer.path))) {
     LT2_CHECK(
         given > 0,

@@ -142,6 +142,8 @@ TEST_F(Validate, Data) {
   EXPECT_TRUE(rejects({"val.source=gone"}, "command line: val.source=gone: data source \"gone\" does not exist"));
   EXPECT_TRUE(rejects({"data.tokenizer.name=tiktoken"},
                       "data.tokenizer.path must name the vocabulary of tokenizer \"tiktoken\"; found null"));
+  EXPECT_TRUE(rejects({"data.tokenizer.name=mock"},
+                      "data.tokenizer.name must be one of bytes, sp, tiktoken, hf; found \"mock\""));
   EXPECT_TRUE(
       rejects({"data.tokenizer={name: hf, path: /no/such/file}"}, "data.tokenizer.path /no/such/file does not exist"));
 
