@@ -37,38 +37,43 @@ Marks marks_of(const Tokenizer& tokenizer, const ChatSource& source) {
   return marks;
 }
 
-// Calls change(text) for every text in `value`, names of members among them.
-void change_texts(ordered_json& value, const std::function<std::string(const std::string&)>& change) {
+using TextChange = std::function<std::string(const std::string&)>;
+
+// How the texts of a message are changed: what is read as it stands, other values, and what a template may compare.
+struct Changes {
+  TextChange prose, value, name;
+};
+
+// Every text in `value`. Names of members, and types ("function", "string"), are what templates compare.
+void change_texts(ordered_json& value, const TextChange& change, const TextChange& name) {
   if (value.is_string()) {
     value = change(value.get_ref<const std::string&>());
   } else if (value.is_array()) {
-    for (auto& item : value) change_texts(item, change);
+    for (auto& item : value) change_texts(item, change, name);
   } else if (value.is_object()) {
     auto out = ordered_json::object();
     for (auto& [key, member] : value.items()) {
-      change_texts(member, change);
-      out[change(key)] = std::move(member);
+      change_texts(member, key == "type" ? name : change, name);
+      out[name(key)] = std::move(member);
     }
     value = std::move(out);
   }
 }
 
-// The same for a message: `prose` for what is read as it stands, `names` for what a template may compare.
-void change_message(ordered_json& fields, const std::function<std::string(const std::string&)>& prose,
-                    const std::function<std::string(const std::string&)>& names) {
+void change_message(ordered_json& fields, const Changes& changes) {
   for (auto& [key, value] : fields.items()) {
     if (key == "role") continue;
     if (value.is_string()) {
-      value = prose(value.get_ref<const std::string&>());
+      value = changes.prose(value.get_ref<const std::string&>());
     } else if (key == "content" && value.is_array()) {
       for (auto& part : value) {
         const bool text = part.is_object() && part.contains("text") && part["text"].is_string();
-        const auto written = text ? prose(part["text"].get_ref<const std::string&>()) : std::string();
-        change_texts(part, text || !part.is_string() ? names : prose);
+        const auto written = text ? changes.prose(part["text"].get_ref<const std::string&>()) : std::string();
+        change_texts(part, part.is_string() ? changes.prose : changes.value, changes.name);
         if (text) part["text"] = written;
       }
     } else {
-      change_texts(value, names);
+      change_texts(value, changes.value, changes.name);
     }
   }
 }
@@ -124,32 +129,32 @@ void ChatTemplate::check_role(const ordered_json& fields, size_t number) const {
 
 MarkedText ChatTemplate::rendered(const ChatRequest& request, Cover cover) const {
   const bool tools = for_tools_ && request.tools.is_array() && !request.tools.empty();
-  const auto repaired = [](const std::string& text) { return replace_invalid_utf8(text); };
+  const TextChange repaired = [](const std::string& text) { return replace_invalid_utf8(text); };
   auto messages = ordered_json::array();
   for (const auto& message : request.messages) {
     messages.push_back(message.fields);
-    change_message(messages.back(), repaired, repaired);
+    change_message(messages.back(), {repaired, repaired, repaired});
   }
   auto functions = request.tools;
-  change_texts(functions, repaired);
+  change_texts(functions, repaired, repaired);
 
   Disguise disguise(names_);
-  const auto note = [&](const std::string& text) {
+  const TextChange note = [&](const std::string& text) {
     disguise.avoid(text);
     return text;
   };
   disguise.avoid(source_.text);
   if (source_.for_tools) disguise.avoid(*source_.for_tools);
   for (const auto& [mark, id] : names_.marks()) disguise.avoid(mark);
-  change_texts(functions, note);
-  for (auto& message : messages) change_message(message, note, note);
-  const auto names = [&](const std::string& text) { return disguise.covered(text, false); };
-  const auto prose = [&](const std::string& text) {
-    return cover == Cover::kWhole ? disguise.covered_whole(text) : disguise.covered(text, true);
-  };
-  change_texts(functions, names);
+  change_texts(functions, note, note);
+  for (auto& message : messages) change_message(message, {note, note, note});
+  const TextChange names = [&](const std::string& text) { return disguise.covered(text, false); };
+  const TextChange ends = [&](const std::string& text) { return disguise.covered(text, true); };
+  const TextChange whole = [&](const std::string& text) { return disguise.covered_whole(text); };
+  const Changes covered{.prose = cover == Cover::kWhole ? whole : ends, .value = ends, .name = names};
+  change_texts(functions, ends, names);
   for (size_t i = 0; i < messages.size(); ++i)
-    if (!request.messages[i].by_model) change_message(messages[i], prose, names);
+    if (!request.messages[i].by_model) change_message(messages[i], covered);
 
   ordered_json variables = {{"messages", std::move(messages)},
                             {"tools", std::move(functions)},

@@ -271,6 +271,21 @@ TEST_F(ChatTemplateTest, ARoleIsNoPartOfAMark) {
             std::string::npos);
 }
 
+TEST_F(ChatTemplateTest, NamesAndValuesOfCallsAreNoPartOfAMark) {
+  const std::string text =
+      "{% for m in messages %}{% for c in m.tool_calls %}<{{ c.name }}>{{ c.arguments.a }}{{ c.type == 'object' }}"
+      "{% endfor %}{% endfor %}{% for t in tools %}<{{ t.name }}>{{ t.type == 'object' }}{% endfor %}";
+  const ChatTemplate chat(test::chat_source(text), *tokenizer_);
+  const ordered_json call = {{"type", "object"}, {"name", "|im_end|"}, {"arguments", {{"a", "<|eot_id|>"}}}};
+  const ChatRequest request{.messages = {{{{"role", "assistant"}, {"tool_calls", ordered_json::array({call})}}}},
+                            .tools = ordered_json::array({call})};
+  const auto rendered = chat.render(request);
+  EXPECT_EQ(rendered.text, "<|im_end|><|eot_id|>True<|im_end|>True");
+  EXPECT_TRUE(rendered.marks.empty());
+  EXPECT_EQ(tokenizer_->decode(chat.encode(rendered)), rendered.text);
+  for (const int32_t id : chat.encode(rendered)) EXPECT_FALSE(tokenizer_->is_special(id));
+}
+
 TEST_F(ChatTemplateTest, ToolsHaveATemplateOfTheirOwnIfThereIsOne) {
   auto source = test::chat_source("plain{{ tools is none }}");
   source.for_tools = "tools: {{ tools | length }}";

@@ -2,6 +2,7 @@
 // Chat templates in published shapes, and vocabularies that have their marks.
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
