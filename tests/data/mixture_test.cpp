@@ -94,7 +94,7 @@ TEST_F(MixtureTest, EmptyDocumentsArePassedOverAndASourceOfThemIsNamed) {
 }
 
 TEST_F(MixtureTest, WeightsThatMeanNothingAreNamed) {
-  for (const double weight : {-1.0, std::nan(""), INFINITY}) {
+  for (const double weight : {-1.0, std::nan(""), HUGE_VAL}) {
     const auto error = test::error_of([&] { make({source("a", 1), source("odd", weight)}); });
     EXPECT_TRUE(error.starts_with("data.sources.odd: expected a weight >= 0, found")) << error;
   }
