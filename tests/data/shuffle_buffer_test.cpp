@@ -44,11 +44,12 @@ class ShuffleBufferTest : public ::testing::Test {
   }
   test::TempFolder temporary_;
   std::filesystem::path root_ = temporary_.path();
-  LoaderConfig config_;
+  DataConfig config_;
+  std::shared_ptr<const Tokenizer> tokenizer_ = make_tokenizer("bytes", {});
 };
 
 TEST_F(ShuffleBufferTest, ARoundIsTheNextRowsInAnotherOrder) {
-  ShuffleBuffer buffer(config_, 0, 1);
+  ShuffleBuffer buffer(config_, 0, 1, 0, tokenizer_);
   buffer.start(42);
   int shuffled = 0;
   for (int round = 0; round < 10; ++round) {
@@ -63,7 +64,7 @@ TEST_F(ShuffleBufferTest, ARoundIsTheNextRowsInAnotherOrder) {
 }
 
 TEST_F(ShuffleBufferTest, TheSeedAndTheRankDecideTheOrder) {
-  ShuffleBuffer buffer(config_, 0, 1);
+  ShuffleBuffer buffer(config_, 0, 1, 0, tokenizer_);
   buffer.start(42);
   const auto first = numbers(buffer, 9);
   buffer.start(43);
@@ -71,7 +72,7 @@ TEST_F(ShuffleBufferTest, TheSeedAndTheRankDecideTheOrder) {
   buffer.start(42);
   EXPECT_EQ(numbers(buffer, 9), first);
   // Two ranks share the rows out.
-  ShuffleBuffer zero(config_, 0, 2), one(config_, 1, 2);
+  ShuffleBuffer zero(config_, 0, 2, 0, tokenizer_), one(config_, 1, 2, 0, tokenizer_);
   zero.start(42);
   one.start(42);
   for (const int number : numbers(zero, 9)) EXPECT_EQ(number % 2, 0);
@@ -80,7 +81,7 @@ TEST_F(ShuffleBufferTest, TheSeedAndTheRankDecideTheOrder) {
 
 // Every batch of two rounds, the last of a round included.
 TEST_F(ShuffleBufferTest, APositionGivesTheRestAgain) {
-  ShuffleBuffer buffer(config_, 0, 1);
+  ShuffleBuffer buffer(config_, 0, 1, 0, tokenizer_);
   auto position = buffer.start(42);
   std::vector<LoaderState> states{buffer.saved(position)};
   std::vector<std::vector<int32_t>> batches;
@@ -90,7 +91,7 @@ TEST_F(ShuffleBufferTest, APositionGivesTheRestAgain) {
     states.push_back(buffer.saved(made.after));
   }
   for (size_t at = 0; at < 7; ++at) {
-    ShuffleBuffer again(config_, 0, 1);
+    ShuffleBuffer again(config_, 0, 1, 0, tokenizer_);
     std::vector<std::string> reasons;
     ASSERT_TRUE(again.start(states[at], reasons)) << (reasons.empty() ? "" : reasons[0]);
     for (size_t b = at; b < at + 2; ++b) EXPECT_EQ(again.make().batch.tokens, batches[b]) << at << " " << b;
@@ -98,17 +99,17 @@ TEST_F(ShuffleBufferTest, APositionGivesTheRestAgain) {
 }
 
 TEST_F(ShuffleBufferTest, APositionOfOtherDataSaysWhatChanged) {
-  ShuffleBuffer buffer(config_, 0, 1);
+  ShuffleBuffer buffer(config_, 0, 1, 0, tokenizer_);
   const auto state = buffer.saved(buffer.start(42));
   config_.batch_size = 3;
-  ShuffleBuffer other(config_, 0, 1);
+  ShuffleBuffer other(config_, 0, 1, 0, tokenizer_);
   std::vector<std::string> reasons;
   EXPECT_FALSE(other.start(state, reasons));
   EXPECT_EQ(reasons, std::vector<std::string>{"data.batch_size was 2, is 3"});
 }
 
 TEST_F(ShuffleBufferTest, ACancelledOneFailsUntilItStartsAgain) {
-  ShuffleBuffer buffer(config_, 0, 1);
+  ShuffleBuffer buffer(config_, 0, 1, 0, tokenizer_);
   buffer.start(42);
   const auto first = buffer.make().batch.tokens;
   buffer.cancel();
@@ -120,7 +121,8 @@ TEST_F(ShuffleBufferTest, ACancelledOneFailsUntilItStartsAgain) {
 
 TEST_F(ShuffleBufferTest, SizesOfNothingAreNamed) {
   config_.prefetch_size = 0;
-  EXPECT_EQ(test::error_of([&] { ShuffleBuffer(config_, 0, 1); }), "data.prefetch_size: expected at least 1, found 0");
+  EXPECT_EQ(test::error_of([&] { ShuffleBuffer(config_, 0, 1, 0, tokenizer_); }),
+            "data.prefetch_size: expected at least 1, found 0");
 }
 
 }  // namespace

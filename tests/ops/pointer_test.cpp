@@ -12,6 +12,8 @@
 namespace lt2 {
 namespace {
 
+using test::error_of;
+
 const float* dense(const torch::Tensor& t, int64_t count) { return dense_data<float>(t, count, {"my_op", "weight"}); }
 
 TEST(DenseData, GivesTheFirstNumber) {
