@@ -3,6 +3,7 @@
 #include "checkpoint/torch_zip.h"
 
 #include <gtest/gtest.h>
+#include <torch/serialize.h>
 #include <zlib.h>
 
 #include <cstring>
