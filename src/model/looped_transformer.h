@@ -123,7 +123,7 @@ class LoopedTransformer : public torch::nn::Module {
   /// If set, called at every layer of every pass, forward (also of recomputed parts) and backward. What it throws gives
   /// the pass up; the gradients are then worth nothing.
   std::function<void()> at_each_layer;
-  /// Null: nobody listens (model/taps.h). Must outlive the passes, in training their backward passes too.
+  /// Null: nobody listens (model/taps.h). Must outlive the passes.
   const Taps* taps = nullptr;
   /// Null: nobody watches. With a watch, training needs Recompute::kLayer.
   LayerWatch* watch = nullptr;
@@ -155,7 +155,7 @@ class LoopedTransformer : public torch::nn::Module {
     Walks* walks = nullptr;            // who runs which loop; null: all run all
     std::vector<torch::Tensor>* mixer_losses = nullptr;
     std::vector<LoopCarry>* carries = nullptr;  // one a layer, with state_carry
-    const Taps* taps = nullptr;  // as `taps` was when the pass began: a part may run again when it is not any more
+    const Taps* taps = nullptr;                 // as `taps` was when the pass began
     Tapped* tapped = nullptr;
   };
   struct Place {  // layers [first, last) of loop t

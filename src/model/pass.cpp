@@ -119,7 +119,8 @@ torch::Tensor LoopedTransformer::recompute_part(Run part, const torch::Tensor& h
   const AttentionPlan plan = pass.plan;
   const bool with_carries = pass.carries != nullptr, with_losses = pass.mixer_losses != nullptr;
   const int64_t draw = pass.draw;
-  const Taps* listeners = pass.taps;
+  // Who listens decides what goes out, in the second run too, when they may be gone; nobody is called then.
+  const auto listeners = pass.taps ? std::make_shared<const Taps>(*pass.taps) : nullptr;
   const auto again = [=, this](const Tensors& in) {
     std::vector<LoopCarry> carries(with_carries ? layers.size() : 0);
     size_t next = 1, at = 0;
@@ -134,7 +135,7 @@ torch::Tensor LoopedTransformer::recompute_part(Run part, const torch::Tensor& h
                                .draw = draw,
                                .mixer_losses = with_losses ? &losses : nullptr,
                                .carries = with_carries ? &carries : nullptr,
-                               .taps = listeners,
+                               .taps = listeners.get(),
                                .tapped = &tapped})};
     returned->clear();
     if (with_carries) {

@@ -1,6 +1,7 @@
 #include "folders/write_model.h"
 
 #include <gtest/gtest.h>
+#include <torch/serialize.h>
 
 #include <cmath>
 #include <fstream>

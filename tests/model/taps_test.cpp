@@ -111,16 +111,18 @@ TEST_P(TapsTest, GradientsGoThroughThem) {
   const auto gradients = [&](Recompute level) {
     const auto model = test::make_model(GetParam());
     model->recompute = level;
-    Taps taps;
     torch::Tensor loss = torch::zeros({});
-    const auto add = [&](const TapPoint&, const torch::Tensor& x) {
-      loss = loss + x.to(torch::kFloat32).square().mean();
-    };
-    for (const auto* pattern : {"loop.*.layer.0.mixer_out", "loop.0.layer.*.mixer_in", "loop.0.out"})
-      taps.on(pattern, add);
-    const Listening listening(*model, taps);
-    torch::manual_seed(9);
-    model->hidden(torch::randint(61, {2, 37}));
+    {
+      Taps taps;  // gone before the backward pass
+      const auto add = [&](const TapPoint&, const torch::Tensor& x) {
+        loss = loss + x.to(torch::kFloat32).square().mean();
+      };
+      for (const auto* pattern : {"loop.*.layer.0.mixer_out", "loop.0.layer.*.mixer_in", "loop.0.out"})
+        taps.on(pattern, add);
+      const Listening listening(*model, taps);
+      torch::manual_seed(9);
+      model->hidden(torch::randint(61, {2, 37}));
+    }
     loss.backward();
     NamedTensors out;
     for (const auto& [name, parameter] : model->official_parameters()) out.emplace_back(name, parameter.grad());

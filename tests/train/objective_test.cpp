@@ -39,13 +39,18 @@ class NormsTowardsACopy : public Objective {
 
   Loss loss(LoopedTransformer& model, const MicroBatch& batch) override {
     std::vector<Tensor> targets, distances;
+    Taps of_teacher, of_model;
+    of_teacher.on("loop.*.out", [&](const TapPoint&, const Tensor& h) { targets.push_back(h); });
+    of_model.on("loop.*.out", [&](const TapPoint& at, const Tensor& h) {
+      distances.push_back((h - targets[static_cast<size_t>(at.loop)]).square().mean());
+    });
     {
       torch::NoGradGuard no_grad;
-      teacher_->hidden(batch.inputs, batch.draw, [&](int64_t, const Tensor& h) { targets.push_back(h); });
+      const Listening listening(*teacher_, of_teacher);
+      teacher_->hidden(batch.inputs, batch.draw);
     }
-    model.hidden(batch.inputs, batch.draw, [&](int64_t loop, const Tensor& h) {
-      distances.push_back((h - targets[static_cast<size_t>(loop)]).square().mean());
-    });
+    const Listening listening(model, of_model);
+    model.hidden(batch.inputs, batch.draw);
     const auto last = distances.back(), before = distances.front();
     return {.total = last + 0.5 * before, .shown = {}, .terms = {{"first_loop", before}, {"last_loop", last}}};
   }
