@@ -2,7 +2,7 @@
 #
 #   lt2_room(NAME [PLAIN] [USES room...] [LINKS target...])
 #
-# PLAIN rooms never include torch: they compile in seconds. The others share one precompiled header of torch.
+# PLAIN rooms never include torch: they compile in seconds.
 # USES states the arrows, which scripts/test-rooms.sh compares with docs/architecture.md and the includes: a room whose symbols are neither
 # among them nor among what they use fails to link in that room's test program.
 
@@ -25,6 +25,27 @@ endif()
 
 set_property(GLOBAL PROPERTY LT2_ROOMS "")
 
+# What most files read, precompiled once and shared by all targets of a GROUP (rooms, tests): the standard library, fmt, JSON, and
+# torch for those that are not PLAIN. Further arguments: more headers of that group.
+set(LT2_COMMON_HEADERS <algorithm> <chrono> <cmath> <cstdint> <filesystem> <fstream> <functional> <map> <memory> <optional> <set> <span>
+  <string> <string_view> <utility> <variant> <vector> <fmt/format.h> <fmt/ranges.h> <nlohmann/json.hpp>)
+
+function(lt2_precompile TARGET GROUP PLAIN)
+  set(kind ${GROUP}_torch)
+  set(headers ${PROJECT_SOURCE_DIR}/src/base/torch.h ${LT2_COMMON_HEADERS} ${ARGN})
+  if(PLAIN)
+    set(kind ${GROUP}_plain)
+    set(headers ${LT2_COMMON_HEADERS} ${ARGN})
+  endif()
+  get_property(first GLOBAL PROPERTY LT2_PCH_${kind})
+  if(first)
+    target_precompile_headers(${TARGET} REUSE_FROM ${first})
+  else()
+    target_precompile_headers(${TARGET} PRIVATE ${headers})
+    set_property(GLOBAL PROPERTY LT2_PCH_${kind} ${TARGET})
+  endif()
+endfunction()
+
 function(lt2_room NAME)
   cmake_parse_arguments(ROOM "PLAIN" "" "USES;LINKS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${NAME}/*.cpp)
@@ -46,13 +67,9 @@ function(lt2_room NAME)
   set_target_properties(lt2_${NAME} PROPERTIES LT2_USES "${uses}")
   if(NOT ROOM_PLAIN)
     target_link_libraries(lt2_${NAME} PUBLIC lt2_torch)
-    get_property(pch GLOBAL PROPERTY LT2_PCH_ROOM)
-    if(pch)
-      target_precompile_headers(lt2_${NAME} REUSE_FROM ${pch})
-    else()
-      target_precompile_headers(lt2_${NAME} PRIVATE ${PROJECT_SOURCE_DIR}/src/base/torch.h)
-      set_property(GLOBAL PROPERTY LT2_PCH_ROOM lt2_${NAME})
-    endif()
+  endif()
+  lt2_precompile(lt2_${NAME} rooms "${ROOM_PLAIN}")
+  if(NOT ROOM_PLAIN)
     # Kernels know raw pointers only; leaving torch out makes them quick to compile.
     foreach(source ${sources})
       if(source MATCHES "_kernel[a-z0-9_]*\\.cpp$")
