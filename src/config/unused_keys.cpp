@@ -145,10 +145,9 @@ std::optional<std::string> changed_value(const Field& field, const Field& usual)
   const auto tree = to_tree({field});
   if (tree == to_tree({usual})) return std::nullopt;
   const ConfigTree* value = &tree;
-  for (size_t begin = 0; begin != std::string::npos + 1;) {
-    const size_t dot = field.key.find('.', begin);
+  for (size_t begin = 0, dot = 0; dot != std::string::npos; begin = dot + 1) {
+    dot = field.key.find('.', begin);
     value = value->find(field.key.substr(begin, dot - begin));
-    begin = dot + 1;
   }
   return fmt::format("{}={}", field.key, value->is_scalar() ? value->text : value->is_null() ? "null" : "...");
 }

@@ -63,11 +63,12 @@ TEST_F(HfFolderTest, RoundsFloatingPointOnly) {
 
 TEST_F(HfFolderTest, ShardsHoldAtMostTheirSize) {
   for (const uint64_t shard_bytes : {1, 48, 447, 448, 10000}) {
-    fs::create_directories(folder_);
+    const auto place = folder_ / std::to_string(shard_bytes);
+    fs::create_directories(place);
     std::vector<std::pair<std::string, torch::Tensor>> tensors;
     for (int i = 0; i < 6; ++i) tensors.emplace_back("t" + std::to_string(i), torch::randn({i % 3 == 2 ? 100 : 6}));
-    write_hf_folder(folder_, "{}", tensors, torch::kFloat32, shard_bytes);
-    const HfFolder folder(folder_);
+    write_hf_folder(place, "{}", tensors, torch::kFloat32, shard_bytes);
+    const HfFolder folder(place);
     ASSERT_EQ(folder.names().size(), tensors.size());
     for (size_t i = 0; i < tensors.size(); ++i) {
       EXPECT_EQ(folder.names()[i], tensors[i].first);  // in the order given

@@ -393,7 +393,7 @@ TEST_F(TextFile, IsOneDocumentThatRepeats) {
   write("t.txt", "hello\nworld");
   auto text = config({{"t.txt", 1}});
   text.prefetch_size = text.batch_size = 1;
-  Loader loader(text, 0, 1, 0.05);
+  Loader loader(text, 0, 1);
   std::string stream;
   for (int b = 0; b < 5; ++b) {
     stream += text_of(view(loader.next(), 0, 0));
@@ -561,7 +561,7 @@ TEST_F(Hostile, WhatPythonReadsIsRead) {
   auto one = config({{"x.jsonl", 1}});
   one.prefetch_size = one.batch_size = 1;
   one.seq_len = 31;
-  Loader loader(one, 0, 1, 0.05);
+  Loader loader(one, 0, 1);
   EXPECT_EQ(text_of(view(loader.next(), 0, 0)),
             "<A\n/><\xf0\x9f\x98\x80\xef\xbf\xbdx\xef\xbf\xbd><\xff><A\n/><\xf0\x9f\x98\x80");
 }
@@ -634,7 +634,7 @@ TEST_F(Hostile, ADocumentThatShrankUnderASavedPosition) {
   write("x.jsonl", "{\"text\": \"0123456789012345678901234567890123456789\"}\n");
   auto one = config({{"x.jsonl", 1}});
   one.prefetch_size = one.batch_size = 1;
-  Loader loader(one, 0, 1, 0.05);
+  Loader loader(one, 0, 1);
   loader.next();
   loader.next();
   const std::string state = loader.state();

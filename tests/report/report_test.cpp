@@ -76,9 +76,18 @@ TEST_F(Report, WholeRunInOnePage) {
   write_report(folder_, folder_ / "report.html");
   const std::string page = read_file(folder_ / "report.html");
   size_t last = 0;
-  for (const char* part : {"<h1>WholeRunInOnePage</h1>", "Loss while training", "Decoding speed", "Memory of the state",
-                           "The measurements", "What it writes", "The model", "The machine", "The commands",
-                           "The configuration", "</html>"}) {
+  const std::vector<std::string> parts{"<h1>" + folder_.filename().string() + "</h1>",
+                                       "Loss while training",
+                                       "Decoding speed",
+                                       "Memory of the state",
+                                       "The measurements",
+                                       "What it writes",
+                                       "The model",
+                                       "The machine",
+                                       "The commands",
+                                       "The configuration",
+                                       "</html>"};
+  for (const auto& part : parts) {
     const size_t at = page.find(part, last);
     ASSERT_NE(at, std::string::npos) << part << " is missing or out of order";
     last = at;

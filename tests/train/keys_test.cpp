@@ -354,7 +354,8 @@ class KeysTest : public ::testing::Test {
     std::string kept;
     std::istringstream in(lines);
     for (std::string line; std::getline(in, line);) {
-      for (const auto& [key, value] : nlohmann::json::parse(line).items()) {
+      const auto numbers = nlohmann::json::parse(line);
+      for (const auto& [key, value] : numbers.items()) {
         if (!key.starts_with("speed/") && !key.starts_with("memory/") && key != "created_at")
           kept += value.dump() + " ";
       }
