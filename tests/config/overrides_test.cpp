@@ -11,6 +11,7 @@
 #include "config/generate_config.h"
 #include "config/train_config.h"
 #include "tests/support/error_of.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -187,26 +188,32 @@ TEST(Override, ListsWithCommas) {
     }
     return "";
   };
-  const auto config = read({"mode=decode,train", "contexts=1k,4096,1.5M", "frontier=24G,80GB", "label=a: b,null", "batch=8"});
+  const auto config =
+      read({"mode=decode,train", "contexts=1k,4096,1.5M", "frontier=24G,80GB", "label=a: b,null", "batch=8"});
   EXPECT_EQ(config.mode, (std::vector<std::string>{"decode", "train"}));
   EXPECT_EQ(config.contexts, (std::vector<int64_t>{1024, 4096, 3 << 19}));
   EXPECT_EQ(config.frontier, (std::vector<int64_t>{int64_t{24} << 30, 80'000'000'000}));
   EXPECT_EQ(config.label, (std::vector<std::string>{"a: b", "null"}));
   EXPECT_EQ(config.batch, (std::vector<int64_t>{8}));
   EXPECT_EQ(read({"contexts=", "mode="}), BenchConfig());
-  EXPECT_EQ(refusal("mode=decode,trian"),
-            "lt2 bench: mode=decode,trian: mode must be one of train, prefill, decode; found \"trian\"; did you mean train?");
-  EXPECT_EQ(refusal("mode=decode,"), "lt2 bench: mode=decode,: mode must be words with commas between; found \"decode,\"");
-  EXPECT_EQ(refusal("contexts=16,"),
-            "lt2 bench: contexts=16,: contexts must be numbers with commas between, for example 1k,4k,32k; found \"16,\"");
+  EXPECT_EQ(
+      refusal("mode=decode,trian"),
+      "lt2 bench: mode=decode,trian: mode must be one of train, prefill, decode; found \"trian\"; did you mean train?");
+  EXPECT_EQ(refusal("mode=decode,"),
+            "lt2 bench: mode=decode,: mode must be words with commas between; found \"decode,\"");
+  EXPECT_EQ(
+      refusal("contexts=16,"),
+      "lt2 bench: contexts=16,: contexts must be numbers with commas between, for example 1k,4k,32k; found \"16,\"");
   EXPECT_EQ(refusal("contexts=4,0"), "lt2 bench: contexts=4,0: contexts must be at least 1; found \"4,0\"");
-  EXPECT_EQ(refusal("memory=2X"),
-            "lt2 bench: memory=2X: memory must be a whole number such as 4096, 1k, 24G (1024 to the third) or 5GB (1000 to "
-            "the third); found \"2X\"");
+  EXPECT_EQ(
+      refusal("memory=2X"),
+      "lt2 bench: memory=2X: memory must be a whole number such as 4096, 1k, 24G (1024 to the third) or 5GB (1000 to "
+      "the third); found \"2X\"");
 }
 
 TEST(Override, APathThatExistsWithItsCommaIsOne) {
-  const auto folder = std::filesystem::temp_directory_path() / "lt2_a,b";
+  const test::TempFolder temporary;
+  const auto folder = temporary.path() / "a,b";
   std::filesystem::create_directories(folder);
   BenchConfig config;
   apply_overrides(config, {"ckpt=" + folder.string()}, "lt2 bench");

@@ -2,7 +2,6 @@
 #include "folders/chat_source.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -10,6 +9,7 @@
 #include "base/files.h"
 #include "folders/companions.h"
 #include "tests/support/error_of.h"
+#include "tests/support/temp_folder.h"
 
 namespace lt2 {
 namespace {
@@ -19,17 +19,13 @@ using nlohmann::json;
 
 class ChatSourceTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    fs::remove_all(root_);
-    fs::create_directories(root_);
-  }
-  void TearDown() override { fs::remove_all(root_); }
   void put(const std::string& name, const std::string& content) { write_file_atomically(root_ / name, content); }
   void put_settings(const json& settings) { put("tokenizer_config.json", settings.dump()); }
   std::string error() const {
     return test::error_of([&] { read_chat_source(root_); });
   }
-  const fs::path root_ = fs::temp_directory_path() / ("lt2_chat_source_" + std::to_string(::getpid()));
+  test::TempFolder temporary_;
+  const fs::path root_ = temporary_.path();
 };
 
 TEST_F(ChatSourceTest, AFileOfItsOwnComesFirst) {

@@ -1,7 +1,6 @@
 // Every key of a training configuration acts, is reported or is refused. One row a key gives it a second value in a
 // small run; where that has no effect, the row says which other keys make it act, and a second pair of runs shows it.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -14,6 +13,7 @@
 #include "base/log.h"
 #include "base/signals.h"
 #include "folders/model_folder.h"
+#include "tests/support/temp_folder.h"
 #include "train/trainer.h"
 
 namespace lt2 {
@@ -218,7 +218,7 @@ const std::vector<Row> kRows{
 };
 
 // What a key's own case needs and other keys' must not have: a step that is not finite.
-Keys plain_for(const std::string& key) { return key == "optim.nan_policy" ? Keys{"model.init_base_std=1e14"} : Keys{}; }
+Keys plain_for(const std::string& key) { return key == "optim.nan_policy" ? Keys{"model.init_base_std=1e30"} : Keys{}; }
 
 // Keys that one configuration reports and another would not.
 const std::vector<std::pair<Keys, std::string>> kReports{
@@ -258,7 +258,6 @@ const std::vector<std::pair<Keys, std::string>> kReports{
 class KeysTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    fs::remove_all(root_);
     fs::create_directories(root_ / "chunks");
     write_documents("text.jsonl", 60, "the quick brown fox");
     write_documents("more.jsonl", 90, "jumps over a lazy dog");
@@ -269,10 +268,7 @@ class KeysTest : public ::testing::Test {
     run({"steps=2", "checkpoint.dump.every=2"});
     fs::rename(root_ / "run" / "checkpoints" / "0000000002", root_ / "start");
   }
-  void TearDown() override {
-    set_log_file("");
-    fs::remove_all(root_);
-  }
+  void TearDown() override { set_log_file(""); }
 
   void write_documents(const std::string& name, int count, const std::string& words) const {
     std::ofstream file(root_ / name);
@@ -393,7 +389,8 @@ class KeysTest : public ::testing::Test {
     return left.size() == 1 && left.contains("error") && !plain_run(others).contains("error") ? kRefused : kActs;
   }
 
-  fs::path root_ = fs::temp_directory_path() / fmt::format("lt2_keys_{}", ::getpid());
+  test::TempFolder temporary_;
+  fs::path root_ = temporary_.path();
   std::map<std::string, std::map<std::string, std::string>> plain_;
 };
 
