@@ -26,7 +26,7 @@ struct SamplingOptions {
 /// the biased tokens are in a vocabulary of `vocab`.
 void validate(const SamplingOptions& options, int64_t vocab);
 
-/// What sampling may give.
+/// The tokens that sampling may give.
 struct Candidates {
   std::vector<int32_t> tokens;
   std::vector<double> probability;  // sum to 1
