@@ -75,7 +75,7 @@ struct SequenceRows {
 /// - one state: x [B, L, D] continues it, a state of batch B;
 /// - several states: x [1, R, D], without gradients, holds their rows one after the other, and each continues its own
 /// state.
-///   A sequence's results do not depend, bit for bit, on the others.
+///   A sequence's results do not depend on the others, bit for bit.
 /// The call leaves the states after the last token; no gradient flows through them.
 class CallSequences {
  public:
