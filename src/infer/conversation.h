@@ -2,8 +2,8 @@
 // A conversation with a model, turn by turn: its tokens are those that the model has seen, so nothing is read twice.
 //
 // With a template each turn renders the whole conversation. Where the text begins as the last turn's did, answer
-// included, its tokens are kept as they are and the rest is appended; where the template writes earlier turns anew
-// (trims an answer, drops its thinking), what differs is encoded again and so read again.
+// included, its tokens are kept as they are and the rest is appended; where the template rewrites earlier turns (trims
+// an answer, drops its thinking), what differs is encoded again and so read again.
 #include <optional>
 #include <string>
 #include <vector>

@@ -36,7 +36,7 @@ class MarkNames {
   Marks marks_;
   LiteralFinder finder_, folded_finder_;
   std::vector<std::string> folded_;
-  std::unordered_set<uint32_t> characters_;  // all that names are made of
+  std::unordered_set<uint32_t> characters_;  // that occur in a name
 };
 
 /// A text with marks.

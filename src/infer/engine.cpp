@@ -480,7 +480,7 @@ void Engine::verify(Sequence& sequence, const Continued& result) {
 bool Engine::step() {
   torch::InferenceMode inference;
   admit();
-  retire();  // a known prompt may have ended at once
+  retire();  // a known prompt may already have ended
   if (running_.empty()) return !queue_.empty();
   std::vector<Sequence*> decoding, drafting, reading;
   for (auto& sequence : running_) {

@@ -49,7 +49,7 @@ struct GeneratedToken {
   int32_t id;
   double log_probability = 0;                         // of the model, before penalties and cuts; with `logprobs`
   std::vector<std::pair<int32_t, double>> likeliest;  // the `logprobs` likeliest, likewise
-  int64_t exit = 0;                                   // the loop whose logits it was drawn from
+  int64_t exit = 0;                                   // the loop that gave its logits
 };
 
 /// Called with each token as soon as it is drawn; false ends the generation.
@@ -76,7 +76,7 @@ struct ScoredToken {
   double log_probability = 0;                         // of the model, given all tokens before it
   bool greedy = false;                                // it was the likeliest (of equals the one with the smallest id)
   std::vector<std::pair<int32_t, double>> likeliest;  // with `logprobs`
-  int64_t exit = 0;                                   // the loop whose logits gave the score
+  int64_t exit = 0;                                   // the loop that gave the logits
 };
 
 enum class Finish { kStop, kLength, kHook, kCancelled };

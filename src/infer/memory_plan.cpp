@@ -63,7 +63,7 @@ int64_t sequence_bytes(const LoopedTransformer& model, int64_t tokens, int64_t r
   }
   const int64_t draws = plan.random ? std::max<int64_t>(1, c.inference_ensemble_k) : 1;
   // The part that does not grow with the context: a second copy for the next loop (carry), and two more for a mark: the
-  // copy and the inputs to run it again.
+  // copy, and what is needed to run it again.
   const int64_t fixed = state_bytes(model, 1, dtype);
   return state * draws + (c.state_carry == "token" ? fixed : 0) + (rewinds > 0 ? 2 * fixed : 0);
 }

@@ -10,8 +10,8 @@ namespace {
 
 constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 
-/// Rows of a full buffer. It has rows beyond the window: dropping old rows moves the kept ones to the front, once per
-/// that many tokens instead of at every token. They include room for the rows that a mark keeps.
+/// Rows of a full buffer: the window and spare rows, which include room for the rows that a mark keeps. Dropping old
+/// rows moves the kept ones to the front, once per as many tokens as there are spare rows instead of at every token.
 int64_t row_limit(std::optional<int64_t> window) {
   if (!window || *window > kUnlimited / 2) return kUnlimited;
   return *window - 1 + std::max(kMostRewound, *window / 8);

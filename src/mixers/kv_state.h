@@ -4,8 +4,8 @@
 
 namespace lt2 {
 
-/// Rows of the tokens seen, per head: all of them, or as many of the newest as a window's next token may see. With a
-/// window the memory is bounded by window - 1 rows and some slack, however many tokens one call appends.
+/// Rows of the tokens seen, per head: all of them, or the newest ones that a window's next token may see. With a window
+/// the memory is bounded by window - 1 rows and some slack, however many tokens one call appends.
 class TokenRows {
  public:
   TokenRows(const StateOptions& options, int64_t heads, int64_t width);

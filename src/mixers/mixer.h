@@ -73,9 +73,8 @@ struct SequenceRows {
 /// The sequences whose tokens a call runs, and the states that they continue:
 /// - no state: x [B, L, D] holds B sequences from their first token on, and no state is kept (training);
 /// - one state: x [B, L, D] continues it, a state of batch B;
-/// - several states: x [1, R, D], without gradients, holds their rows one after the other; each row continues its own
-/// state.
-///   A sequence's results do not depend on the others, bit for bit.
+/// - several states: x [1, R, D], without gradients, holds the sequences' rows one after the other. Each sequence
+///   continues its own state; its results do not depend on the others, bit for bit.
 /// The call leaves the states after the last token; no gradient flows through them.
 class CallSequences {
  public:

@@ -80,7 +80,7 @@ class LoopedTransformer : public torch::nn::Module {
   /// `config` must be validated. Parameters are allocated in fp32 and not initialised.
   explicit LoopedTransformer(const ModelConfig& config);
 
-  /// Draws all parameters anew from config.seed, as the official code distributes them.
+  /// Draws all parameters from config.seed, as the official code distributes them.
   void initialise();
 
   /// tokens int64 [B, L] -> residual stream [B, L, D] fp32 that `output` reads (after the last loop; with

@@ -65,8 +65,7 @@ void pack_weights(LoopedTransformer& model, WeightFormat format) {
   fill_packed(model, weight, [&](const std::string& name, LinearImpl& map) {
     map.pack(weight(name), packing_format(format, name, map.weight));
     for (auto& [own_name, tensor] : own) {
-      if (own_name == name && name != "tok_embeddings.weight")
-        tensor = torch::Tensor();  // freed as soon as it is packed
+      if (own_name == name && name != "tok_embeddings.weight") tensor = torch::Tensor();  // frees it
     }
   });
 }

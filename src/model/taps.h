@@ -49,7 +49,7 @@ class Taps {
   using Listener = std::function<void(const TapPoint& at, const torch::Tensor& tensor)>;
 
   /// Calls `listener` at each point that `pattern` names: a name as above, with * in place of any number of a loop or a
-  /// layer; "state" alone means all its tensors. Throws lt2::Error for any other name.
+  /// layer; "state" without a name means all its tensors. Throws lt2::Error for any other name.
   void on(const std::string& pattern, Listener listener);
 
   /// Whether this point has a listener. For kState without a `tensor`: whether any of its tensors has one.
