@@ -3,7 +3,7 @@
 //
 // With a template each turn renders the whole conversation. Where the text begins as the last turn's did, answer
 // included, its tokens are kept as they are and the rest is appended; where the template rewrites earlier turns (trims
-// an answer, drops its thinking), what differs is encoded again and so read again.
+// an answer, drops its thinking), the changed part is encoded and read again.
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,7 +29,7 @@ class Conversation {
   /// The tokens of the conversation up to where the answer to `said` begins. Throws lt2::Error if the template does;
   /// the conversation is then unchanged.
   const std::vector<int32_t>& ask(const std::string& said);
-  /// The model's answer, without what ended it.
+  /// Adds the model's answer, without the tokens or text that ended it.
   void answer(const std::vector<int32_t>& ids);
   /// Forgets the last question, which got no answer.
   void take_back();

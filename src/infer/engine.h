@@ -113,7 +113,7 @@ class Engine {
 
   /// Queues a request. Throws lt2::Error with the numbers if it can never fit, and for tokens outside the vocabulary.
   Id submit(GenerateRequest request);
-  /// Ends a request after the pass under way; what it has so far is its result.
+  /// Ends a request after the current pass; its result is what it has so far.
   void cancel(Id id);
   /// Admits the requests that fit and runs one pass. False: there was nothing to do.
   bool step();

@@ -38,7 +38,8 @@ class TextSession {
   /// Whether BOS stands before the first text.
   bool add_bos() const { return add_bos_; }
 
-  /// The tokens of `text` after those of `before`: BOS stands only at the start, and no text begins in the middle.
+  /// The tokens of `text` after those of `before`: BOS stands only at the start, and a later text is encoded as a
+  /// continuation.
   std::vector<int32_t> tokens_after(const std::vector<int32_t>& before, const std::string& text) const;
   /// A request as the configuration says, for sample number `index`. Throws lt2::Error if the prompt is too long.
   GenerateRequest request(std::vector<int32_t> prompt, int64_t index = 0) const;

@@ -17,7 +17,7 @@ class TokenRows {
   torch::Tensor append(const torch::Tensor& rows);
   /// The kept rows [B, heads, kept, width], a view; undefined before the first append.
   torch::Tensor view() const;
-  /// Replaces everything by `name` of `tensors`: what view() gave after `position` tokens.
+  /// Replaces everything with `name` of `tensors`: what view() gave after `position` tokens.
   void restore(const NamedTensors& tensors, const std::string& name, int64_t position);
   /// As restore, with 0.01 everywhere.
   void fill_synthetic(int64_t position);

@@ -38,7 +38,7 @@ class LinearMixer : public Mixer {
 
   /// Fills the mixer's own parameters.
   virtual void initialise_weights(Initialiser& init) = 0;
-  /// Multiply-adds of one token that are neither an element of a weight nor the recurrence.
+  /// Multiply-adds of one token besides the recurrence and one for each element of a weight.
   virtual double extra_products() const { return 0; }
 
   /// [B, L, H n] -> [B, L, H, n].

@@ -16,7 +16,7 @@ class RowCache {
   /// All rows, a view.
   torch::Tensor rows() const { return data_.narrow(1, 0, count_); }
   int64_t count() const { return count_; }
-  /// Replaces the contents by `name` of `tensors`, which must have `count` rows.
+  /// Replaces the contents with `name` of `tensors`, which must have `count` rows.
   void restore(const NamedTensors& tensors, const std::string& name, int64_t count);
   /// Keeps only the oldest `count` rows.
   void shorten(int64_t count) { count_ = count; }

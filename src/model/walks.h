@@ -38,13 +38,13 @@ class Walks {
   std::vector<Left> take();
 
  private:
-  // A token on its way through the loops.
+  // A token during the pass through the loops.
   struct Walker {
     int64_t output = -1;  // row of its sequence's logits; -1: not wanted
     bool exited = false;
     float survival = 1, cumulated = 0;  // of the exit distribution
   };
-  // One sequence on its way: the tokens that stand before the current loop, in their order.
+  // One sequence during the pass: the tokens that have reached the current loop, in their order.
   struct Walk {
     SequenceState* state;
     bool waiting_wanted;
