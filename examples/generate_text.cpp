@@ -1,5 +1,6 @@
-// A looped hybrid in fifty lines: build it, feed it a prompt, let it go on.
-// Usage: generate_text [MODEL]      any folder that `lt2 generate` takes; without one the weights are fresh: noise
+// A looped hybrid in fifty lines: build it, give it a prompt, and let it continue the prompt.
+// Usage: generate_text [MODEL]      any folder that `lt2 generate` takes; without one the weights are random, and so is
+// the text
 #include <lt2/lt2.h>
 
 #include <cstdio>
@@ -19,7 +20,7 @@ int main(int argc, char** argv) try {
     config.dim = 64;
     config.n_layers = 5;
     config.n_heads = 4;
-    config.loop_count = 4;                              // five layers, passed four times
+    config.loop_count = 4;                              // five layers, run four times
     config.layer_pattern = "interleaved:4:1:gdn:full";  // four linear layers, then one of full attention
     config.attention_pattern = "4:1";
     config.vocab_size = 258;

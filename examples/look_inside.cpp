@@ -1,6 +1,7 @@
 // What does each loop add? A looped model runs the same layers several times; after each loop this shows how far the
-// loop moved the residual stream, how much of that its mixers wrote, and what the model would say if it stopped there.
-// Usage: look_inside MODEL [PROMPT]      MODEL: any folder that `lt2 generate` takes, runs/demo for one
+// loop moved the residual stream, how much of that its mixers wrote, and what the model would predict if it stopped
+// there.
+// Usage: look_inside MODEL [PROMPT]      MODEL: any folder that `lt2 generate` takes, for example runs/demo
 #include <lt2/lt2.h>
 
 #include <cstdio>
@@ -38,7 +39,7 @@ int main(int argc, char** argv) try {
   if (ids.empty()) throw lt2::Error("nothing to look at: the prompt has no tokens");
   const auto tokens = torch::tensor(std::vector<int64_t>(ids.begin(), ids.end())).unsqueeze(0);  // [1, L]
 
-  // A pass calls the listener of every point it comes by; * stands for every loop, or every layer.
+  // A pass calls the listener of every point that it passes; * stands for every loop, or every layer.
   std::vector<Loop> loops(static_cast<size_t>(model->config().loop_count));
   torch::Tensor before;  // the residual stream [1, L, D] where the loop begins
   lt2::Taps taps;

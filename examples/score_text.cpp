@@ -1,6 +1,6 @@
-// How well does a model see a text coming? One line for each token: its log-probability given all tokens before it, a
-// star where it was the model's first choice, and its text. Then what a token and a byte cost.
-// Usage: score_text MODEL < TEXT      MODEL: any folder that `lt2 generate` takes, runs/demo for one
+// How well does a model predict a text? One line for each token: its log-probability given all tokens before it, a star
+// where it was the model's first choice, and its text. Then what a token and a byte cost.
+// Usage: score_text MODEL < TEXT      MODEL: any folder that `lt2 generate` takes, for example runs/demo
 #include <lt2/lt2.h>
 
 #include <cmath>
@@ -34,8 +34,8 @@ int main(int argc, char** argv) try {
   lt2::GenerateRequest request;
   request.prompt = tokenizer->encode(text, folder.add_bos, false);
   if (request.prompt.size() < 2) throw lt2::Error("nothing to score: the text needs at least two tokens");
-  request.score_from = 1;   // nothing stands before the first token, so nothing foretells it
-  request.max_gen_len = 0;  // score alone; with more, the text goes on from there
+  request.score_from = 1;   // no token precedes the first one, so it has no score
+  request.max_gen_len = 0;  // only score; with more, the model continues the text
 
   // The engine serves many requests in one pass over the weights; here it has one. `scores` makes room for them.
   lt2::Engine engine(*model, {.exit = model->exit_rule(), .scores = true});

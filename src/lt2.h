@@ -1,7 +1,7 @@
 #pragma once
-// What a program that uses the library includes: <lt2/lt2.h>, or only those of these headers that it needs, as
-// <lt2/infer/engine.h>. They and what they include are installed; every other header is private and may change at any
-// time (cmake/public_headers.cmake).
+// A program that uses the library includes <lt2/lt2.h>, or single headers of this list, such as <lt2/infer/engine.h>.
+// These headers and those that they include are installed; every other header is private and may change at any time
+// (cmake/public_headers.cmake).
 #include "base/error.h"                // the exception that every function below throws: one line for a user
 #include "config/train_config.h"       // configurations: read, checked, written
 #include "folders/model_folder.h"      // open a model: a run, an Ouro or Hugging Face folder, a PyTorch file

@@ -21,12 +21,12 @@ std::shared_ptr<Mixer> build(const SafetensorsFile& file, const std::string& typ
   return mixer;
 }
 
-/// A parameter that nothing reached has a gradient of zero.
+/// A parameter that no gradient reached has a gradient of zero.
 torch::Tensor gradient_of(const torch::Tensor& parameter) {
   return parameter.grad().defined() ? parameter.grad() : torch::zeros_like(parameter);
 }
 
-/// Chosen blocks or keys with the empty columns that the vectors carry where a sequence has fewer.
+/// Chosen blocks or keys, padded with the empty columns that the vectors have for sequences with fewer.
 torch::Tensor with_empty_columns(const torch::Tensor& chosen, int64_t columns) {
   return torch::constant_pad_nd(chosen.to(torch::kInt64), {0, columns - chosen.size(-1)}, -1);
 }
@@ -63,7 +63,7 @@ void check_index_loss(const SafetensorsFile& file, const std::string& stage, con
     const auto key = "grad_kl_" + stage + "." + name;
     if (file.contains(key)) {
       judge.relative(key, gradient_of(parameter), file.tensor(key), kLossGradientLimit);
-    } else if (parameter.grad().defined()) {  // the loss is the indexer's alone
+    } else if (parameter.grad().defined()) {  // the loss trains only the indexer
       judge.absolute("grad_kl_" + stage + " elsewhere", parameter.grad(), torch::zeros_like(parameter), 0);
     }
   }

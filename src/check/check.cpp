@@ -62,7 +62,7 @@ CheckedFile check_file(const fs::path& path, const CheckOptions& options) {
       path.extension() == ".json" ? check_json(path, judge) : check_safetensors(path, judge);
     }
     result.tensors = judge.tensors;
-    LT2_CHECK(!result.tensors.empty(), "{}: nothing in it could be compared", path.string());
+    LT2_CHECK(!result.tensors.empty(), "{}: holds nothing to compare", path.string());
     const bool ok = std::all_of(result.tensors.begin(), result.tensors.end(), [](const auto& t) { return t.ok(); });
     if (!ok) result.status = CheckedFile::Status::kFailed;
   } catch (const check::Unsupported& unsupported) {

@@ -1,5 +1,6 @@
 #pragma once
-// Reference vectors through the real code: every number that another implementation computed, judged against its limit.
+// Runs reference vectors through the real code: every number that another implementation computed is judged against its
+// limit.
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -31,8 +32,8 @@ struct CheckedFile {
   std::vector<CheckedTensor> tensors;
 };
 
-/// Judges one vector file, or a folder of tokenizer vectors. Kinds this version does not run are skipped with a note; a
-/// file that cannot be read fails.
+/// Judges one vector file, or a folder of tokenizer vectors. Kinds that this version does not run are skipped with a
+/// note; a file that cannot be read fails.
 CheckedFile check_file(const std::filesystem::path& path, const CheckOptions& options);
 
 /// All vector files (.safetensors, .json) and folders of tokenizer vectors in files and folders, sorted. Throws

@@ -11,7 +11,7 @@
 namespace lt2::check {
 namespace {
 
-// Layers of one kind share a line: layers.3.attention.wq.weight -> layers.*.attention.wq.weight.
+// All layers share one line: layers.3.attention.wq.weight -> layers.*.attention.wq.weight.
 std::string collapse(const std::string& name) {
   static const Regex layer("layers\\.[0-9]+\\.", "layer");
   std::string out;

@@ -42,14 +42,14 @@ void require_known_mixers(const ModelConfig& config);
 /// Greedy continuation [B, count] of every row of `prompt` [B, L], as the engine makes it for users: all rows at once.
 torch::Tensor greedy(LoopedTransformer& model, const torch::Tensor& prompt, int64_t count, const ExitRule& rule = {});
 
-/// What a layer's output may be off by in a 16-bit type, relative: 2e-2; 3e-2 with fewer than 64 channels, where
-/// rounding has less to average over.
+/// The largest allowed relative error of a layer's output in a 16-bit type: 2e-2; 3e-2 with fewer than 64 channels,
+/// where rounding has less to average over.
 double reduced_layer_limit(const ModelConfig& config);
 /// The same for a whole model's loss: 1e-2; 2e-2 where a layer chooses what it attends to (dsa, nsa), since rounding
 /// may swap two close choices.
 double reduced_loss_limit(const ModelConfig& config);
 
-/// An `optim` map of a vector file; absent fields have their defaults, others than those of the group are skipped.
+/// An `optim` map of a vector file; absent fields have their defaults, unknown ones are skipped.
 OptimConfig optim_config(const nlohmann::json& json);
 
 void check_linear(const SafetensorsFile& file, Judge& judge);

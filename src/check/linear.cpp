@@ -12,7 +12,7 @@ namespace {
 
 constexpr double kOutput = 2e-5, kOpGradient = 5e-5, kLayerGradient = 1e-4, kReducedOp = 2e-2;
 
-// Inputs of the recurrence as the file has them, each a leaf that gathers a gradient.
+// Inputs of the recurrence as the file has them, each a leaf that accumulates a gradient.
 struct OpInputs {
   std::vector<std::pair<std::string, torch::Tensor>> leaves;
   torch::Tensor leaf(const std::string& name) const {
@@ -90,13 +90,13 @@ void check_op(const SafetensorsFile& file, Judge& judge, const nlohmann::json& c
   }
   check_op_form(file, judge, "", linear_recurrence, torch::kFloat32, torch::kFloat32, kOutput, kOpGradient, scale);
   check_op_form(file, judge, "torch.", torch_form, torch::kFloat32, torch::kFloat32, kOutput, kOpGradient, scale);
-  const bool exact = config.value("f64", false);  // else the file itself is rounded to fp32
+  const bool exact = config.value("f64", false);  // if false, the file itself is rounded to fp32
   check_op_form(file, judge, "fp64.", linear_recurrence_reference, torch::kFloat64, torch::kFloat64,
                 exact ? 1e-12 : 1e-6, exact ? 1e-12 : 1e-6, scale);
 }
 
-// Vectors keep as many columns as the kernel is wide, [B, channels, width], oldest first. The oldest is never read
-// again: ours are [B, width - 1, channels].
+// Vectors have one column for each kernel position, [B, channels, width], oldest first. The oldest is never read again:
+// our tails are [B, width - 1, channels].
 torch::Tensor tail_of(const torch::Tensor& columns) {
   return columns.narrow(2, 1, columns.size(2) - 1).transpose(1, 2).contiguous();
 }
@@ -146,7 +146,7 @@ void check_layer(const SafetensorsFile& file, Judge& judge, const nlohmann::json
     }
   };
 
-  // One pass with gradients. Starting from given states they are constants.
+  // One pass with gradients. Given initial states are constants.
   auto state = start();
   const auto y = mixer->forward(x.to(judge.options.dtype), {.window = {}, .sequences = state.get(), .residual = {}});
   judge.relative("y", y, file.tensor("y"), output_limit);
@@ -156,12 +156,12 @@ void check_layer(const SafetensorsFile& file, Judge& judge, const nlohmann::json
     judge.relative("grad.x", x.grad(), file.tensor("grad.x"), kLayerGradient);
     for (const auto& [name, parameter] : parameters)
       judge.relative("grad." + name, parameter.grad(), file.tensor("grad." + name), kLayerGradient);
-    if (!config.value("has_init", false)) {  // training calls carry no state at all
+    if (!config.value("has_init", false)) {  // training calls have no state
       judge.relative("y without state", mixer->forward(x, {}), file.tensor("y"), output_limit);
     }
   }
 
-  // The same in pieces: split where the file says, and token by token.
+  // The same in parts: split where the file says, and token by token.
   torch::NoGradGuard no_grad;
   const auto run_in_pieces = [&](const std::string& label, const std::vector<int64_t>& pieces) {
     auto piecewise = start();

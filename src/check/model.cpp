@@ -41,7 +41,7 @@ void check_model(const SafetensorsFile& file, Judge& judge) {
   const double logit_limit = hybrid ? 5e-4 : 1e-4, gradient_limit = hybrid ? 2e-3 : 2e-4;
   const auto tokens = file.tensor("tokens").to(device), targets = file.tensor("targets").to(device);
 
-  if (judge.reduced()) {  // looped random weights amplify rounding: whole bf16 models are judged by the loss alone
+  if (judge.reduced()) {  // looped random weights amplify rounding: whole bf16 models are judged only by the loss
     torch::NoGradGuard no_grad;
     return judge.relative("loss", model->losses(tokens, targets).cross_entropy.reshape({1}), file.tensor("loss"),
                           reduced_loss_limit(model->config()));
@@ -72,7 +72,8 @@ void check_model(const SafetensorsFile& file, Judge& judge) {
                              : std::vector<std::string>();
   for (const auto& [name, parameter] : model->official_parameters()) {
     if (std::find(untouched.begin(), untouched.end(), name) != untouched.end()) {
-      // Not even a zero: the optimizer leaves a parameter without a gradient alone, weight decay included.
+      // The gradient must be undefined, not zero: the optimizer does not change a parameter without a gradient, not
+      // even by weight decay.
       judge.add("no gradient for " + name, parameter.grad().defined() ? 1 : 0, 0, true);
     } else {
       judge.relative("grad." + name, parameter.grad(), file.tensor("grad." + name), gradient_limit);

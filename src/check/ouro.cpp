@@ -23,7 +23,7 @@ std::shared_ptr<LoopedTransformer> build(const SafetensorsFile& file, const Judg
   return model;
 }
 
-/// Gates [.., T] -> the probability of leaving after each loop; the last one takes what is left.
+/// Gates [.., T] -> the probability of leaving after each loop; the last one gets the remainder.
 torch::Tensor exit_distribution(const torch::Tensor& gates) {
   const auto leaves = torch::sigmoid(gates.to(torch::kFloat32));
   std::vector<torch::Tensor> p;
@@ -63,7 +63,7 @@ void check_gradients(const SafetensorsFile& file, const std::string& prefix, Loo
   for (const auto& [name, parameter] : model.official_parameters()) {
     const auto key = prefix + ouro_tensor_name(name);
     if (!file.contains(key)) continue;
-    // Nothing reaches the gate from the last loop's logits.
+    // No gradient reaches the gate from the last loop's logits.
     judge.relative(key, parameter.grad().defined() ? parameter.grad() : torch::zeros_like(parameter), file.tensor(key),
                    limit);
   }
@@ -90,7 +90,7 @@ struct Advanced {
   torch::Tensor logits, exits;  // [B, L, V], [B, L]
 };
 
-// All rows of `tokens` as sequences of their own, `piece` tokens at a time.
+// All rows of `tokens` as separate sequences, `piece` tokens at a time.
 Advanced advance_all(LoopedTransformer& model, const torch::Tensor& tokens, int64_t piece, const ExitRule& rule) {
   std::vector<SequenceState> states;
   for (int64_t row = 0; row < tokens.size(0); ++row) states.push_back(model.make_state(1));

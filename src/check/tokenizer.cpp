@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using Ids = std::vector<int32_t>;
 
-// FIPS 180-4; the vectors give long lists of ids by their hash.
+// SHA-256 (FIPS 180-4): the vectors give long lists of ids by their hash.
 std::string sha256_hex(std::string bytes) {
   std::array<uint32_t, 64> k{};
   std::array<uint32_t, 8> h{};
@@ -98,7 +98,7 @@ std::string hex_of_bytes(const std::string& bytes) {
   return hex;
 }
 
-// What differs, short enough for a line.
+// The difference, short enough for one line.
 std::string difference(const Ids& expected, const Ids& found) {
   const auto [a, b] = std::mismatch(expected.begin(), expected.end(), found.begin(), found.end());
   const auto some = [](const Ids& ids, Ids::const_iterator from) {
@@ -126,7 +126,7 @@ class Report {
  public:
   explicit Report(std::string vocabulary) : vocabulary_(std::move(vocabulary)) {}
 
-  // A failure to compute (an exception) counts as wrong.
+  // An exception counts as wrong.
   template <class T, class Compute>
   void compare(const char* what, const std::string& id, const T& expected, Compute&& compute) {
     TokenizerCheck& check = named(what);
@@ -154,12 +154,12 @@ class Report {
   std::string vocabulary_;
 };
 
-// The tokenizers that a folder describes.
+// The tokenizers of a folder.
 struct Vocabulary {
   std::string name;
   json meta;
   std::unique_ptr<Tokenizer> main;    // of the plain ids
-  std::unique_ptr<Tokenizer> lingua;  // rank files: the same under Lingua's specials
+  std::unique_ptr<Tokenizer> lingua;  // rank files: the same with Lingua's special tokens
   const HfTokenizer* hf = nullptr;
   TextReading reading = {};  // of the plain ids: Hugging Face's library reads special tokens in any text
   bool nfc = false;          // decoding gives the normal form of the text
@@ -173,8 +173,8 @@ Vocabulary open_vocabulary(const fs::path& folder) {
   const auto file = [&] { return (folder / out.meta.at("file").get<std::string>()).string(); };
   if (kind == "tiktoken") {
     const bool gpt2 = out.meta.at("split_regex") == kGpt2Pattern;
-    LT2_CHECK(gpt2 || out.meta.at("split_regex") == kLlama3Pattern, "{}: split_regex is none of the known",
-              folder.string());
+    LT2_CHECK(gpt2 || out.meta.at("split_regex") == kLlama3Pattern,
+              "{}: meta.json: split_regex is unknown; expected that of gpt2 or llama3", folder.string());
     out.main = make_tokenizer("tiktoken", file(), gpt2 ? "gpt2" : "cl100k");
     if (out.meta.contains("lingua")) out.lingua = make_tokenizer("tiktoken", file(), "lingua");
   } else if (kind == "hf_tokenizer_json") {
@@ -183,12 +183,12 @@ Vocabulary open_vocabulary(const fs::path& folder) {
     out.reading.specials = true;
     out.main = std::move(hf);
     out.nfc = out.meta.at("normalizer").is_object();
-    LT2_CHECK(!out.nfc || out.meta.at("normalizer").at("type") == "NFC", "{}: judged are NFC and no normalizer",
-              folder.string());
+    LT2_CHECK(!out.nfc || out.meta.at("normalizer").at("type") == "NFC",
+              "{}: meta.json: normalizer must be NFC or none", folder.string());
   } else if (kind == "sentencepiece") {
     out.main = make_tokenizer("sp", file());
   } else {
-    LT2_CHECK(kind == "bytes", "{}: meta.json: kind \"{}\" is not known", folder.string(), kind);
+    LT2_CHECK(kind == "bytes", "{}: meta.json: kind \"{}\" is unknown", folder.string(), kind);
     out.main = make_tokenizer("bytes", std::nullopt);
   }
   return out;

@@ -19,7 +19,7 @@ struct TokenizerCheck {
 bool has_tokenizer_vectors(const std::filesystem::path& folder);
 
 /// Runs them all through the real code: vocabulary size and marks, encoding (plain, with specials, with a template),
-/// decoding at once and as a stream, and beside the folders invalid_utf8.jsonl and chunking.json if they are there.
+/// decoding at once and as a stream, and, next to the folders, invalid_utf8.jsonl and chunking.json if they exist.
 /// Throws lt2::Error if a file is missing or malformed.
 std::vector<TokenizerCheck> check_tokenizer_vectors(const std::filesystem::path& folder);
 

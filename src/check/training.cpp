@@ -45,8 +45,8 @@ void check_training(const SafetensorsFile& file, Judge& judge) {
   }
   const auto as_tensor = [](const std::vector<double>& values) { return torch::tensor(values, torch::kFloat64); };
   if (judge.reduced()) {
-    // AdamW's first steps have the size of the learning rate whatever the gradient's size, so that the sign of a
-    // rounded gradient decides: bf16 is judged on the weights that the file gives, before the first update.
+    // AdamW's first steps have the size of the learning rate, whatever the gradient's size, so the sign of a rounded
+    // gradient determines them. Therefore bf16 is judged on the weights of the file, before the first update.
     return judge.relative("loss before the first update", as_tensor(losses).narrow(0, 0, 1),
                           file.tensor("loss").narrow(0, 0, 1), reduced_loss_limit(model->config()));
   }

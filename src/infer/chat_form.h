@@ -1,8 +1,8 @@
 #pragma once
 // How the turns of a conversation are written for a model.
 //
-// The marks of a template are tokens that are put in by their ids. What a person types is text: whatever it spells, no
-// mark comes out of it, so nobody can speak in another's place.
+// The marks of a template are tokens, appended by their ids. What a person types is text and never becomes a mark, so a
+// user cannot write in another role.
 #include <string>
 #include <vector>
 
@@ -17,8 +17,8 @@ class ChatForm {
   explicit ChatForm(const Tokenizer& tokenizer);
 
   const char* name() const { return marked() ? "ChatML" : "User/Assistant"; }
-  /// The tokens of a turn: the end of the answer before it, unless it is the first one, what `said`, and where the
-  /// answer begins. `before`: the conversation so far; BOS begins it with `add_bos`.
+  /// The tokens of a turn: the end of the previous answer (none before the first turn), the text `said`, and the
+  /// beginning of the answer. `before`: the conversation so far; BOS begins it with `add_bos`.
   std::vector<int32_t> turn(const std::string& said, const std::vector<int32_t>& before, bool add_bos) const;
   /// What ends an answer.
   std::vector<int32_t> stop_tokens() const;

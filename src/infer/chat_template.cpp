@@ -19,8 +19,8 @@ Template parsed(const std::string& text, const std::string& name) {
   return Template::parse(without_byte_order_mark(text), name, TemplateOptions::chat());
 }
 
-// Special tokens, and what the vocabulary added besides if the template writes it and it looks like a mark: words and
-// runs of spaces that a vocabulary added are words.
+// Special tokens, and other added tokens of the vocabulary if the template writes them and they look like marks. Added
+// words and runs of spaces are text.
 Marks marks_of(const Tokenizer& tokenizer, const ChatSource& source) {
   const auto looks_like_one = [](const std::string& name) {
     return std::any_of(name.begin(), name.end(), [](char c) { return std::ispunct(static_cast<uint8_t>(c)) != 0; });
@@ -39,7 +39,7 @@ Marks marks_of(const Tokenizer& tokenizer, const ChatSource& source) {
 
 using TextChange = std::function<std::string(const std::string&)>;
 
-// How the texts of a message are changed: what is read as it stands, other values, and what a template may compare.
+// How the texts of a message are changed: message text, other values, and names that a template may compare.
 struct Changes {
   TextChange prose, value, name;
 };
@@ -102,7 +102,7 @@ ChatTemplate::ChatTemplate(const ChatSource& source, const Tokenizer& tokenizer)
     if (!source_.bos && id == tokenizer.bos_id()) source_.bos = name;
     if (!source_.eos && id == tokenizer.eos_id()) source_.eos = name;
   }
-  // It stands for unknown characters, so any text may give it.
+  // This token stands for unknown characters, so any text may give it.
   if (tokenizer.unknown_id() >= 0) is_mark_[static_cast<size_t>(tokenizer.unknown_id())] = false;
 }
 
@@ -165,15 +165,16 @@ MarkedText ChatTemplate::rendered(const ChatRequest& request, Cover cover) const
   return disguise.uncovered((tools ? *for_tools_ : template_).render(variables));
 }
 
-// A template that only passes on what people wrote gives the same text under full cover, where no mark can be made of
-// it, however its parts are put together. One that looks into it (upper, a search for "</think>") sees all but names.
+// A template that copies what people wrote without changes gives the same text under full cover. Then no combination of
+// its parts can become a mark. A template that examines the text (upper, a search for "</think>") sees everything but
+// names.
 MarkedText ChatTemplate::render(const ChatRequest& request) const {
   for (size_t i = 0; i < request.messages.size(); ++i) check_role(request.messages[i].fields, i);
   auto text = rendered(request, Cover::kNames);
   try {
     auto whole = rendered(request, Cover::kWhole);
     if (whole.text == text.text) return whole;
-  } catch (const Error&) {  // it refuses what it cannot read
+  } catch (const Error&) {  // the template refuses covered text
   }
   return text;
 }
@@ -195,7 +196,7 @@ Ids ChatTemplate::ids_of_marks(const Ids& ids) const {
   return out;
 }
 
-// A mark, or none, and the text behind it.
+// Appends a mark, if there is one, and the text after it.
 void ChatTemplate::append_piece(std::string_view piece, const MarkedText::Mark* mark, bool begun, Ids& ids) const {
   if (piece.empty()) return;
   const auto read = tokenizer_.encode(piece, false, false, {.continues = begun, .specials = true});
@@ -205,7 +206,7 @@ void ChatTemplate::append_piece(std::string_view piece, const MarkedText::Mark* 
   }
   if (mark) ids.push_back(mark->id);
   auto text = mark ? piece.substr(mark->end - mark->begin) : piece;
-  // Special tokens come from no text; other marks are cut behind their first character.
+  // No text gives special tokens; other marks are split after their first character.
   size_t done = 0;
   const auto append_up_to = [&](size_t end) {
     append_plain_text(
@@ -229,7 +230,7 @@ Ids ChatTemplate::encode(const MarkedText& text, size_t from, const Ids& before)
   bool begun = tokenizer_.holds_text(before);
   auto read = tokenizer_.encode(rest, false, false, {.continues = begun, .specials = true});
   if (marks_in(rest) == marks && ids_of_marks(read) == expected) return read;
-  // Something is forged: mark by mark with the text behind it.
+  // Some text imitates a mark: encode mark by mark, each with the text after it.
   Ids ids;
   size_t done = 0;
   const MarkedText::Mark* mark = nullptr;
@@ -256,7 +257,7 @@ ChatTemplate::Ending ChatTemplate::ending() const {
   MarkedText text;
   try {
     text = render(request);
-  } catch (const Error&) {  // a template that wants other conversations; its errors come when it is used
+  } catch (const Error&) {  // a template that needs other conversations; it reports errors when it is used
     return out;
   }
   const size_t answer = text.text.rfind(kSomeAnswer);

@@ -1,9 +1,9 @@
 #pragma once
-// Messages to ids by a model's own template.
+// Encodes messages with a model's own template.
 //
-// The template's marks become special tokens. What people write stays text, whatever it spells: characters of it are
-// covered while the template runs (infer/disguise.h). With nothing forged the ids are those of Hugging Face's library,
-// which reads marks anywhere in the rendered text.
+// The template's marks become special tokens. What people write stays text, whatever it spells: some of its characters
+// are covered while the template runs (infer/disguise.h). If no text imitates a mark, the ids are those of Hugging
+// Face's library, which reads marks anywhere in the rendered text.
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -32,17 +32,18 @@ struct ChatRequest {
 
 class ChatTemplate {
  public:
-  /// The tokenizer must outlive it. Throws lt2::Error with the file and the template's line for what is no template.
+  /// The tokenizer must outlive it. Throws lt2::Error with the file and the template's line for a malformed template.
   ChatTemplate(const ChatSource& source, const Tokenizer& tokenizer);
 
   const std::string& name() const { return template_.name(); }
-  /// The conversation as text, and which stretches of it are marks. Throws lt2::Error with the file and the template's
-  /// line for what fails there, raise_exception and the limits among it, and for a role that would be part of a mark.
+  /// The conversation as text, with the places of its marks. Throws lt2::Error with the file and the template's line if
+  /// the template fails (raise_exception and the limits included), and for a role that would be part of a mark.
   MarkedText render(const ChatRequest& request) const;
-  /// Ids of a rendered text from byte `from` on, which no mark stands across; `before` are those of what is in front.
+  /// Ids of a rendered text from byte `from` on, which must not lie inside a mark; `before`: the ids of the text before
+  /// it.
   std::vector<int32_t> encode(const MarkedText& text, size_t from = 0, const std::vector<int32_t>& before = {}) const;
 
-  /// What stands behind an answer: a mark, or else the beginning of the text there.
+  /// What follows an answer: a mark, or else the beginning of the text that follows.
   struct Ending {
     std::vector<int32_t> tokens;
     std::vector<std::string> texts;
@@ -66,7 +67,7 @@ class ChatTemplate {
   std::vector<bool> is_mark_;  // by id
 };
 
-/// Characters of private use that stand for messages whose words are not known.
+/// Private-use characters that stand for messages of unknown text.
 inline constexpr const char *kSomeQuestion = "\xef\xa3\xb0\xef\xa3\xb1", *kSomeAnswer = "\xef\xa3\xb2\xef\xa3\xb3",
                             *kNextQuestion = "\xef\xa3\xb4\xef\xa3\xb5";
 

@@ -33,7 +33,7 @@ bool Conversation::begins_with(const MarkedText& text, const Known& known) {
     return std::find_if(text.marks.begin(), text.marks.end(), [&](const auto& mark) { return mark.end > at; });
   };
   const auto next = first_from(size), own = first_from(known.answer);
-  if (next != text.marks.end() && next->begin < size) return false;  // a mark across the end
+  if (next != text.marks.end() && next->begin < size) return false;  // a mark lies across the end
   return std::equal(text.marks.begin(), own, known.text.marks.begin(), known.text.marks.end());
 }
 
@@ -49,7 +49,7 @@ void Conversation::render(State& state) {
   } else if (!session_.empty()) {
     const size_t answer = text.text.find(kSomeAnswer);
     LT2_CHECK(answer != std::string::npos,
-              "{}: does not write earlier answers as they are, so the session cannot go on; begin another one",
+              "{}: the template changes earlier answers, so the session cannot continue; begin another one",
               template_->name());
     from = answer + std::string_view(kSomeAnswer).size();
     ids = session_;
@@ -59,7 +59,7 @@ void Conversation::render(State& state) {
   ids.insert(ids.end(), more.begin(), more.end());
   LT2_CHECK(!ids.empty(), "{}: the template writes nothing for this conversation", template_->name());
   if (kept < state.tokens.size() && !std::exchange(told_, true))
-    log_info("{}: the template writes earlier turns anew; the conversation is read again from token {} of {} on",
+    log_info("{}: the template rewrites earlier turns; the conversation is read again from token {} of {} on",
              template_->name(), kept, state.tokens.size());
   state.tokens = ids;
   const size_t end = text.text.size();

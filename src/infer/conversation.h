@@ -2,8 +2,8 @@
 // A conversation with a model, turn by turn: its tokens are those that the model has seen, so nothing is read twice.
 //
 // With a template each turn renders the whole conversation. Where the text begins as the last turn's did, answer
-// included, its tokens are kept as they are and the rest is appended; where the template writes earlier turns anew
-// (trims an answer, drops its thinking), what differs is encoded again and so read again.
+// included, its tokens are kept as they are and the rest is appended; where the template rewrites earlier turns (trims
+// an answer, drops its thinking), the changed part is encoded and read again.
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,9 +15,9 @@ namespace lt2 {
 
 class Conversation {
  public:
-  /// By the template of `source`, or by ChatForm if it is null. `history`: tokens of a session to go on with, whose
-  /// words are taken as a question and an answer; none: a new conversation. BOS begins one with `add_bos`, unless a
-  /// template says how it begins. The tokenizer must outlive it.
+  /// By the template of `source`, or by ChatForm if it is null. `history`: tokens of a session to continue, whose text
+  /// counts as a question and an answer; empty: a new conversation. With `add_bos` a new one begins with BOS, unless a
+  /// template says how it begins. The tokenizer must outlive the conversation.
   Conversation(const Tokenizer& tokenizer, const ChatSource* source, bool add_bos, std::vector<int32_t> history);
 
   /// Where the turns' form comes from.
@@ -26,17 +26,17 @@ class Conversation {
   const std::vector<int32_t>& stop_tokens() const { return ending_.tokens; }
   const std::vector<std::string>& stop_texts() const { return ending_.texts; }
 
-  /// The tokens of the conversation up to where the answer to `said` begins. Throws lt2::Error if the template does,
-  /// and then nothing was said.
+  /// The tokens of the conversation up to where the answer to `said` begins. Throws lt2::Error if the template does;
+  /// the conversation is then unchanged.
   const std::vector<int32_t>& ask(const std::string& said);
-  /// The model's answer, without what ended it.
+  /// Adds the model's answer, without the tokens or text that ended it.
   void answer(const std::vector<int32_t>& ids);
-  /// Forgets the last question: nothing answered it.
+  /// Forgets the last question, which got no answer.
   void take_back();
   const std::vector<int32_t>& tokens() const { return now_.tokens; }
 
  private:
-  // A text whose tokens are known. Those of an answer at its end are as the model gave them, marks or not.
+  // A text whose tokens are known. The tokens of an answer at its end are as the model gave them, marks or not.
   struct Known {
     MarkedText text;  // without the marks of the answer
     std::vector<int32_t> ids;

@@ -13,7 +13,7 @@
 namespace lt2 {
 namespace {
 
-// Characters outside of ASCII that a change of case makes into ASCII letters.
+// Characters outside ASCII that a change of case turns into ASCII letters.
 const char* ascii_of(uint32_t code) {
   switch (code) {
     case 0xdf:
@@ -44,7 +44,7 @@ const char* ascii_of(uint32_t code) {
   }
 }
 
-// A text in small letters, and the offset of the character that each byte comes from.
+// A text in lower case, and the offset of the character that each byte comes from.
 struct Folded {
   std::string text;
   std::vector<size_t> at;
@@ -64,10 +64,10 @@ Folded folded(std::string_view text) {
   return out;
 }
 
-// Templates look at spaces at the ends of texts, so these keep theirs.
+// Templates test for spaces at the ends of texts, so spaces are not covered.
 bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
-// The character behind an escape \uXXXX at `at`, as json and repr() write those outside of ASCII.
+// The character of an escape \uXXXX at `at`, as json and repr() write characters outside ASCII.
 std::optional<uint32_t> escaped_at(std::string_view text, size_t at) {
   constexpr size_t kBytes = 6;
   if (text.size() - at < kBytes || text[at] != '\\' || text[at + 1] != 'u') return std::nullopt;
@@ -143,7 +143,7 @@ void Disguise::avoid(std::string_view text) {
 uint32_t Disguise::cover_of(uint32_t code) {
   if (const auto found = covers_.find(code); found != covers_.end()) return found->second;
   while (next_ <= kLast && used_[next_ - kFirst]) ++next_;
-  LT2_CHECK(next_ <= kLast, "chat: the messages use up all {} characters of private use; leave some of them out",
+  LT2_CHECK(next_ <= kLast, "chat: the messages use all {} private-use characters; leave some of them out",
             kLast - kFirst + 1);
   covers_[code] = next_;
   covered_[next_] = code;

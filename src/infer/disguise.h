@@ -1,9 +1,10 @@
 #pragma once
-// Telling what people wrote from what a template wrote, in one text.
+// Separates, in one text, what people wrote from what a template wrote.
 //
-// Before a template runs, characters of what people wrote are replaced one for one by characters of private use, which
-// neither the template nor anybody's text holds. A mark's name that stands in the rendered text is then the template's
-// own, and the characters are put back behind it. One for one: lengths, slices and positions are what they were.
+// Before a template runs, characters of what people wrote are replaced one for one by private-use characters that occur
+// neither in the template nor in any of the texts. A mark's name in the rendered text is then the template's own, and
+// afterwards the characters are put back. Because one character replaces one, lengths, slices and positions do not
+// change.
 #include <array>
 #include <map>
 #include <string>
@@ -27,18 +28,18 @@ class MarkNames {
   /// As written.
   const LiteralFinder& finder() const { return finder_; }
   bool holds_character(uint32_t code) const { return characters_.count(code) > 0; }
-  /// Where characters of `text` must be replaced so that no change of case makes a name of it; with `edges` also so
-  /// that none comes out where it is put beside another text. Offsets, ascending.
+  /// Where characters of `text` must be replaced so that no change of case turns it into a name; with `edges` also so
+  /// that no name appears where it meets another text. Offsets, ascending.
   std::vector<size_t> weak_points(std::string_view text, bool edges) const;
 
  private:
   Marks marks_;
   LiteralFinder finder_, folded_finder_;
   std::vector<std::string> folded_;
-  std::unordered_set<uint32_t> characters_;  // all that names are made of
+  std::unordered_set<uint32_t> characters_;  // that occur in a name
 };
 
-/// A text in which marks stand.
+/// A text with marks.
 struct MarkedText {
   struct Mark {
     size_t begin = 0, end = 0;
@@ -52,13 +53,13 @@ struct MarkedText {
 class Disguise {
  public:
   explicit Disguise(const MarkNames& names) : names_(names) {}
-  /// Characters that stand in `text` are not used. Before the first text is covered.
+  /// Excludes the characters of `text` as covers. Call it before the first text is covered.
   void avoid(std::string_view text);
   /// `text`, well-formed UTF-8, with its weak points covered.
   std::string covered(std::string_view text, bool edges);
-  /// With every character covered that names are made of.
+  /// The same, but covers every character that occurs in a name.
   std::string covered_whole(std::string_view text);
-  /// What a template made of covered texts, as it would stand there without covers, and the marks that are its own.
+  /// A template's output for covered texts, with the covers taken off, and the template's own marks.
   MarkedText uncovered(std::string_view rendered) const;
 
  private:
@@ -69,7 +70,7 @@ class Disguise {
   const MarkNames& names_;
   std::array<bool, kLast - kFirst + 1> used_{};
   uint32_t next_ = kFirst;
-  std::map<uint32_t, uint32_t> covers_, covered_;  // of a character; behind a cover
+  std::map<uint32_t, uint32_t> covers_, covered_;  // cover of a character; character of a cover
 };
 
 }  // namespace lt2

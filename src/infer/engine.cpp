@@ -19,14 +19,14 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kMostWaiting = 256;
 // After this many verifications a request knows whether drafting pays.
 constexpr int64_t kTrialRounds = 16;
-// What a round costs beside its passes over the weights, in passes: the shared head once a draft, taking back.
+// The cost of a round besides its passes over the weights, in passes: the shared head once a draft, and rewinding.
 constexpr double kRoundOverhead = 0.05;
 
 const float* logits_of(const torch::Tensor& logits, int64_t rows, int64_t vocab) {
   return dense_data<float>(logits, rows * vocab, {"generate", "logits"});
 }
 
-// p where q is taken away, normalised: what a rejected draft is replaced from.
+// p minus q where positive, normalised: the distribution that replaces a rejected draft.
 Candidates residual(const Candidates& p, const Candidates& q) {
   std::map<int32_t, double> drafted;
   for (size_t i = 0; i < q.tokens.size(); ++i) drafted[q.tokens[i]] = q.probability[i];
@@ -40,7 +40,7 @@ Candidates residual(const Candidates& p, const Candidates& q) {
     out.probability.push_back(left);
     sum += left;
   }
-  if (out.tokens.empty()) return p;  // equal but for rounding
+  if (out.tokens.empty()) return p;  // equal except for rounding
   for (double& x : out.probability) x /= sum;
   return out;
 }
@@ -99,7 +99,7 @@ struct Engine::Sequence {
   bool drafting = false;
   Clock::time_point started = {}, decoding = {};
   int64_t rounds = 0, accepted = 0;
-  // A round under way.
+  // The current round.
   std::vector<int32_t> drafts = {};
   std::vector<Candidates> proposals = {};
   int64_t wanted_drafts = 0;
@@ -115,8 +115,8 @@ struct Engine::Sequence {
     return request.score_from ? *request.score_from + static_cast<int64_t>(result.scored.size())
                               : static_cast<int64_t>(request.prompt.size());
   }
-  // How much of the prompt need not be read if a prefix knows it: what is scored must be, but the first such token, of
-  // which the prefix before it has the logits.
+  // The part of the prompt that a prefix can replace. Scored tokens must be read, except the first one: its logits are
+  // those of the prefix before it.
   std::vector<int32_t> reusable() const {
     if (!request.score_from) return request.prompt;
     return {request.prompt.begin(), request.prompt.begin() + *request.score_from};
@@ -173,7 +173,7 @@ Engine::Id Engine::submit(GenerateRequest request) {
             "generate: the prompt has no token; give a prompt or a tokenizer with a BOS token");
   const int64_t least = request.score_from ? 0 : 1;
   LT2_CHECK(request.max_gen_len >= least, "generate: max_gen_len must be >= {}; found {}", least, request.max_gen_len);
-  LT2_CHECK(!request.score_from || options_.scores, "generate: this engine was made without scores");
+  LT2_CHECK(!request.score_from || options_.scores, "generate: this engine was created without scores");
   LT2_CHECK(!request.score_from ||
                 (*request.score_from >= 1 && *request.score_from <= static_cast<int64_t>(request.prompt.size())),
             "generate: scores begin at a token from 1 to the prompt's {}; found {}", request.prompt.size(),
@@ -188,7 +188,7 @@ Engine::Id Engine::submit(GenerateRequest request) {
   const int64_t bytes = request_bytes(prompt, request.max_gen_len);
   LT2_CHECK(bytes <= plan_.for_states(),
             "the request does not fit: {} tokens of prompt and up to {} new ones need {} of state, and {} of {} are "
-            "left beside weights ({}) and scratch ({}). Lower max_gen_len, shorten the prompt, or give more memory",
+            "left next to weights ({}) and scratch ({}). Lower max_gen_len, shorten the prompt, or give more memory",
             prompt, request.max_gen_len, human_bytes(bytes), human_bytes(plan_.for_states()), human_bytes(plan_.budget),
             human_bytes(plan_.weights), human_bytes(plan_.scratch));
   Sampler sampler(request.sampling, request.seed);
@@ -236,7 +236,7 @@ torch::Tensor Engine::as_tokens(const int32_t* ids, int64_t count) const {
       .to(model_.tok_embeddings.device());
 }
 
-// From a known prefix or from nothing. False: it waits for one that is reading the same prompt.
+// Starts from a known prefix or from an empty state. False: it waits for a sequence that is reading the same prompt.
 bool Engine::start(Sequence& sequence) {
   const auto& prompt = sequence.request.prompt;
   if (options_.prefixes > 0 && sequence.reusable().size() == prompt.size()) {
@@ -267,7 +267,7 @@ void Engine::admit() {
   while (!queue_.empty() && static_cast<int64_t>(running_.size()) < options_.slots) {
     const int64_t left = plan_.for_states() - committed() - queue_.front()->bytes;
     if (left < 0) return;
-    store_.longest(queue_.front()->reusable());  // the last to go
+    store_.longest(queue_.front()->reusable());  // makes it the last to be dropped
     store_.shrink(left);
     if (!start(*queue_.front())) return;
     auto& sequence = *running_.emplace_back(std::move(queue_.front()));
@@ -277,7 +277,7 @@ void Engine::admit() {
   }
 }
 
-// Its last token, or as much of its prompt as `room` allows; nothing if that is nothing.
+// The sequence's last token, or as much of its prompt as `room` allows; nullopt if nothing fits.
 std::optional<Continuation> Engine::next_of(Sequence& sequence, int64_t room) {
   if (!sequence.reading()) {
     const int32_t token = sequence.last();
@@ -291,7 +291,7 @@ std::optional<Continuation> Engine::next_of(Sequence& sequence, int64_t room) {
   if (end <= at) return {};
   const int64_t count = end - at;
   Continuation next{.state = &sequence.state, .tokens = as_tokens(prompt.data() + at, count)};
-  // The logits after a token score the one behind it.
+  // The logits after a token score the next one.
   const int64_t first = std::max(at, sequence.unscored() - 1);
   if (sequence.unscored() >= size || first >= at + count) return next;
   next.all_positions = true;
@@ -308,7 +308,7 @@ std::optional<Continuation> Engine::next_of(Sequence& sequence, int64_t room) {
   return next;
 }
 
-// The prompt's next token to score, by the logits of the one before it.
+// Scores the prompt's next token with the logits of the one before it.
 void Engine::score(Sequence& sequence, const float* logits, int64_t exit) {
   const int64_t vocab = model_.config().vocab_size;
   check_logits(logits, vocab);
@@ -319,7 +319,7 @@ void Engine::score(Sequence& sequence, const float* logits, int64_t exit) {
   sequence.result.scored.push_back(std::move(out));
 }
 
-// A new token of the text. False: it was the last one.
+// Adds a token to the text. False: it was the last one.
 bool Engine::emit(Sequence& sequence, int32_t token, const float* logits, int64_t exit) {
   const auto& request = sequence.request;
   const int64_t vocab = model_.config().vocab_size;
@@ -341,7 +341,7 @@ bool Engine::emit(Sequence& sequence, int32_t token, const float* logits, int64_
   return sequence.left() > 0 || end(Finish::kLength);
 }
 
-// A prompt has been read, or was known: the first token of the text comes from its logits.
+// Begins the text after a prompt that has been read or was known: its logits give the first token.
 void Engine::begin_text(Sequence& sequence) {
   sequence.result.prefill_s = seconds_since(sequence.started);
   sequence.decoding = Clock::now();
@@ -358,7 +358,7 @@ void Engine::next_token(Sequence& sequence) {
   emit(sequence, sequence.sampler.next(logits, vocab), logits, sequence.exit);
 }
 
-// What a pass gave a sequence that read a chunk of its prompt or its last token.
+// Takes a pass's result for a sequence that read a prefill chunk or its last token.
 void Engine::took(Sequence& sequence, const Continued& result) {
   if (sequence.reading()) return;
   sequence.logits = result.logits.select(0, 0).to(torch::kCPU).contiguous();
@@ -394,7 +394,7 @@ void Engine::plain_pass(const Members& members) {
   for (size_t i = 0; i < results.size(); ++i) took(*members.sequences[i], results[i]);
 }
 
-// Drafts for `drafting`, then one pass that verifies them and takes the others along.
+// Drafts for `drafting`, then one pass that verifies the drafts and also runs `others`.
 void Engine::speculate(const std::vector<Sequence*>& drafting, const Members& others) {
   const int64_t vocab = model_.config().vocab_size;
   const auto newest = [&](const Sequence& s) { return s.drafts.empty() ? s.last() : s.drafts.back(); };
@@ -480,7 +480,7 @@ void Engine::verify(Sequence& sequence, const Continued& result) {
 bool Engine::step() {
   torch::InferenceMode inference;
   admit();
-  retire();  // a known prompt may have ended at once
+  retire();  // a known prompt may already have ended
   if (running_.empty()) return !queue_.empty();
   std::vector<Sequence*> decoding, drafting, reading;
   for (auto& sequence : running_) {
@@ -505,7 +505,7 @@ void Engine::run() {
 
 void Engine::keep(Sequence& sequence) {
   const int64_t room = plan_.for_states() - committed();
-  // A text that was only scored begins no other.
+  // A text that was only scored is no prefix of another one.
   const bool only_scored = sequence.request.max_gen_len == 0;
   if (options_.prefixes == 0 || only_scored || !sequence.logits.defined() || sequence.reading() ||
       sequence.state.bytes() > room)
@@ -532,7 +532,7 @@ void Engine::retire() {
 int64_t Engine::save(const std::filesystem::path& path, const std::vector<int32_t>& tokens) {
   const Prefix* prefix = store_.longest(tokens);
   if (!tokens.empty() && (!prefix || prefix->tokens.size() < tokens.size())) {
-    // The last token of a text has been drawn and not been read yet.
+    // The last token of a text has been drawn but not read yet.
     const Id id = submit({.prompt = tokens, .max_gen_len = 1});
     run();
     take(id);
@@ -548,7 +548,7 @@ std::vector<int32_t> Engine::load(const std::filesystem::path& path) {
   LT2_CHECK(options_.prefixes > 0, "{}: the engine keeps no prefixes", path.string());
   auto prefix = load_prefix(path, model_, options_.exit);
   const int64_t room = plan_.for_states() - committed();
-  LT2_CHECK(prefix.bytes() <= room, "{}: its state of {} does not fit the {} that are left", path.string(),
+  LT2_CHECK(prefix.bytes() <= room, "{}: its state of {} does not fit into the remaining {}", path.string(),
             human_bytes(prefix.bytes()), human_bytes(room));
   auto tokens = prefix.tokens;
   store_.add(std::move(prefix), static_cast<size_t>(options_.prefixes), room);

@@ -1,14 +1,15 @@
 #pragma once
-// The way that text is made for users: requests in slots, one pass over the weights for all of them at a time.
+// The engine generates text for users: requests run in slots, and each pass over the weights serves all of them.
 //
-// A pass holds the next token of every sequence that decodes and one prefill chunk, so that a long prompt
-// does not hold the others up; where nobody decodes, that chunk is large and several short prompts share it. What a
-// request gets depends on its own tokens, options and seed alone: products and memories give the same bits whatever
-// else is in the pass, and prompts are cut at absolute multiples of 64 tokens.
+// A pass holds the next token of every sequence that decodes and one prefill chunk, so that a long prompt does not
+// delay the others; if no sequence decodes, that chunk is large and several short prompts share it. A request's result
+// depends only on its own tokens, options and seed: products and states have the same bits whatever else is in the
+// pass, and prompts are cut at absolute multiples of 64 tokens.
 //
 // Loop self-speculation: the first loops and the shared head draft tokens; one pass of the remaining loops over all
 // drafts verifies them (the drafts wait before the remaining loops, see ExitRule::defer, so nothing is computed twice).
-// Accepted as speculative sampling accepts: the text has the distribution it has without. Source: arXiv 2211.17192.
+// Drafts are accepted by speculative sampling: the text has the same distribution as without drafts. Source: arXiv
+// 2211.17192.
 #include <deque>
 #include <filesystem>
 #include <functional>
@@ -48,10 +49,10 @@ struct GeneratedToken {
   int32_t id;
   double log_probability = 0;                         // of the model, before penalties and cuts; with `logprobs`
   std::vector<std::pair<int32_t, double>> likeliest;  // the `logprobs` likeliest, likewise
-  int64_t exit = 0;                                   // the loop whose logits it was drawn from
+  int64_t exit = 0;                                   // the loop that gave its logits
 };
 
-/// Called with each token as soon as it is there; false ends the generation.
+/// Called with each token as soon as it is drawn; false ends the generation.
 using TokenHook = std::function<bool(const GeneratedToken& token)>;
 
 struct GenerateRequest {
@@ -61,21 +62,21 @@ struct GenerateRequest {
   SamplingOptions sampling;
   uint64_t seed = 0;
   std::optional<int64_t> logprobs;  // log probabilities of each token and of this many likeliest ones
-  /// Scores the prompt's own tokens from this one on (>= 1: nothing stands before the first): GenerateResult::scored.
-  /// With it max_gen_len may be 0.
+  /// Scores the prompt's own tokens from this one on (>= 1: no token precedes the first): GenerateResult::scored. With
+  /// it max_gen_len may be 0.
   std::optional<int64_t> score_from = {};
   /// Gets the logits fp32 [n, vocab] that the scores come from, in the order of the tokens, n <= kLogitRows at a time.
   std::function<void(const torch::Tensor& logits)> on_score_logits = {};
   TokenHook on_token = {};
 };
 
-/// How the model saw one token of a prompt coming.
+/// The score of one token of a prompt.
 struct ScoredToken {
   int32_t id;
   double log_probability = 0;                         // of the model, given all tokens before it
   bool greedy = false;                                // it was the likeliest (of equals the one with the smallest id)
   std::vector<std::pair<int32_t, double>> likeliest;  // with `logprobs`
-  int64_t exit = 0;                                   // the loop whose logits said so
+  int64_t exit = 0;                                   // the loop that gave the logits
 };
 
 enum class Finish { kStop, kLength, kHook, kCancelled };
@@ -96,15 +97,15 @@ struct EngineCounts {
   int64_t passes = 0;
   std::vector<int64_t> exits;         // tokens by the loop they were drawn from
   int64_t drafted = 0, accepted = 0;  // tokens
-  int64_t gave_up_drafting = 0;       // requests, because it did not pay
+  int64_t gave_up_drafting = 0;       // requests that stopped, because drafts did not pay
 };
 
 class Engine {
  public:
   using Id = int64_t;
 
-  /// `model` must outlive the engine; nobody else may use it meanwhile. Throws lt2::Error if the model does not fit the
-  /// memory, or cannot do what the options ask.
+  /// `model` must outlive the engine, and only the engine may use it meanwhile. Throws lt2::Error if the model does not
+  /// fit the memory, or cannot do what the options ask.
   Engine(LoopedTransformer& model, const EngineOptions& options);
   ~Engine();
   Engine(const Engine&) = delete;
@@ -112,9 +113,9 @@ class Engine {
 
   /// Queues a request. Throws lt2::Error with the numbers if it can never fit, and for tokens outside the vocabulary.
   Id submit(GenerateRequest request);
-  /// Ends a request after the pass under way; what it has so far is its result.
+  /// Ends a request after the current pass; its result is what it has so far.
   void cancel(Id id);
-  /// Takes in what fits and runs one pass. False: there was nothing to do.
+  /// Admits the requests that fit and runs one pass. False: there was nothing to do.
   bool step();
   /// Runs until nothing is left to do.
   void run();
@@ -122,8 +123,9 @@ class Engine {
   /// The result of a finished request, once.
   GenerateResult take(Id id);
 
-  /// The state behind `tokens` to a file, having read what is not known of them; returns how many tokens it holds: all,
-  /// unless the memory does not allow it. Throws lt2::Error if there is none (prefixes = 0).
+  /// Writes the state after `tokens` to a file, and first reads those of them whose state is not known. Returns how
+  /// many tokens the file holds: all, unless the memory does not allow it. Throws lt2::Error if there is no such state
+  /// (prefixes = 0).
   int64_t save(const std::filesystem::path& path, const std::vector<int32_t>& tokens);
   /// Later requests that begin with the file's tokens continue from there. Returns these tokens.
   std::vector<int32_t> load(const std::filesystem::path& path);

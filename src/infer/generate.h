@@ -1,5 +1,5 @@
 #pragma once
-// One request alone, and a prompt alone.
+// Runs a single request, or a single prefill.
 #include "infer/engine.h"
 
 namespace lt2 {

@@ -21,12 +21,12 @@ std::optional<int64_t> number_in(const char* path) {
 }  // namespace
 
 int64_t held_weight_bytes(const LoopedTransformer& model) {
-  int64_t masters = 0;  // beside the packed copies
+  int64_t masters = 0;  // besides the packed copies
   for (const auto& module : model.modules()) {
     const auto* map = dynamic_cast<const LinearImpl*>(module.get());
     if (map && !map->weight.is_meta()) masters += static_cast<int64_t>(map->weight.nbytes());
   }
-  int64_t read = 0;  // mixers that read a map's weight keep a copy of it in another order
+  int64_t read = 0;  // mixers that read a weight directly keep a copy of it in another order
   for (const auto& layer : model.layers) {
     for (const auto* map : layer->mixer->read_maps()) read += 4 * map->weight.numel();
   }
@@ -44,7 +44,7 @@ MemoryPlan plan_memory(const LoopedTransformer& model, int64_t budget, int64_t r
   MemoryPlan plan{
       .weights = held_weight_bytes(model), .scratch = rows * of_row + 3 * 4 * outputs * c.vocab_size, .budget = budget};
   LT2_CHECK(plan.for_states() > 0,
-            "the model does not fit: weights {} and {} of scratch for {} tokens a pass are more than the {} there are "
+            "the model does not fit: weights of {} and scratch of {} for {} tokens a pass exceed the available {} "
             "(memory=). Take int8 or int4 weights, or more memory",
             human_bytes(plan.weights), human_bytes(plan.scratch), rows, human_bytes(budget));
   return plan;
@@ -62,8 +62,8 @@ int64_t sequence_bytes(const LoopedTransformer& model, int64_t tokens, int64_t r
     }
   }
   const int64_t draws = plan.random ? std::max<int64_t>(1, c.inference_ensemble_k) : 1;
-  // What does not grow with the context: read once more by the next loop (carry), kept once more at a mark, with what
-  // is needed to run it again.
+  // The part that does not grow with the context: a second copy for the next loop (carry), and two more for a mark: the
+  // copy, and what is needed to run it again.
   const int64_t fixed = state_bytes(model, 1, dtype);
   return state * draws + (c.state_carry == "token" ? fixed : 0) + (rewinds > 0 ? 2 * fixed : 0);
 }
@@ -78,7 +78,7 @@ int64_t available_memory() {
   }
   const auto limit = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
   if (!limit || !used) return bytes;
-  int64_t cached = 0;  // counted as used, given back when asked for
+  int64_t cached = 0;  // counted as used, but the system frees it on demand
   std::ifstream stat("/sys/fs/cgroup/memory.stat");
   for (std::string key; stat >> key;) {
     if (key == "inactive_file") stat >> cached;

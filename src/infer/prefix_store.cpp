@@ -30,7 +30,7 @@ bool begins_with(const std::vector<int32_t>& text, const std::vector<int32_t>& s
   return text.size() >= start.size() && std::equal(start.begin(), start.end(), text.begin());
 }
 
-// A few weights that tell one trained model from another: every norm, and the first embedding.
+// A few weights that distinguish trained models: every norm, and the first embedding.
 torch::Tensor fingerprint(const LoopedTransformer& model) {
   std::vector<torch::Tensor> parts{model.tok_embeddings[0].to(torch::kFloat32).to(torch::kCPU)};
   for (const auto& [name, tensor] : model.official_parameters()) {
@@ -114,14 +114,14 @@ Prefix load_prefix(const std::filesystem::path& path, const LoopedTransformer& m
       .tokens = {ids, ids + tokens.numel()}, .state = model.make_state(1), .logits = found(kLogits, torch::kFloat32)};
   LT2_CHECK(prefix.logits.numel() == model.config().vocab_size, "{}: {} logits, this model's vocabulary has {}",
             path.string(), prefix.logits.numel(), model.config().vocab_size);
-  prefix.state.load(path);  // and so the loops are as many
+  prefix.state.load(path);  // checks the number of loops too
   const auto exit = found(kExit, torch::kInt32);
   LT2_CHECK(exit.numel() == 1 && exit[0].item<int64_t>() >= 0 && exit[0].item<int64_t>() < model.config().loop_count,
             "{}: {} must be one loop of the model's {}", path.string(), kExit, model.config().loop_count);
   prefix.exit = exit[0].item<int64_t>();
   for (const auto& rows : prefix.state.pending) {
     LT2_CHECK(!rows.defined() || (rows.size(2) == model.config().dim && rows.scalar_type() == torch::kFloat32),
-              "{}: tokens that wait must have {} channels in fp32", path.string(), model.config().dim);
+              "{}: waiting tokens must have {} channels in fp32", path.string(), model.config().dim);
   }
   LT2_CHECK(prefix.state.position == tokens.numel(), "{}: holds {} tokens, its state has seen {}", path.string(),
             tokens.numel(), prefix.state.position);

@@ -1,5 +1,5 @@
 #pragma once
-// States behind token sequences that have been read already, kept for requests that begin with the same tokens.
+// States after token sequences that have already been read, kept for requests that begin with the same tokens.
 #include <filesystem>
 #include <list>
 #include <vector>
@@ -8,11 +8,11 @@
 
 namespace lt2 {
 
-/// What reading `tokens` left behind.
+/// The result of reading `tokens`.
 struct Prefix {
   std::vector<int32_t> tokens;
   SequenceState state;   // of batch 1, after all of them
-  torch::Tensor logits;  // [vocab] fp32, of the last one; undefined: they must be computed anew
+  torch::Tensor logits;  // [vocab] fp32, of the last one; undefined: they must be computed again
   int64_t exit = 0;      // the loop they come from
   int64_t bytes() const;
 };
@@ -23,7 +23,7 @@ class PrefixStore {
   /// Replaces an equal one. Prefixes used longest ago go first when there are more than `most` or the bytes of all
   /// exceed `budget`.
   void add(Prefix prefix, size_t most, int64_t budget);
-  /// The longest prefix that `prompt` begins with, and that is of use: one as long as the prompt needs its logits.
+  /// The longest prefix that `prompt` begins with, and that is usable: a prefix as long as the prompt needs its logits.
   /// Null: none. Counts as a use.
   const Prefix* longest(const std::vector<int32_t>& prompt);
   /// Forgets prefixes, those used longest ago first, until the rest weighs at most `budget`.
@@ -32,17 +32,17 @@ class PrefixStore {
   size_t size() const { return prefixes_.size(); }
 
  private:
-  std::list<Prefix> prefixes_;  // the last used one in front
+  std::list<Prefix> prefixes_;  // the most recently used one first
   int64_t bytes_ = 0;
 };
 
-/// A prefix in one safetensors file: its state, its tokens, its last logits and the rule they come by, and what tells
-/// the model. Replaces `path` only when complete.
+/// A prefix in one safetensors file: its state, its tokens, its last logits with the exit rule that gave them, and what
+/// identifies the model. Replaces `path` only when complete.
 void save_prefix(const std::filesystem::path& path, const Prefix& prefix, const LoopedTransformer& model,
                  const ExitRule& rule);
-/// Changes no bit of what was saved, but leaves the logits out where the token leaves the loops by another rule now:
-/// the memories are the same then, the last token's logits are not. Throws lt2::Error if another model wrote it, or
-/// other loops.
+/// Changes no bit of what was saved, but leaves the logits out if the exit rule is another one now: the states are then
+/// the same, the last token's logits are not. Throws lt2::Error if another model wrote the file, or one with another
+/// number of loops.
 Prefix load_prefix(const std::filesystem::path& path, const LoopedTransformer& model, const ExitRule& rule);
 
 }  // namespace lt2

@@ -16,7 +16,7 @@ double log_normaliser(const float* logits, int64_t vocab) {
   return best + std::log(sum);
 }
 
-// How many of the tokens in `order` stay, which it leaves in front. `weight` is not normalised, its sum is `sum`.
+// The number of tokens in `order` that stay; they are moved to the front. `weight` is not normalised, its sum is `sum`.
 size_t cut(const SamplingOptions& options, const std::vector<double>& weight, double sum, std::vector<int32_t>& order) {
   const auto weight_of = [&](size_t i) { return weight[static_cast<size_t>(order[i])]; };
   const auto more_probable = [&](int32_t a, int32_t b) {
@@ -106,7 +106,7 @@ Candidates Sampler::candidates(const float* logits, int64_t vocab) const {
   std::vector<int32_t> order(static_cast<size_t>(vocab));
   std::iota(order.begin(), order.end(), 0);
   order.resize(cut(options_, weight, sum, order));
-  // What has no weight (a bias of -inf) is no candidate.
+  // A token without weight (a bias of -inf) is no candidate.
   order.erase(std::remove_if(order.begin(), order.end(),
                              [&](int32_t token) { return weight[static_cast<size_t>(token)] <= 0; }),
               order.end());

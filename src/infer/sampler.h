@@ -16,9 +16,9 @@ struct SamplingOptions {
   std::optional<double> top_p;    // nucleus: the smallest sorted prefix whose mass before its last token is <= top_p;
                                   // wins over top_k
   std::optional<int64_t> top_k;   // tokens at least as probable as the k-th; ties stay
-  std::optional<double> min_p;    // of what is left, tokens at least min_p times as probable as the likeliest
+  std::optional<double> min_p;    // of the remaining tokens, those at least min_p times as probable as the likeliest
   double repetition_penalty = 1;  // of tokens in prompt or text: positive logits are divided, others multiplied by it
-  double presence_penalty = 0;    // taken from the logits of tokens that the text holds already
+  double presence_penalty = 0;    // subtracted from the logits of tokens that the text already holds
   std::vector<std::pair<int32_t, double>> logit_bias;  // added to the logits of these tokens
 };
 
@@ -26,7 +26,7 @@ struct SamplingOptions {
 /// the biased tokens are in a vocabulary of `vocab`.
 void validate(const SamplingOptions& options, int64_t vocab);
 
-/// What sampling may give.
+/// The tokens that sampling may give.
 struct Candidates {
   std::vector<int32_t> tokens;
   std::vector<double> probability;  // sum to 1

@@ -24,7 +24,7 @@ std::unique_ptr<FileLock> claim(const std::optional<std::string>& state) {
             "generate: state=\"{}\" must name a file in a folder that exists", *state);
   return std::make_unique<FileLock>(
       path.parent_path() / fmt::format(".{}.lock", path.filename().string()),
-      fmt::format("{}: another process goes on with this session; wait for its end or give it a copy", *state));
+      fmt::format("{}: another process uses this session; wait for it to end, or use a copy of the file", *state));
 }
 
 std::vector<std::pair<int32_t, double>> biases(const Weights& by_id) {
@@ -41,7 +41,7 @@ std::vector<std::pair<int32_t, double>> biases(const Weights& by_id) {
 
 ExitRule exit_rule(const GenerateConfig& config, const LoopedTransformer& model) {
   ExitRule exit = model.exit_rule();
-  // A folder's threshold of 1 says that all loops run, but for saturated gates; drafts are verified by all loops.
+  // A folder's threshold of 1 means that all loops run, except at saturated gates; all loops verify drafts.
   if (config.speculate && exit.threshold.value_or(0) >= 1) exit.threshold.reset();
   if (config.early_exit_step) exit.step = config.early_exit_step;
   if (config.early_exit_threshold) exit.threshold = config.early_exit_threshold;
@@ -57,7 +57,7 @@ TextSession::TextSession(GenerateConfig config, const SessionOptions& options) :
             "model folder with config.json");
   LT2_CHECK(config_.device != "cuda", "generate: device=cuda is not in this version; leave device out for the CPU");
   lock_ = claim(config_.state);
-  // The weights come out of this memory, too.
+  // The weights use this memory too.
   EngineOptions engine{.slots = options.slots,
                        .memory = options.memory ? *options.memory : available_memory(),
                        .prefixes = options.prefixes};
@@ -78,11 +78,10 @@ TextSession::TextSession(GenerateConfig config, const SessionOptions& options) :
   if (stop_tokens_.empty()) stop_tokens_ = {tokenizer_->eos_id()};
   model_ = load_packed(folder, weights, type);
   engine.exit = exit_rule(config_, *model_);
-  LT2_CHECK(
-      !engine.exit.defer || engine.exit.exits_early(),
-      "generate: early_exit=defer has no effect: {} says nothing of leaving the loops early; give early_exit_step "
-      "or early_exit_threshold with it, or leave it out",
-      where_);
+  LT2_CHECK(!engine.exit.defer || engine.exit.exits_early(),
+            "generate: early_exit=defer has no effect: {} has no rule for early exit; give early_exit_step "
+            "or early_exit_threshold with it, or leave it out",
+            where_);
   engine_ = std::make_unique<Engine>(*model_, engine);
 }
 
@@ -96,7 +95,7 @@ GenerateRequest TextSession::request(std::vector<int32_t> prompt, int64_t index)
             "generate: the prompt has {} tokens, max_prompt_len allows {}; no prompt is cut silently", prompt.size(),
             *config_.max_prompt_len);
   auto bias = biases(config_.logit_bias);
-  // Ids that the tokenizer has no word for are never drawn.
+  // Ids without a word in the tokenizer are never drawn.
   for (int64_t id = tokenizer_->n_words(); id < model_->config().vocab_size; ++id)
     bias.emplace_back(static_cast<int32_t>(id), -std::numeric_limits<double>::infinity());
   return {.prompt = std::move(prompt),

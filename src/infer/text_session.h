@@ -1,6 +1,6 @@
 #pragma once
-// What everything that makes text with a model shares: the model of a folder with its vocabulary behind an engine,
-// requests as a configuration says, and sessions in files.
+// What all code that generates text shares: a folder's model with its vocabulary and an engine, requests from a
+// configuration, and sessions in files.
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,8 +22,8 @@ struct SessionOptions {
 
 class TextSession {
  public:
-  /// Opens config.ckpt for inference. The session that config.state names is this one's alone while it lives: another
-  /// process would save over what this one says. Throws lt2::Error for whatever does not fit, before anything large is
+  /// Opens config.ckpt for inference. While this object lives it locks the session that config.state names: another
+  /// process would overwrite what this one saves. Throws lt2::Error if anything does not fit, before anything large is
   /// loaded.
   TextSession(GenerateConfig config, const SessionOptions& options);
 
@@ -38,7 +38,8 @@ class TextSession {
   /// Whether BOS stands before the first text.
   bool add_bos() const { return add_bos_; }
 
-  /// The tokens of `text` after those of `before`: BOS stands only at the start, and no text begins in the middle.
+  /// The tokens of `text` after those of `before`: BOS stands only at the start, and a later text is encoded as a
+  /// continuation.
   std::vector<int32_t> tokens_after(const std::vector<int32_t>& before, const std::string& text) const;
   /// A request as the configuration says, for sample number `index`. Throws lt2::Error if the prompt is too long.
   GenerateRequest request(std::vector<int32_t> prompt, int64_t index = 0) const;
@@ -51,7 +52,7 @@ class TextSession {
 
   /// The tokens of the session in config.state; none if there is no such file yet.
   std::vector<int32_t> resume() const;
-  /// Writes the session of these tokens there, if that is given.
+  /// Writes the session of these tokens to config.state, if that is set.
   void keep(const std::vector<int32_t>& tokens) const;
 
  private:

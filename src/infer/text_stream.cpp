@@ -6,7 +6,7 @@
 namespace lt2 {
 namespace {
 
-// Tokens that stand for exactly `part` of a text; none if there are none.
+// Tokens that stand for exactly `part` of a text; empty if the vocabulary has none.
 std::vector<int32_t> exact_tokens(const Tokenizer& tokenizer, const std::string& part, bool first) {
   auto ids = tokenizer.encode(part, false, false, {.continues = !first});
   const auto are_exact = [&] {
@@ -16,7 +16,7 @@ std::vector<int32_t> exact_tokens(const Tokenizer& tokenizer, const std::string&
     return bytes == part;
   };
   if (are_exact()) return ids;
-  // Part of a character, or what a normalizer changes: byte by byte.
+  // Part of a character, or text that a normalizer changes: byte by byte.
   std::array<int32_t, 256> of_byte;
   of_byte.fill(-1);
   for (int32_t id = tokenizer.n_words(); id-- > 0;) {
@@ -39,7 +39,7 @@ TextStream::TextStream(const Tokenizer& tokenizer, std::vector<std::string> stop
   stops_.erase(std::remove(stops_.begin(), stops_.end(), ""), stops_.end());
 }
 
-// Gives out the tokens that end within the first `bytes` of those that wait.
+// Releases the waiting tokens that end within the first `bytes` bytes.
 std::string TextStream::show(size_t bytes) {
   std::string text;
   size_t end = 0, count = 0;
@@ -53,7 +53,7 @@ std::string TextStream::show(size_t bytes) {
   return text;
 }
 
-// The bytes of a token that stand before a stop text.
+// The bytes of a token before a stop text.
 std::string TextStream::cut(const Waiting& token, const std::string& part) {
   const auto ids = exact_tokens(tokenizer_, part, token.first);
   if (ids.empty()) return decoder_.finish() + tokenizer_.text_of_bytes(part);
@@ -81,7 +81,7 @@ std::string TextStream::push(int32_t token) {
     bytes_.clear();
     return text;
   }
-  // The longest end that begins a stop text.
+  // The longest suffix that begins a stop text.
   size_t held = 0;
   for (const auto& stop : stops_) {
     for (size_t length = std::min(stop.size() - 1, bytes_.size()); length > held; --length) {
@@ -92,7 +92,7 @@ std::string TextStream::push(int32_t token) {
 }
 
 std::string TextStream::finish() {
-  auto text = show(bytes_.size());  // nothing, behind a stop text
+  auto text = show(bytes_.size());  // empty after a stop text
   return text + decoder_.finish();
 }
 

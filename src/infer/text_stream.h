@@ -1,9 +1,9 @@
 #pragma once
 // Tokens to text as they come, up to the first stop text.
 //
-// Stop texts are looked for in the bytes that the tokens stand for, not in the text as it is shown: a byte that is no
-// UTF-8 is shown as \xNN or U+FFFD, and neither letter has been generated. What is shown is the decoding of the tokens
-// that are kept, so a session that goes on from these tokens goes on from what was read.
+// Stop texts are looked for in the bytes that the tokens stand for, not in the text as it is shown: a byte that is not
+// UTF-8 is shown as \xNN or U+FFFD, and the model generated neither. The shown text is the decoding of the kept tokens,
+// so a session that continues from these tokens continues from the text that was read.
 #include <string>
 #include <vector>
 
@@ -13,17 +13,17 @@ namespace lt2 {
 
 class TextStream {
  public:
-  /// The text goes on from that of the tokens `before`. Empty stop texts are passed over. The tokenizer must outlive
-  /// the stream.
+  /// The text continues that of the tokens `before`. Empty stop texts are ignored. The tokenizer must outlive the
+  /// stream.
   TextStream(const Tokenizer& tokenizer, std::vector<std::string> stops, const std::vector<int32_t>& before = {});
   /// The text that is certain to be shown with this token: tokens that may hold the beginning of a stop text wait.
   std::string push(int32_t token);
-  /// Whether a stop text has come; it and what follows it is not shown.
+  /// Whether a stop text has come; it and what follows it are not shown.
   bool stopped() const { return stopped_; }
-  /// What still waits, at the end of the tokens.
+  /// The text that still waits at the end of the tokens.
   std::string finish();
-  /// The tokens whose text was shown, as they were pushed. Of one in which a stop text begins, the bytes before it are
-  /// tokens of their own here (none, if the vocabulary has none for just these bytes).
+  /// The tokens whose text was shown, as they were pushed. If a stop text begins inside a token, the bytes before it
+  /// are separate tokens here (none, if the vocabulary has none for exactly these bytes).
   const std::vector<int32_t>& kept() const { return kept_; }
 
  private:

@@ -44,7 +44,7 @@ torch::Tensor LightningIndexerImpl::rotate(const torch::Tensor& x, int64_t posit
 }
 
 IndexTopkInput LightningIndexerImpl::forward(const torch::Tensor& input, int64_t position) {
-  const auto x = input.detach();  // the indexer learns from its own loss, and nothing else does
+  const auto x = input.detach();  // the indexer learns only from its own loss, which trains nothing else
   const int64_t B = x.size(0), L = x.size(1);
   const double scale = 1.0 / std::sqrt(static_cast<double>(heads_ * head_dim_));
   return {.q = rotate(wq->forward(x).view({B, L, heads_, head_dim_}), position),
@@ -85,7 +85,7 @@ IndexTopkInput DeepseekSparseAttention::index_input(const torch::Tensor& x, int6
   if (indexer) {
     in = indexer->forward(x, position);
   } else {
-    torch::NoGradGuard no_grad;  // the scores feed the choice alone
+    torch::NoGradGuard no_grad;  // the scores serve only the selection
     in.q = q_score_proj->forward(x).view({x.size(0), x.size(1), heads_, index_dim_});
     in.k = k_score_proj->forward(x);
   }
@@ -148,7 +148,7 @@ int64_t DeepseekSparseAttention::state_bytes(int64_t tokens, std::optional<int64
 
 int64_t DeepseekSparseAttention::state_traffic_bytes(int64_t tokens, std::optional<int64_t>,
                                                      torch::ScalarType dtype) const {
-  const int64_t scored = tokens > topk_ ? tokens : 0;  // while every key is chosen, none is scored
+  const int64_t scored = tokens > topk_ ? tokens : 0;  // no key is scored while all are chosen
   return (std::min(topk_, tokens) * kv_dim_ + scored * index_dim_) * static_cast<int64_t>(c10::elementSize(dtype));
 }
 

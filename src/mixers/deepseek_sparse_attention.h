@@ -23,7 +23,8 @@ TORCH_MODULE(LayerNorm);
 class LightningIndexerImpl : public torch::nn::Module {
  public:
   explicit LightningIndexerImpl(const ModelConfig& config);
-  /// x [B, L, D], tokens from `position` on -> q [B, L, J, F], k [B, L, F], weights [B, L, J] fp32; not x's gradient.
+  /// x [B, L, D], tokens from `position` on -> q [B, L, J, F], k [B, L, F], weights [B, L, J] fp32; no gradient flows
+  /// to x.
   IndexTopkInput forward(const torch::Tensor& x, int64_t position);
   void initialise(Initialiser& init);
 
@@ -53,7 +54,7 @@ class DeepseekSparseAttention : public Mixer {
   void initialise(Initialiser& init) override;
   std::string prefix() const override { return ""; }
 
-  /// What the choice of keys reads, for tokens x [B, L, D] from `position` on.
+  /// The input of the key selection, for tokens x [B, L, D] from `position` on.
   IndexTopkInput index_input(const torch::Tensor& x, int64_t position);
   /// One sequence's tokens x [B, L, D] with their queries [B, L, H, E] and rows kv [B, L, E] -> o [B, L, H, dsa_dim].
   torch::Tensor attend(const torch::Tensor& x, const torch::Tensor& q, torch::Tensor kv, DsaState* state,

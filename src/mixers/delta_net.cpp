@@ -43,7 +43,7 @@ torch::Tensor DeltaNet::forward(const torch::Tensor& x, const MixerCall& call) {
 }
 
 int64_t DeltaNet::saved_elements_per_token() const {
-  // q and k before and behind convolution and norm; v before and behind the convolution, o, normed o; write strength.
+  // q and k before and after convolution and norm; v before and after the convolution, o, normed o; write strength.
   return shape_.heads * (2 * 3 * shape_.key_dim + 4 * shape_.value_dim + 3);
 }
 

@@ -41,7 +41,7 @@ GatedDeltaNet::GatedDeltaNet(const ModelConfig& c)
 }
 
 torch::Tensor GatedDeltaNet::forward(const torch::Tensor& x, const MixerCall& call) {
-  // The wide maps and the two narrow ones, each in one go where rows are few.
+  // The wide linear layers together, and the two narrow ones together: one call each if there are few rows.
   const auto wide = linear_all(x, {&q_proj, &k_proj, &v_proj, &g_proj}), narrow = linear_all(x, {&a_proj, &b_proj});
   LinearRecurrenceInput in;
   in.q = l2_norm(heads(convolve(wide[0], q_conv1d, 0, /*silu=*/true, call)));
@@ -55,7 +55,7 @@ torch::Tensor GatedDeltaNet::forward(const torch::Tensor& x, const MixerCall& ca
 }
 
 int64_t GatedDeltaNet::saved_elements_per_token() const {
-  // q and k before and behind convolution and norm; v before and behind the convolution, o, gate, gated o; decay and
+  // q and k before and after convolution and norm; v before and after the convolution, o, gate, gated o; decay and
   // write strength.
   return shape_.heads * (2 * 3 * shape_.key_dim + 5 * shape_.value_dim + 4);
 }

@@ -1,6 +1,6 @@
 #pragma once
-// `gdn`: Gated DeltaNet. A matrix memory per head, scalar decay, delta write; short convolutions in front, gated norm
-// behind. Source: arXiv 2412.06464; parameter names and initialisation as in the official layer.
+// `gdn`: Gated DeltaNet. A matrix state per head, scalar decay, delta write; short convolutions before, a gated norm
+// after. Source: arXiv 2412.06464; parameter names and initialisation as in the official layer.
 #include "mixers/linear_mixer.h"
 
 namespace lt2 {

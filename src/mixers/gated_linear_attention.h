@@ -1,6 +1,6 @@
 #pragma once
 // `gla`: gated linear attention. Additive writes, decay per key channel from a low-rank projection. Source: arXiv
-// 2312.06635; sizes and names of its reference layer, for the official pattern does not know it.
+// 2312.06635; sizes and names are those of its reference layer, because the official pattern has no such type.
 #include "mixers/linear_mixer.h"
 
 namespace lt2 {

@@ -6,7 +6,7 @@
 namespace lt2 {
 namespace {
 
-constexpr double kOutputNormEps = 1e-5;  // the official layer drops norm_eps on the way to its fused norm
+constexpr double kOutputNormEps = 1e-5;  // the official layer does not pass norm_eps to its fused norm
 
 LinearMixerShape shape_of(const ModelConfig& c) {
   const int64_t H = *c.n_heads, D = c.dim;
@@ -51,7 +51,7 @@ torch::Tensor Hgrn2::forward(const torch::Tensor& x, const MixerCall& call) {
 }
 
 int64_t Hgrn2::saved_elements_per_token() const {
-  // q before and behind SiLU, f, k, decay (fp32), v, o, normed o; before each convolution its input.
+  // q before and after SiLU, f, k, decay (fp32), v, o, normed o; the input of each convolution.
   return shape_.heads * shape_.key_dim * (9 + static_cast<int64_t>(shape_.convolutions.size()));
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-// `hgrn2`: a gated linear RNN whose forget gate is also its key: what a channel forgets is what it takes in. Additive
+// `hgrn2`: a gated linear RNN whose forget gate also gives its key: a channel writes as much as it forgets. Additive
 // writes, decay per key channel. Source: arXiv 2404.07904.
 #include "mixers/linear_mixer.h"
 

@@ -54,7 +54,7 @@ torch::Tensor KimiDeltaAttention::forward(const torch::Tensor& x, const MixerCal
 }
 
 int64_t KimiDeltaAttention::saved_elements_per_token() const {
-  // q and k before and behind convolution and norm, decay logits and decay (fp32); v before and behind the convolution,
+  // q and k before and after convolution and norm, decay logits and decay (fp32); v before and after the convolution,
   // o, normed o, gate, gated o; the two narrow middles and the write strength.
   return shape_.heads * (9 * shape_.key_dim + 6 * shape_.value_dim + 3) + 2 * shape_.value_dim;
 }

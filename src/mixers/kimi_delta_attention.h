@@ -1,6 +1,6 @@
 #pragma once
-// `kda`: Kimi Delta Attention. As `gdn`, but every key channel fades at its own rate, from a low-rank projection; the
-// output gate is a sigmoid of another. Source: arXiv 2510.26692.
+// `kda`: Kimi Delta Attention. As `gdn`, but every key channel decays at its own rate, which comes from a low-rank
+// projection; the output gate is a sigmoid of another one. Source: arXiv 2510.26692.
 #include "mixers/linear_mixer.h"
 
 namespace lt2 {

@@ -10,8 +10,8 @@ namespace {
 
 constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 
-/// Rows of a full buffer. Beyond the window: dropping old rows moves the kept ones to the front, once per this many
-/// tokens instead of at every token. Room for what a mark keeps is among them.
+/// Rows of a full buffer: the window and spare rows, which include room for the rows that a mark keeps. Dropping old
+/// rows moves the kept ones to the front, once per as many tokens as there are spare rows instead of at every token.
 int64_t row_limit(std::optional<int64_t> window) {
   if (!window || *window > kUnlimited / 2) return kUnlimited;
   return *window - 1 + std::max(kMostRewound, *window / 8);
@@ -42,7 +42,7 @@ void TokenRows::move_to(int64_t capacity, int64_t count) {
   }
   if (count > 0) {
     const auto from = newest(count);
-    // Within one buffer the old and the new place may overlap: then as many rows at a time as lie between the two.
+    // Within one buffer the old and the new place may overlap: copy as many rows at a time as lie between the two.
     const int64_t piece = data.is_same(data_) ? std::max<int64_t>(rows_ - count, 1) : count;
     for (int64_t row = 0; row < count; row += piece) {
       const int64_t rows = std::min(piece, count - row);
@@ -64,7 +64,7 @@ torch::Tensor TokenRows::append(const torch::Tensor& rows) {
   const int64_t L = rows.size(1), old = kept();
   const auto added = rows.transpose(1, 2);
   if (old + L > limit_) {
-    // A long piece: its tokens see old and new rows side by side in memory of this call only.
+    // Many tokens: they see old and new rows together, in memory of this call only.
     const auto all = old > 0 ? torch::cat({newest(old), added.to(options_.dtype)}, 2) : added.to(options_.dtype);
     const int64_t last = kept_after(old + L, options_.window);
     move_to(limit_, 0);

@@ -4,8 +4,8 @@
 
 namespace lt2 {
 
-/// Rows of the tokens seen, per head: all of them, or as many of the newest as a window's next token may see. With a
-/// window the memory is bounded by window - 1 rows and some slack, however long the pieces are.
+/// Rows of the tokens seen, per head: all of them, or the newest ones that a window's next token may see. With a window
+/// the memory is bounded by window - 1 rows and some slack, however many tokens one call appends.
 class TokenRows {
  public:
   TokenRows(const StateOptions& options, int64_t heads, int64_t width);
@@ -17,12 +17,12 @@ class TokenRows {
   torch::Tensor append(const torch::Tensor& rows);
   /// The kept rows [B, heads, kept, width], a view; undefined before the first append.
   torch::Tensor view() const;
-  /// Replaces everything by `name` of `tensors`: what view() gave after `position` tokens.
+  /// Replaces everything with `name` of `tensors`: what view() gave after `position` tokens.
   void restore(const NamedTensors& tensors, const std::string& name, int64_t position);
   /// As restore, with 0.01 everywhere.
   void fill_synthetic(int64_t position);
   static int64_t kept_after(int64_t tokens, std::optional<int64_t> window);
-  /// Rows that there is memory for then, at least.
+  /// Rows that are allocated then, at least.
   static int64_t allocated_after(int64_t tokens, std::optional<int64_t> window);
   /// A copy of the kept rows with room for `reserve_tokens`.
   TokenRows clone(int64_t reserve_tokens) const;

@@ -14,9 +14,9 @@ namespace lt2 {
 namespace {
 
 constexpr double kInnerNormEps = 1e-5;  // the official layer never passes norm_eps here
-// Tokens between two multiples of kAttentionBlock from which expanding is worth it.
+// The least number of tokens between two multiples of kAttentionBlock for which expanding is faster.
 constexpr int64_t kMinExpanded = 8;
-// Elements of keys and values expanded at a time.
+// Elements of keys and values that are expanded at a time.
 constexpr int64_t kExpandedElements = int64_t{1} << 22;
 
 }  // namespace
@@ -157,7 +157,7 @@ torch::Tensor LatentAttention::attend_expanded(const Queries& q, const torch::Te
          .scale = scale_,
          .first_position = first_position});
   };
-  // Training keeps every head's keys for the gradient anyway.
+  // Training keeps every head's keys for the gradient in any case.
   const int64_t of_head = B * S * (width + plain_dim_ + rope_dim_);
   const int64_t group =
       torch::GradMode::is_enabled() ? heads_ : std::clamp<int64_t>(kExpandedElements / of_head, 1, heads_);
@@ -184,7 +184,7 @@ torch::Tensor LatentAttention::attend_absorbed(const Queries& q, const torch::Te
 
 const LatentAttention::Absorbed& LatentAttention::absorbed(torch::ScalarType type) {
   const auto& weight = kv_proj->up->weight;
-  // A weight made under InferenceMode has no version to watch.
+  // A weight created under InferenceMode has no version counter.
   const bool watched = !weight.is_inference();
   const bool same = watched && absorbed_from_.defined() && address_of(absorbed_from_) == address_of(weight) &&
                     absorbed_version_ == static_cast<int64_t>(weight._version()) && absorbed_type_ == type &&
@@ -233,7 +233,7 @@ double LatentAttention::flops_per_token(int64_t context, std::optional<int64_t>)
 }
 
 int64_t LatentAttention::saved_elements_per_token() const {
-  // Queries and keys of every head, their expansion, o; latents before and behind their norms.
+  // Queries and keys of every head, their expansion, o; latents before and after their norms.
   return heads_ * (2 * (plain_dim_ + rope_dim_) + plain_dim_ + 2 * value_dim_) + 3 * latent_dim_ + 2 * q_rank_;
 }
 

@@ -13,7 +13,7 @@
 
 namespace lt2 {
 
-/// RMS-normed middle between two maps: `0.weight` [rank, in], `1.weight` [rank], `2.weight` [out, rank].
+/// Two linear layers with an RMS-normed middle: `0.weight` [rank, in], `1.weight` [rank], `2.weight` [out, rank].
 class NormedLowRankImpl : public torch::nn::Module {
  public:
   NormedLowRankImpl(int64_t in, int64_t rank, int64_t out);
@@ -56,9 +56,9 @@ class LatentAttention : public Mixer {
  public:
   explicit LatentAttention(const ModelConfig& config);
   /// Within a call with a state, the tokens between two absolute multiples of 64 run in the absorbed form if they are
-  /// fewer than 8, else expanded: so a prefill split at multiples of 64 equals a whole one bit for bit. Expanding a
-  /// long cached context anew for every piece is bounded in memory (a group of heads at a time), not in time: long
-  /// prefills want long pieces.
+  /// fewer than 8, else expanded: so a prefill split at multiples of 64 equals a whole one bit for bit. Every prefill
+  /// chunk expands the whole cached context again. Its memory is bounded (a group of heads at a time), its time is not:
+  /// long prefills need large chunks.
   torch::Tensor forward(const torch::Tensor& x, const MixerCall& call) override;
   std::unique_ptr<MixerState> make_state(const StateOptions& options) const override;
   int64_t state_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const override;
@@ -77,7 +77,7 @@ class LatentAttention : public Mixer {
   Linear o_proj{nullptr};             // [D, H v]
 
  private:
-  /// Queries [B, L, H, .] of tokens that see the last `S` rows; plain and rotated channels apart.
+  /// Queries [B, L, H, .] of tokens that see the last `S` rows; plain and rotated channels in separate tensors.
   struct Queries {
     torch::Tensor plain, rotated;
     Queries part(int64_t begin, int64_t count) const;

@@ -23,7 +23,7 @@ FeatureMapImpl::FeatureMapImpl(int64_t key_dim) {
 }
 
 torch::Tensor FeatureMapImpl::forward(const torch::Tensor& a) {
-  // fp32 biases lift the sums to fp32; the type of `a` comes back with one rounding.
+  // fp32 biases make the sums fp32; one rounding returns them to the type of `a`.
   const auto affine = [&](BiasedLinear& layer) {
     return per_channel({.x = layer->LinearImpl::forward(a), .bias = layer->bias}, layer->bias.scalar_type());
   };
@@ -61,7 +61,7 @@ torch::Tensor LinearAttention::forward(const torch::Tensor& x, const MixerCall& 
 }
 
 double LinearAttention::extra_products() const {
-  // The four maps of [K, K] serve every head; the parameters count them once.
+  // Every head uses the four [K, K] linear layers; the parameters count them once.
   return 4.0 * static_cast<double>((shape_.heads - 1) * shape_.key_dim * shape_.key_dim);
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 // `la`: linear attention without decay. Queries and keys pass a learned quadratic feature map; a norm takes the place
 // of the usual denominator. Source: arXiv 2006.16236 for the idea; the map, sizes and names are those of the reference
-// layer the paper's table runs on.
+// layer that the paper's table uses.
 #include "mixers/linear_mixer.h"
 
 namespace lt2 {

@@ -53,7 +53,7 @@ torch::Tensor LinearMixer::recur(const LinearRecurrenceInput& all, const MixerCa
       previous.scale = in.scale;
       previous.position = in.position;
       if (next.states.size() < carry->states.size()) previous.state = carry->states[next.states.size()];
-      previous.inplace_state = in_place && previous.state.defined();  // nobody reads it after this loop
+      previous.inplace_state = in_place && previous.state.defined();  // this loop is its last reader
       const auto read = linear_recurrence(previous).o;
       own = per_channel({.x = read.flatten(2), .weight = state_gate, .base = own.flatten(2)}, own.scalar_type())
                 .view(own.sizes());
@@ -84,7 +84,8 @@ int64_t LinearMixer::state_bytes(int64_t, std::optional<int64_t>, torch::ScalarT
 }
 
 int64_t LinearMixer::state_traffic_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const {
-  // Every element fades: read and written. Carried across loops the matrices are set aside before and run once more.
+  // Every element decays: it is read and written. With a state carried across loops, the matrices are copied first and
+  // the recurrence runs once more on them.
   const int64_t matrices = shape_.heads * shape_.key_dim * shape_.value_dim * 4;
   return 2 * state_bytes(tokens, window, dtype) + (state_gate.defined() ? 4 * matrices : 0);
 }
@@ -94,7 +95,7 @@ double LinearMixer::flops_per_token(int64_t, std::optional<int64_t>) const {
   for (const auto& [name, parameter] : parameters_of(*this)) {
     if (parameter.dim() >= 2) products += static_cast<double>(parameter.numel());
   }
-  // Write and read, and the delta write's recall before them.
+  // One pass each for write and read, and one for the delta rule's read before the write.
   const double passes = (shape_.delta ? 3 : 2) * (state_gate.defined() ? 2 : 1);
   return 2 * (products + passes * static_cast<double>(shape_.heads * shape_.key_dim * shape_.value_dim));
 }

@@ -1,12 +1,12 @@
 #pragma once
-// What the mixers on `linear_recurrence` share: convolutions and the recurrence that continue from a state, the state
-// carried across loops, the output product, and the accounts.
+// The parts that mixers with a `linear_recurrence` share: convolutions and the recurrence that continue from a state,
+// the state carried across loops, the output product, and the accounting.
 //
-// State carried across loops (`state_carry: token`, ours): in loop t >= 1 a mixer also reads what the same layer's
-// previous loop had in memory at each token, with its own queries of this loop:
+// State carried across loops (`state_carry: token`, ours): in loop t >= 1 a mixer also reads the state that the same
+// layer had at each token in the previous loop, with its own queries of this loop:
 //     o_i = scale (S_i(t)^T q_i(t) + state_gate[h] S_i(t-1)^T q_i(t))
-// before whatever follows the recurrence (mamba2: before D and the gate). S(t-1) is run again from that loop's k, v, g,
-// beta, in MixerCall::carry, so prefill needs no state per token. Causal: S_i(t-1) has seen tokens up to i only.
+// before whatever follows the recurrence (mamba2: before D and the gate). S(t-1) is computed again from that loop's k,
+// v, g, beta, in MixerCall::carry, so prefill needs no state per token. Causal: S_i(t-1) has seen tokens up to i only.
 #include "mixers/linear_state.h"
 #include "mixers/mixer.h"
 #include "mixers/parts.h"
@@ -15,7 +15,7 @@
 
 namespace lt2 {
 
-/// What the shared parts need to know of a mixer.
+/// What the shared parts need to know about a mixer.
 struct LinearMixerShape {
   int64_t heads, key_dim, value_dim;
   bool delta;                                                 // delta write; else additive
@@ -38,7 +38,7 @@ class LinearMixer : public Mixer {
 
   /// Fills the mixer's own parameters.
   virtual void initialise_weights(Initialiser& init) = 0;
-  /// Multiply-adds of one token that are neither an element of a weight nor the recurrence.
+  /// Multiply-adds of one token besides the recurrence and one for each element of a weight.
   virtual double extra_products() const { return 0; }
 
   /// [B, L, H n] -> [B, L, H, n].
@@ -46,8 +46,8 @@ class LinearMixer : public Mixer {
   /// Convolution i of the shape over x [B, L, channels]; with a state it continues from tail i and replaces it.
   torch::Tensor convolve(const torch::Tensor& x, const ShortConv1d& conv, size_t i, bool silu,
                          const MixerCall& call) const;
-  /// Fills in state and position, runs the recurrence and, with a carry, the carried read; moves the state past these
-  /// tokens. Without gradients the state is written in place, and the memory of `call.carry` with it. -> o [B, L, H, V]
+  /// Fills in state and position, runs the recurrence and, with a carry, the carried read; advances the state past
+  /// these tokens. Without gradients it writes the state and the states of `call.carry` in place. -> o [B, L, H, V]
   torch::Tensor recur(const LinearRecurrenceInput& all, const MixerCall& call) const;
   /// y [B, L, n] through the output projection, with the call's residual.
   static torch::Tensor project(Linear& output, const torch::Tensor& y, const MixerCall& call);

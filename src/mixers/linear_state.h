@@ -1,5 +1,6 @@
 #pragma once
-// What a linear mixer remembers: its matrices and the last inputs of its convolutions, whatever the context's length.
+// The state of a linear mixer: its matrices and the last inputs of its convolutions, of the same size at every context
+// length.
 #include "mixers/mixer.h"
 #include "ops/linear_recurrence/op.h"
 
@@ -18,13 +19,13 @@ class LinearState : public MixerState {
   void mark() override;
   void rewind(int64_t keep) override;
 
-  /// Moves past the tokens of `in`, which led to the matrices `after`.
+  /// Advances past the tokens of `in`, which gave the matrices `after`.
   void advance(const LinearRecurrenceInput& in, const torch::Tensor& after);
-  /// Moves convolution i past its inputs x, which led to `tail`.
+  /// Advances convolution i past its inputs x, which gave `tail`.
   void advance_tail(size_t i, const torch::Tensor& x, const torch::Tensor& tail);
 
-  /// Copies S aside, for a reader after S has moved on: into a buffer made at the first call and kept. No part of
-  /// tensors().
+  /// Copies S into a separate buffer, for a reader that needs it after S has changed. The buffer is made at the first
+  /// call and kept; it is not part of tensors().
   torch::Tensor set_aside();
 
   torch::Tensor S;                   // [B, H, K, V] fp32
@@ -34,7 +35,7 @@ class LinearState : public MixerState {
   std::vector<std::pair<std::string, int64_t>> convolutions_;
   torch::Tensor aside_;  // as S; undefined before the first set_aside()
 
-  // What has happened since mark(): few tokens, so their recurrence is run again rather than every state kept.
+  // The inputs since mark(). They are few, so rewind() runs their recurrence again instead of keeping every state.
   struct Mark {
     torch::Tensor S;
     std::vector<torch::Tensor> tails;

@@ -50,8 +50,8 @@ torch::Tensor Mamba2::forward(const torch::Tensor& x, const MixerCall& call) {
 }
 
 int64_t Mamba2::saved_elements_per_token() const {
-  // z, x twice around the convolution, step times x, o, gated and normed o, and the copies that make slices of the
-  // projection whole; B and C around the convolution; step and decay (fp32).
+  // z, x before and after the convolution, step times x, o, gated and normed o, and the contiguous copies of the
+  // projection's slices; B and C before and after the convolution; step and decay (fp32).
   return 10 * inner_ + 6 * shape_.key_dim + 5 * shape_.heads;
 }
 

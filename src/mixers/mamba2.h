@@ -1,7 +1,7 @@
 #pragma once
-// `mamba2`: a state space model as additive recurrence with scalar decay. One projection gives everything; its keys B
-// and queries C are shared by all heads, and one step size per head scales both what is written and how fast it fades.
-// Source: arXiv 2405.21060.
+// `mamba2`: a state space model as additive recurrence with scalar decay. One projection gives all inputs; all heads
+// share its keys B and queries C, and one step size per head scales both the write and the decay. Source: arXiv
+// 2405.21060.
 #include "mixers/linear_mixer.h"
 
 namespace lt2 {

@@ -22,7 +22,7 @@ namespace {
 
 using Factory = std::function<std::shared_ptr<Mixer>(const ModelConfig&)>;
 
-// One line a mixer.
+// One line for each mixer.
 const std::map<std::string, Factory>& registry() {
   static const std::map<std::string, Factory> mixers{
       {"full", [](const ModelConfig& c) { return std::make_shared<FullAttention>(c); }},

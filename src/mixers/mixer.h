@@ -1,5 +1,5 @@
 #pragma once
-// What every token mixer is to the model: a module from [B, L, D] to [B, L, D] that can continue from a state.
+// The interface of every token mixer: a module from [B, L, D] to [B, L, D] that can continue from a state.
 //
 // Training is the case without a state; prefill, chunked prefill and decode are the same call with one. There is no
 // second path.
@@ -17,26 +17,26 @@
 
 namespace lt2 {
 
-/// What one (loop, layer) call remembers of a batch of sequences.
+/// The state of one (loop, layer) for a batch of sequences.
 class MixerState {
  public:
   virtual ~MixerState() = default;
-  /// Exactly what continuing needs, as named tensors (views where possible): what a saved state holds and what it
-  /// weighs.
+  /// Exactly the tensors that continuing needs, with names (views where possible): a saved state holds these, and
+  /// bytes() counts them.
   virtual NamedTensors tensors() const = 0;
   /// Takes over tensors that `tensors()` gave (maybe in another process). Throws lt2::Error for a missing name or a
   /// wrong shape.
   virtual void restore(const NamedTensors& tensors, int64_t position) = 0;
-  /// As if `tokens` tokens had been seen, with arbitrary finite contents: long contexts for benchmarks without their
-  /// prefill.
+  /// Fills the state as if `tokens` tokens had been seen, with arbitrary finite contents: benchmarks get long contexts
+  /// without a prefill.
   virtual void fill_synthetic(int64_t tokens) = 0;
   /// Another state that continues from the same point and shares no memory with this one; room for `reserve_tokens`.
   virtual std::unique_ptr<MixerState> clone(int64_t reserve_tokens) const = 0;
   /// Remembers this point until rewind() or the next mark(), so that tokens that follow can be taken back. At most
   /// kMostRewound tokens may follow. Not while training.
   virtual void mark() = 0;
-  /// As if of the tokens since mark() only the first `keep` had been seen. Bits as if they alone had been run, token by
-  /// token or as they were run, up to the rounding between these two.
+  /// Takes back all tokens since mark() but the first `keep`. The bits are as if only these had run, token by token or
+  /// in the calls in which they ran, up to the rounding between the two.
   virtual void rewind(int64_t keep) = 0;
   /// Bytes of tensors().
   int64_t bytes() const;
@@ -49,15 +49,15 @@ inline constexpr int64_t kMostRewound = 64;
 
 struct StateOptions {
   int64_t batch = 1;
-  torch::ScalarType dtype = torch::kFloat32;  // of caches and conv tails; recurrent matrices are fp32 always
+  torch::ScalarType dtype = torch::kFloat32;  // of caches and conv tails; recurrent matrices are always fp32
   torch::Device device = torch::kCPU;
   std::optional<int64_t> window;  // as the attention pattern says; none for mixers that see no windows
   int64_t reserve_tokens = 0;     // room for this many tokens without growing
 };
 
-/// What a linear mixer hands to its next loop under `state_carry: token`: the inputs of its recurrence, which the next
-/// loop reads with its own queries. Without gradients that read may overwrite `state`: keep a carry no longer. Source:
-/// docs/architecture.md, "State carried across loops" (ours, not the paper's).
+/// What a linear mixer passes to its next loop under `state_carry: token`: the inputs of its recurrence, which the next
+/// loop reads with its own queries. Without gradients that read may overwrite `states`: do not use a carry after it.
+/// Source: docs/architecture.md, "State carried across loops" (ours, not the paper's).
 struct LoopCarry {
   torch::Tensor k, v, g, beta;  // as LinearRecurrenceInput has them; all undefined before the first loop
   std::vector<torch::Tensor>
@@ -70,19 +70,18 @@ struct SequenceRows {
   int64_t count;      // its rows of x
 };
 
-/// Whose tokens a call runs, and the memories that they continue:
-/// - nobody's: x [B, L, D] holds B sequences from their first token on, and nothing is remembered (training);
-/// - of one state: x [B, L, D] continues it, a state of batch B;
-/// - of several: x [1, R, D], without gradients, holds their rows one after the other, and each continues its own
-/// state.
-///   A sequence's results do not depend, bit for bit, on the others.
-/// States are left after the last token; no gradient flows through them.
+/// The sequences whose tokens a call runs, and the states that they continue:
+/// - no state: x [B, L, D] holds B sequences from their first token on, and no state is kept (training);
+/// - one state: x [B, L, D] continues it, a state of batch B;
+/// - several states: x [1, R, D], without gradients, holds the sequences' rows one after the other. Each sequence
+///   continues its own state; its results do not depend on the others, bit for bit.
+/// The call leaves the states after the last token; no gradient flows through them.
 class CallSequences {
  public:
   CallSequences() = default;
-  /// Null: nobody's.
+  /// Null: no state.
   CallSequences(MixerState* state) : one_(state) {}  // NOLINT: `.sequences = state` reads well
-  /// `rows` must outlive the call; one of them is the same as that state alone.
+  /// `rows` must outlive the call; a single one is the same as its state alone.
   CallSequences(std::span<const SequenceRows> rows) {  // NOLINT
     if (rows.size() == 1) one_ = rows[0].state;
     if (rows.size() > 1) several_ = rows;
@@ -98,11 +97,11 @@ class CallSequences {
 };
 
 struct MixerCall {
-  std::optional<int64_t> window;  // visible keys; given to mixers that see windows alone (config/patterns.h)
+  std::optional<int64_t> window;  // visible keys; only for mixers that see windows (config/patterns.h)
   CallSequences sequences;
   torch::Tensor residual;      // [B, L, D] fp32: the call returns residual + mixer(x) in fp32; undefined: mixer(x)
-  LoopCarry* carry = nullptr;  // with state_carry: this layer's previous loop; the call replaces it by its own
-  std::vector<torch::Tensor>* losses = nullptr;  // training: a mixer with a loss of its own appends it, a scalar fp32
+  LoopCarry* carry = nullptr;  // with state_carry: this layer's previous loop; the call replaces it with its own
+  std::vector<torch::Tensor>* losses = nullptr;  // training: a mixer that has a loss appends it, a scalar fp32
 };
 
 class Mixer : public torch::nn::Module {
@@ -113,7 +112,7 @@ class Mixer : public torch::nn::Module {
   virtual std::unique_ptr<MixerState> make_state(const StateOptions& options) const = 0;
   /// Bytes of one sequence's state after `tokens` tokens, in the given cache type.
   virtual int64_t state_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const = 0;
-  /// The same, as its buffers are allocated: what grows or slides has room for more than it holds.
+  /// The same for the allocated buffers: caches that grow or slide have room for more than they hold.
   virtual int64_t allocated_bytes(int64_t tokens, std::optional<int64_t> window, torch::ScalarType dtype) const {
     return state_bytes(tokens, window, dtype);
   }
@@ -124,7 +123,7 @@ class Mixer : public torch::nn::Module {
   /// Elements per token that the backward pass keeps from the forward pass, in the type of the products (for memory
   /// plans).
   virtual int64_t saved_elements_per_token() const = 0;
-  /// Maps whose weight the mixer reads itself, beside multiplying with it: inference keeps them as they are.
+  /// Linear layers whose weight the mixer also reads directly: inference does not pack them.
   virtual std::vector<const LinearImpl*> read_maps() const { return {}; }
   /// Fills all parameters as the official code distributes them.
   virtual void initialise(Initialiser& init) = 0;
@@ -138,8 +137,9 @@ std::shared_ptr<Mixer> make_mixer(const std::string& type, const ModelConfig& co
 /// Types that make_mixer knows.
 std::vector<std::string> mixer_types();
 
-/// What `part(rows, state)` makes of each sequence's rows of `rows` ([1, R, ..] each), put together along dim 1: for
-/// the steps of a mixer that know of a token's place. Unless there are several it is part(rows, call.sequences.one()).
+/// Calls `part(rows, state)` for each sequence's rows of the tensors `rows` ([1, R, ..] each) and concatenates the
+/// results along dim 1: for the steps of a mixer that depend on a token's position. Without several sequences it is
+/// part(rows, call.sequences.one()).
 template <class Part>
 torch::Tensor each_sequence(const MixerCall& call, const std::vector<torch::Tensor>& rows, Part part) {
   const auto several = call.sequences.several();

@@ -105,7 +105,7 @@ int64_t NativeSparseAttention::state_traffic_bytes(int64_t tokens, std::optional
   const auto rows = [&](int64_t count) {
     return KvState::bytes_after(std::min(tokens, count), std::nullopt, width, dtype);
   };
-  // All means, the open block's sums read and written, the chosen blocks, the window.
+  // All means, the incomplete block's sums (read and written), the chosen blocks, the window.
   return 2 * (tokens / block_size_ + 2) * width * 4 + rows(block_counts_ * block_size_) + rows(window_);
 }
 

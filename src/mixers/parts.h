@@ -1,5 +1,5 @@
 #pragma once
-// Small modules that several mixers have, so that their weights carry the official names, and how they start.
+// Small modules that several mixers use, so that their weights have the official names; and their initialisation.
 #include "base/torch.h"
 #include "mixers/init.h"
 #include "ops/linear/op.h"
@@ -26,7 +26,7 @@ class NormImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Norm);
 
-/// A linear map with a bias: `.weight` [out, in], `.bias` [out] fp32.
+/// A linear layer with a bias: `.weight` [out, in], `.bias` [out] fp32.
 class BiasedLinearImpl : public LinearImpl {
  public:
   BiasedLinearImpl(int64_t in, int64_t out) : LinearImpl(in, out) {
@@ -38,14 +38,14 @@ class BiasedLinearImpl : public LinearImpl {
 };
 TORCH_MODULE(BiasedLinear);
 
-/// Two maps through a narrow middle, nothing between them: `0.weight` [rank, in], `1.weight` [out, rank] and, of the
-/// biased kind, `1.bias` [out].
+/// Two linear layers with a narrow middle and no activation between them: `0.weight` [rank, in], `1.weight` [out, rank]
+/// and, if biased, `1.bias` [out].
 class LowRankImpl : public torch::nn::Module {
  public:
   LowRankImpl(int64_t in, int64_t rank, int64_t out, bool biased);
   /// x [.., in] -> [.., out], the bias added.
   torch::Tensor forward(const torch::Tensor& x);
-  /// The same without the bias, for who adds it in fp32.
+  /// The same without the bias, for a caller that adds it in fp32.
   torch::Tensor product(const torch::Tensor& x);
   torch::Tensor bias() const;
   void initialise(Initialiser& init);

@@ -19,7 +19,7 @@ class Retention : public LinearMixer {
 
  private:
   void initialise_weights(Initialiser& init) override;
-  torch::Tensor log_decay_;  // [H] fp32, a buffer: no parameter
+  torch::Tensor log_decay_;  // [H] fp32, a buffer, not a parameter
 };
 
 }  // namespace lt2

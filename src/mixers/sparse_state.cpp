@@ -119,7 +119,7 @@ void NsaState::rewind(int64_t keep) {
     means.shorten(blocks);
     sum.zero_();
     if (open == 0) return;
-    // The open block's sums anew, from its rows and in their order.
+    // Computes the incomplete block's sums again, from its rows and in their order.
     const auto last = take(rows, name, {-1, -1, -1, -1}).narrow(2, position - open, open).transpose(1, 2);
     extend_block_means(last, position - open, block_size_, sum, means.grow(0).unflatten(2, {kv_heads_, head_dim_}));
   };

@@ -1,5 +1,5 @@
 #pragma once
-// What the sparse mixers remember of the tokens seen.
+// The states of the sparse mixers.
 #include "mixers/kv_state.h"
 #include "mixers/mixer.h"
 
@@ -16,9 +16,9 @@ class RowCache {
   /// All rows, a view.
   torch::Tensor rows() const { return data_.narrow(1, 0, count_); }
   int64_t count() const { return count_; }
-  /// Replaces the contents by `name` of `tensors`, which must have `count` rows.
+  /// Replaces the contents with `name` of `tensors`, which must have `count` rows.
   void restore(const NamedTensors& tensors, const std::string& name, int64_t count);
-  /// Drops the newest rows but `count`.
+  /// Keeps only the oldest `count` rows.
   void shorten(int64_t count) { count_ = count; }
   /// A copy with room for `reserve_rows`.
   RowCache clone(int64_t reserve_rows) const;
@@ -28,8 +28,8 @@ class RowCache {
   int64_t count_ = 0;
 };
 
-/// NSA: rotated keys and values of every token, their means over every complete block, and the sums of the open one, so
-/// that a decoding step reads the means and the chosen blocks only.
+/// NSA: rotated keys and values of every token, their means over every complete block, and the sums of the incomplete
+/// block, so that a decoding step reads the means and the chosen blocks only.
 class NsaState : public MixerState {
  public:
   NsaState(const StateOptions& options, int64_t kv_heads, int64_t head_dim, int64_t block_size);

@@ -31,7 +31,7 @@ int64_t draws(const LoopedTransformer& model) {
 
 int64_t bytes_of(torch::ScalarType dtype) { return static_cast<int64_t>(c10::elementSize(dtype)); }
 
-// Of the output product's weight.
+// Elements of the output projection's weight.
 int64_t output_bytes(const LoopedTransformer& model, torch::ScalarType dtype) {
   if (model.output) return part_weight_bytes(*model.output, dtype);
   return model.tied_output ? model.tied_output->packed_weight_bytes() : model.tok_embeddings.numel() * bytes_of(dtype);
@@ -84,7 +84,7 @@ double forward_flops_per_token(const LoopedTransformer& model, int64_t context) 
 }
 
 double mean_forward_flops_per_token(const LoopedTransformer& model, int64_t seq_len) {
-  // Windows and selections bend the cost over the positions: some evenly spread ones stand for all.
+  // With windows and selections the cost is not linear in the position: the mean is taken over evenly spread positions.
   const int64_t samples = std::min<int64_t>(seq_len, 64);
   double sum = 0;
   for (int64_t i = 0; i < samples; ++i)
@@ -156,8 +156,8 @@ int64_t activation_bytes(const LoopedTransformer& model, int64_t batch, int64_t 
   const auto& config = model.config();
   const int64_t width = static_cast<int64_t>(c10::elementSize(dtype)), D = config.dim, F = ffn_hidden_dim(config),
                 T = config.loop_count, N = config.n_layers, block = attention_plan(config).block_size;
-  // Bytes a token of one call: the residual stream behind mixer and feed-forward in fp32, both norms, the gate, the
-  // product and their combination of the feed-forward, and what the mixer keeps.
+  // Bytes per token of one call: the residual stream after mixer and feed-forward in fp32, both norms, the
+  // feed-forward's gate, product and combination of the two, and what the mixer keeps.
   const auto layers_from = [&](int64_t first, int64_t last) {
     int64_t kept = 0;
     for (int64_t i = first; i < std::min(last, N); ++i) {
@@ -166,7 +166,7 @@ int64_t activation_bytes(const LoopedTransformer& model, int64_t batch, int64_t 
     }
     return kept;
   };
-  // Parts of `size` layers: the largest one whole, of the others the residual stream that enters them.
+  // Parts of `size` layers: everything of the largest part, and only the input residual stream of the others.
   const auto in_parts = [&](int64_t size) {
     int64_t largest = 0;
     for (int64_t first = 0; first < N; first += size) largest = std::max(largest, layers_from(first, first + size));
@@ -183,7 +183,7 @@ int64_t activation_bytes(const LoopedTransformer& model, int64_t batch, int64_t 
 TrainingMemory training_memory(const LoopedTransformer& model, int64_t batch, int64_t seq_len, torch::ScalarType dtype,
                                Recompute recompute) {
   const int64_t parameters = parameter_count(model);
-  // The output's copy lives as long as the loss is computed.
+  // The packed output exists only while the loss is computed.
   int64_t packed = static_cast<int64_t>(c10::elementSize(dtype)) * model.tok_embeddings.numel();
   for (const auto& layer : model.layers) packed += packed_bytes(*layer, dtype);
   return {.weights = 4 * parameters,

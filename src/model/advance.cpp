@@ -33,13 +33,13 @@ std::vector<Continued> LoopedTransformer::advance(const std::vector<Continuation
             "early exit needs every loop's own logits; models with legacy_iteration_weights mix all loops");
   const size_t draws = sequences[0].state->draws.size();
   LT2_CHECK(!rule.defer || (draws == 1 && config_.state_carry == "none"),
-            "loops can wait only without a random attention pattern and without state_carry");
+            "loops can wait only in models without a random attention pattern and without state_carry");
   for (const auto& sequence : sequences) {
     LT2_CHECK(!sequence.waiting || !rule.exits_early(),
-              "tokens that wait can be asked for only where all loops run, without early exit");
+              "logits of waiting tokens can be requested only if all loops run, without early exit");
     LT2_CHECK(
         sequence.from == 0 || (sequence.all_positions && sequence.from > 0 && sequence.from < sequence.tokens.size(0)),
-        "advance: logits from token {} on of {} were asked for", sequence.from, sequence.tokens.size(0));
+        "advance: the first requested logits are those of token {} of {}", sequence.from, sequence.tokens.size(0));
     LT2_CHECK(sequence.state->batch == 1 && sequence.tokens.dim() == 1 && sequence.tokens.size(0) >= 1 &&
                   sequence.state->draws.size() == draws,
               "advance: a sequence must have a state of batch 1 and tokens [L >= 1]; found batch {} and [{}]",
@@ -62,7 +62,7 @@ std::vector<Continued> LoopedTransformer::advance(const std::vector<Continuation
     return draws > 1 ? sum / static_cast<double>(draws) : sum;
   };
   std::vector<Continued> out(sequences.size());
-  // Those without a hook share one product.
+  // Sequences without a hook share one product.
   const auto shared = [&](const std::vector<Walks::Left>& draw) {
     std::vector<torch::Tensor> rows;
     for (size_t s = 0; s < sequences.size(); ++s) {

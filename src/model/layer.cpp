@@ -44,7 +44,7 @@ torch::Tensor LayerImpl::forward(const torch::Tensor& h, MixerCall call, torch::
     const auto middle = fan_out(added(before[0], mixed, attention_norm_2), 2);
     return added(middle[0], feed_forward->forward(rms_norm(middle[1], ffn_norm->weight, eps_, compute)), ffn_norm_2);
   }
-  // The mixer adds to the residual stream by itself. Whoever wants to see what it adds gets it in fp32, as it is added.
+  // The mixer itself adds to the residual stream. A listener gets what it adds in fp32, as it is added.
   call.residual = listeners.mixer_out ? torch::zeros_like(before[0]) : before[0];
   auto mixed = mixer->forward(x, call);
   if (listeners.mixer_out) {
@@ -58,7 +58,7 @@ torch::Tensor LayerImpl::forward(const torch::Tensor& h, MixerCall call, torch::
 void LayerImpl::initialise(Initialiser& init, const ModelConfig& config) {
   mixer->initialise(init);
   const double hidden_std = 1.0 / std::sqrt(static_cast<double>(ffn_hidden_dim(config)));
-  // Official quirk: blocks of mixers other than `full` hand s = dim^-1/2 down, which then also scales w2.
+  // Official quirk: blocks of mixers other than `full` pass s = dim^-1/2 on, which then also scales w2.
   const double s2 = config.init_base_std ? *config.init_base_std : type == "full" ? hidden_std : init.base_std;
   init.projection(feed_forward->w1->weight);
   init.projection(feed_forward->w3->weight);

@@ -1,5 +1,6 @@
 #pragma once
-// One shared layer: h = h + mixer(norm(h)); h = h + ffn(norm(h)). In `ouro` models what is added is normed as well.
+// One shared layer: h = h + mixer(norm(h)); h = h + ffn(norm(h)). In `ouro` models both outputs are normed before they
+// are added.
 #include <functional>
 
 #include "config/patterns.h"
@@ -26,14 +27,15 @@ TORCH_MODULE(FeedForward);
 class LayerImpl : public torch::nn::Module {
  public:
   LayerImpl(const std::string& mixer_type, const ModelConfig& config);
-  /// Told of what goes into the mixer and of what it makes, before that is added; either may be empty.
+  /// Called with the mixer's input, and with its output before that is added; either may be empty.
   struct Listeners {
     std::function<void(const torch::Tensor&x)> mixer_in, mixer_out;
   };
   /// h [B, L, D] fp32, the residual stream -> the same after this layer. `compute`: type of the products.
   torch::Tensor forward(const torch::Tensor& h, MixerCall call, torch::ScalarType compute, const Listeners& listeners);
   void initialise(Initialiser& init, const ModelConfig& config);
-  /// What the mixer sees of a window that the attention pattern gives this layer: itself, or none.
+  /// The window that the mixer gets if the attention pattern gives this layer `of_pattern`: the same, or none if mixers
+  /// of this type see no windows.
   std::optional<int64_t> window(std::optional<int64_t> of_pattern) const {
     return sees_windows(type) ? of_pattern : std::nullopt;
   }
@@ -42,7 +44,7 @@ class LayerImpl : public torch::nn::Module {
   std::shared_ptr<Mixer> mixer;  // official name: attention
   FeedForward feed_forward{nullptr};
   Norm attention_norm{nullptr}, ffn_norm{nullptr};      // [D]
-  Norm attention_norm_2{nullptr}, ffn_norm_2{nullptr};  // [D] behind mixer and FFN; `ouro` only
+  Norm attention_norm_2{nullptr}, ffn_norm_2{nullptr};  // [D] after mixer and FFN; `ouro` only
 
  private:
   double eps_;

@@ -66,7 +66,7 @@ torch::Tensor LoopedTransformer::hidden(const torch::Tensor& tokens, int64_t dra
 
 torch::Tensor LoopedTransformer::embed(const torch::Tensor& tokens) const {
   const auto h = torch::embedding(tok_embeddings, tokens);
-  // A table in a narrow type (a file's, for inference) still starts an fp32 stream.
+  // The residual stream starts in fp32, even if the table has a narrow type (from a file, for inference).
   return h.scalar_type() == torch::kBFloat16 ? h.to(torch::kFloat32) : h;
 }
 

@@ -8,7 +8,7 @@
 //         h = h + residual_weight[t] h_loop
 //     logits = output(norm(h))
 //
-// Every loop starts from empty mixer states: the weights are shared across loops, not the memory.
+// Every loop starts from empty mixer states: the loops share weights, not states.
 //
 // `ouro` models (model_type) have no gated residuals; every loop ends with h = norm(h), which the output reads as it
 // is, and an exit gate reads the same h. Source: arXiv 2605.20670; Ouro: arXiv 2510.25741.
@@ -26,7 +26,7 @@
 
 namespace lt2 {
 
-/// Told around every call of a layer, so that its weights need to be there only then (full_shard).
+/// Is called before and after every call of a layer, so that its weights need to be in memory only then (full_shard).
 class LayerWatch {
  public:
   virtual ~LayerWatch() = default;
@@ -38,19 +38,20 @@ class LayerWatch {
   virtual void backward_done(size_t layer) = 0;
 };
 
-/// Which loop's logits a token gets; by default the last one's.
+/// The loop whose logits a token gets; by default the last one.
 struct ExitRule {
   std::optional<int64_t> step;  // this loop, counted from 0; wins over the threshold
   std::optional<double>
       threshold;  // the first loop t with C_t >= threshold, C the exit gate's distribution; `ouro` only
-  /// Loops behind a token's exit wait until a later token needs them, and then run for all that wait, in their order:
-  /// the same memories and results as without, up to rounding, for less work. Without it every loop always runs.
+  /// The loops after a token's exit wait until a later token needs them. Then they run for all waiting tokens, in their
+  /// order. States and results are, up to rounding, those without waiting, for less work. If false, every loop always
+  /// runs.
   bool defer = false;
 
   bool exits_early() const { return step || threshold; }
 };
 
-/// Rows of logits formed at a time where they are handed out as they come: memory stays flat whatever their number.
+/// Rows of logits that are computed at a time for a hook: memory use does not grow with the number of rows.
 inline constexpr int64_t kLogitRows = 256;
 
 /// Gets logits fp32 [n, vocab], n <= kLogitRows, and the loop of each row, in the order of the tokens.
@@ -61,12 +62,12 @@ struct Continuation {
   SequenceState* state;        // of batch 1
   torch::Tensor tokens;        // int64 [L], L >= 1
   bool all_positions = false;  // logits of all tokens, or of the last one
-  bool waiting = false;        // before them, those of all tokens that waited for a loop, from the last loop
-  int64_t from = 0;            // with all_positions: of the tokens from this one on, 0 <= from < L
+  bool waiting = false;        // first the logits of all tokens that waited for a loop, from the last loop
+  int64_t from = 0;            // with all_positions: only of tokens from this one on, 0 <= from < L
   LogitsHook on_logits = {};   // if set, all rows go there, and Continued::logits is the last one
 };
 
-/// What a Continuation leads to.
+/// The result of a Continuation.
 struct Continued {
   torch::Tensor logits;        // fp32 [rows, vocab]
   std::vector<int64_t> exits;  // the loop of each row, also of those that went to the hook
@@ -79,7 +80,7 @@ class LoopedTransformer : public torch::nn::Module {
   /// `config` must be validated. Parameters are allocated in fp32 and not initialised.
   explicit LoopedTransformer(const ModelConfig& config);
 
-  /// Draws all parameters anew from config.seed, as the official code distributes them.
+  /// Draws all parameters from config.seed, as the official code distributes them.
   void initialise();
 
   /// tokens int64 [B, L] -> residual stream [B, L, D] fp32 that `output` reads (after the last loop; with
@@ -90,10 +91,11 @@ class LoopedTransformer : public torch::nn::Module {
   torch::Tensor logits(const torch::Tensor& h);
   struct Losses {
     torch::Tensor cross_entropy;  // mean over the targets
-    torch::Tensor mixers;         // sum of what mixers add in training (DSA's indexers), all loops; undefined if none
-    torch::Tensor total;          // cross_entropy + dsa_kl_coef * mixers: what training descends
+    torch::Tensor mixers;         // sum of the mixers' own losses (DSA's indexers), all loops; undefined if none
+    torch::Tensor total;          // cross_entropy + dsa_kl_coef * mixers: what training minimizes
   };
-  /// Losses of `targets` [B, L], scalars in fp32. Never holds [B L, vocab]. Mixers add theirs only in grad mode.
+  /// Losses of `targets` [B, L], scalars in fp32. Never holds [B L, vocab]. Mixers add their own losses only in grad
+  /// mode.
   Losses losses(const torch::Tensor& tokens, const torch::Tensor& targets, int64_t draw = 0);
   /// losses().total
   torch::Tensor loss(const torch::Tensor& tokens, const torch::Tensor& targets, int64_t draw = 0);
@@ -102,12 +104,12 @@ class LoopedTransformer : public torch::nn::Module {
   /// room to allocate at once.
   SequenceState make_state(int64_t batch, int64_t reserve_tokens = 0, int64_t first_draw = 0) const;
   /// Continues `state` with tokens [B, L] (L >= 1) and returns fp32 logits: of the last token [B, 1, vocab], or of all
-  /// [B, L, vocab], both of the last loop. Random layouts: the mean over the state's draws. Prefill whole, in parts or
-  /// token by token is this one call.
+  /// [B, L, vocab], both of the last loop. Random layouts: the mean over the state's draws. A prefill in one piece, in
+  /// parts or token by token uses this same call.
   torch::Tensor step(const torch::Tensor& tokens, SequenceState& state, bool all_positions = false);
 
-  /// Continues several sequences in one pass over the weights, each from its own state. A sequence's bits do not depend
-  /// on the others. Throws lt2::Error for a rule that the model cannot follow.
+  /// Continues several sequences in one pass over the weights, each from its own state. A sequence's results do not
+  /// depend on the others, bit for bit. Throws lt2::Error for a rule that the model cannot follow.
   std::vector<Continued> advance(const std::vector<Continuation>& sequences, const ExitRule& rule = {});
   /// What config() says: early_exit_step, early_exit_threshold.
   ExitRule exit_rule() const { return {.step = config_.early_exit_step, .threshold = config_.early_exit_threshold}; }
@@ -120,39 +122,39 @@ class LoopedTransformer : public torch::nn::Module {
   torch::ScalarType compute_type = torch::kFloat32;
   /// What training recomputes in its backward pass instead of keeping it. The same gradients, bit for bit.
   Recompute recompute = Recompute::kNone;
-  /// If set, called at every layer of every pass, forward (also of recomputed parts) and backward. What it throws gives
-  /// the pass up; the gradients are then worth nothing.
+  /// If set, called at every layer of every pass, forward (also of recomputed parts) and backward. An exception from it
+  /// ends the pass; the gradients are then invalid.
   std::function<void()> at_each_layer;
-  /// Null: nobody listens (model/taps.h). Must outlive the passes.
+  /// Null: no listeners (model/taps.h). Must outlive the passes.
   const Taps* taps = nullptr;
-  /// Null: nobody watches. With a watch, training needs Recompute::kLayer.
+  /// Null: no watch. With one, training needs Recompute::kLayer.
   LayerWatch* watch = nullptr;
 
   torch::Tensor tok_embeddings;  // [V, D]       official name tok_embeddings.weight
   std::vector<Layer> layers;
   Norm norm{nullptr};                     // [D]
   Linear output{nullptr};                 // [V, D]       absent when tied
-  Linear tied_output{nullptr};            // the tied one once packed; not a parameter of its own
+  Linear tied_output{nullptr};            // the tied output, once packed; not a separate parameter
   torch::Tensor residual_weight;          // [T, D]       with use_residual ([T] with legacy_iteration_weights)
   torch::Tensor block_residual_weight;    // [n_blocks]   with use_block_residual
   torch::Tensor iteration_weights;        // [T]          with legacy_iteration_weights
   BiasedLinear early_exit_gate{nullptr};  // [1, D], [1]  of `ouro` models
 
  private:
-  // One sequence of a pass: the memories that it continues, and its rows.
+  // One sequence of a pass: the states that it continues, and its rows.
   struct Rows {
     SequenceState::Draw* draw;
     int64_t count;
   };
-  struct Tapped {  // taken inside a part that is recomputed, and told once the part is in the graph
+  struct Tapped {  // tapped inside a recomputed part; the listeners get it once the part is in the graph
     std::vector<TapPoint> points;
     std::vector<torch::Tensor> tensors;
   };
-  struct Pass {  // what one run over the tokens needs besides them
+  struct Pass {  // what one run needs besides the tokens
     const AttentionPlan& plan;
     int64_t draw = 0;
-    std::vector<Rows> sequences = {};  // none: B sequences of their own, without memory
-    Walks* walks = nullptr;            // who runs which loop; null: all run all
+    std::vector<Rows> sequences = {};  // empty: B separate sequences without states
+    Walks* walks = nullptr;            // which tokens run which loop; null: all run all
     std::vector<torch::Tensor>* mixer_losses = nullptr;
     std::vector<LoopCarry>* carries = nullptr;  // one a layer, with state_carry
     const Taps* taps = nullptr;                 // as `taps` was when the pass began
@@ -171,7 +173,7 @@ class LoopedTransformer : public torch::nn::Module {
   template <class Make>
   void tap(const Pass& pass, TapPoint at, Make make) const;
   void tap_states(const Pass& pass, const Place& place, std::span<const SequenceRows> sequences) const;
-  /// What the output's product reads, in the type of the products.
+  /// The input of the output projection, in the type of the products.
   torch::Tensor head_input(const torch::Tensor& h);
   torch::Tensor embed(const torch::Tensor& tokens) const;
   AttentionPlan plan_of(int64_t draw) const;
@@ -182,7 +184,7 @@ class LoopedTransformer : public torch::nn::Module {
   std::shared_ptr<PackCache> tied_pack_cache_;
 };
 
-/// Lets `taps` listen to the model's passes for as long as this lives, in place of those before.
+/// Makes `taps` the taps of the model's passes while this object lives, in place of the previous ones.
 class Listening {
  public:
   Listening(LoopedTransformer& model, const Taps& taps) : model_(model), before_(std::exchange(model.taps, &taps)) {}

@@ -6,9 +6,9 @@
 namespace lt2 {
 namespace {
 
-constexpr int64_t kLeastOutputs = 128;  // of a map in int8 or int4
+constexpr int64_t kLeastOutputs = 128;  // of a linear layer in int8 or int4
 
-// All maps, by the identity of their weights, and whether these can be packed.
+// All linear layers, by the identity of their weights, and whether these can be packed.
 struct Map {
   LinearImpl* map;
   bool packs;
@@ -44,7 +44,7 @@ void fill_packed(LoopedTransformer& model, const std::function<torch::Tensor(con
     } else if (map != maps.end()) {
       map->second.map->set_weight(weight(name).to(torch::kFloat32).clone());
     } else if (name == "tok_embeddings.weight") {
-      parameter.set_data(weight(name));  // rows are looked up where they lie, in fp32 or bf16
+      parameter.set_data(weight(name));  // rows are read from it directly, in fp32 or bf16
     } else {
       parameter.set_data(weight(name).to(torch::kFloat32).clone());
     }
@@ -65,7 +65,7 @@ void pack_weights(LoopedTransformer& model, WeightFormat format) {
   fill_packed(model, weight, [&](const std::string& name, LinearImpl& map) {
     map.pack(weight(name), packing_format(format, name, map.weight));
     for (auto& [own_name, tensor] : own) {
-      if (own_name == name && name != "tok_embeddings.weight") tensor = torch::Tensor();  // let go as we go
+      if (own_name == name && name != "tok_embeddings.weight") tensor = torch::Tensor();  // frees it
     }
   });
 }

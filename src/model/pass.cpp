@@ -9,7 +9,7 @@
 
 namespace lt2 {
 
-// Tells those who listen at `at`; what is costly to make is made for them only.
+// Calls the listeners at `at`; `make` runs only if there are any.
 template <class Make>
 void LoopedTransformer::tap(const Pass& pass, TapPoint at, Make make) const {
   if (!pass.taps || !pass.taps->wants(at)) return;
@@ -82,19 +82,19 @@ torch::Tensor LoopedTransformer::run_loop(const torch::Tensor& h_loop, const Pla
   return per_channel({.x = h_loop, .weight = residual_weight[place.t], .base = h}, h.scalar_type());
 }
 
-// `part`, recomputed in the backward pass if that is the level.
+// Runs `part`, and recomputes it in the backward pass if `level` is the level of recomputation.
 torch::Tensor LoopedTransformer::run_part(Recompute level, Run part, const torch::Tensor& h, const Place& place,
                                           const Pass& pass) {
   if (!torch::GradMode::is_enabled() || !h.requires_grad()) return (this->*part)(h, place, pass);
   if (level == recompute) return recompute_part(part, h, place, pass);
-  // A node of its own for the part's input: its gradients are summed inside the part first, recomputed or not.
+  // A separate node for the part's input: its gradients are summed inside the part first, recomputed or not.
   const auto input = h.view_as(h);
   if (at_each_layer && level == Recompute::kLayer)
     input.register_hook([this](const torch::Tensor&) { at_each_layer(); });
   return (this->*part)(input, place, pass);
 }
 
-// The carries of its layers, the losses of its mixers and what is listened to go in and out beside h.
+// Besides h, the carries of the part's layers, the losses of its mixers and the tapped tensors go in or out.
 torch::Tensor LoopedTransformer::recompute_part(Run part, const torch::Tensor& h, const Place& place,
                                                 const Pass& pass) {
   const auto each_carried = [place](std::vector<LoopCarry>& carries, const auto& visit) {
@@ -111,7 +111,7 @@ torch::Tensor LoopedTransformer::recompute_part(Run part, const torch::Tensor& h
       if (tensor.defined()) inputs.push_back(tensor);
     });
   }
-  // Which carried tensors come back, in their order, whether a loss does, and what was listened to; the second run
+  // Which carried tensors come back, in their order, whether a loss comes back, and the tapped points; the second run
   // gives the same.
   auto returned = std::make_shared<std::vector<bool>>();
   auto has_loss = std::make_shared<bool>(false);
@@ -119,7 +119,8 @@ torch::Tensor LoopedTransformer::recompute_part(Run part, const torch::Tensor& h
   const AttentionPlan plan = pass.plan;
   const bool with_carries = pass.carries != nullptr, with_losses = pass.mixer_losses != nullptr;
   const int64_t draw = pass.draw;
-  // Who listens decides what goes out, in the second run too, when they may be gone; nobody is called then.
+  // The listeners decide which tensors go out. The second run needs this too, when the taps may be gone: so it has a
+  // copy, and calls no listener.
   const auto listeners = pass.taps ? std::make_shared<const Taps>(*pass.taps) : nullptr;
   const auto again = [=, this](const Tensors& in) {
     std::vector<LoopCarry> carries(with_carries ? layers.size() : 0);
@@ -171,7 +172,7 @@ torch::Tensor LoopedTransformer::run(torch::Tensor h, Pass pass) {
   if (!carries.empty()) pass.carries = &carries;
   pass.taps = taps;
   auto* walks = pass.walks;
-  // Parts are recomputed by nodes on the residual stream: it needs a gradient even where the embedding does not train.
+  // Nodes on the residual stream recompute the parts: it needs a gradient even if the embedding is not trained.
   if (torch::GradMode::is_enabled() && recompute != Recompute::kNone && !h.requires_grad()) h.requires_grad_();
   if (!walks) tap(pass, {.kind = TapKind::kEmbedding}, [&] { return h; });
   torch::Tensor weighted;

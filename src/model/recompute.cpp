@@ -9,7 +9,7 @@
 namespace lt2 {
 namespace {
 
-// The part in the graph of the backward pass. A Function of torch's C++ interface does not follow lists of tensors.
+// The part as a node of the backward graph. A torch::autograd::Function does not follow lists of tensors.
 class RecomputeNode : public torch::autograd::Node {
  public:
   RecomputeNode(Part part, const Tensors& inputs, std::function<void()> after_backward)

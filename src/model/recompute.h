@@ -1,6 +1,6 @@
 #pragma once
-// Activation checkpointing: a part of the forward pass keeps its inputs only, and runs again when its backward pass
-// comes. Source: arXiv 1604.06174.
+// Activation checkpointing: a part of the forward pass keeps only its inputs, and runs again in the backward pass.
+// Source: arXiv 1604.06174.
 #include <functional>
 #include <vector>
 
@@ -8,7 +8,7 @@
 
 namespace lt2 {
 
-/// What is recomputed at a time.
+/// The part that is recomputed at a time.
 enum class Recompute { kNone, kLoop, kBlock, kLayer };
 
 /// "none", "loop", "block", "layer"; `key` names the field in the error.
@@ -17,9 +17,9 @@ Recompute parse_recompute(const std::string& text, const std::string& key);
 using Tensors = std::vector<torch::Tensor>;
 using Part = std::function<Tensors(const Tensors& inputs)>;
 
-/// part(inputs), all tensors defined. `part` must give the same again: it runs a first time without gradients and a
-/// second time, with them, in the backward pass. Gradients of the parameters it uses are added to their .grad then,
-/// each time in one piece, and `after_backward`, if given, is called.
+/// part(inputs), all tensors defined. `part` must return the same tensors each time: it runs a first time without
+/// gradients, and a second time with them, in the backward pass. Gradients of the parameters it uses are added to their
+/// .grad then, each time in one piece, and `after_backward`, if given, is called.
 Tensors recomputed(const Part& part, const Tensors& inputs, const std::function<void()>& after_backward = {});
 
 }  // namespace lt2

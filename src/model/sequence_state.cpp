@@ -20,15 +20,15 @@ nlohmann::json windows_of(const std::vector<SequenceState::Draw>& draws) {
   return all;
 }
 
-// What of its shape keeps a saved state from being this one's, the first cause first. Both are [draw][loop][layer].
+// Throws for the first difference in shape between a saved state and this one. Both windows are [draw][loop][layer].
 void check_windows(const std::string& where, const std::string& saved_text, const nlohmann::json& mine) {
   if (saved_text == mine.dump()) return;
   const auto saved = nlohmann::json::parse(saved_text, nullptr, /*allow_exceptions=*/false);
   const auto rows = [](const nlohmann::json& of) { return of.is_array() ? of.size() : 0; };
   const auto row = [&](const nlohmann::json& of) { return rows(of) > 0 ? of[0] : nlohmann::json(); };
   LT2_CHECK(rows(row(saved)) == rows(row(mine)),
-            "{}: saved by a model that runs {} loops, this one runs {}; continue with as many (total_ut_steps)", where,
-            rows(row(saved)), rows(row(mine)));
+            "{}: saved by a model that runs {} loops, this one runs {}; continue with the same number (total_ut_steps)",
+            where, rows(row(saved)), rows(row(mine)));
   LT2_CHECK(rows(row(row(saved))) == rows(row(row(mine))), "{}: saved by a model of {} layers, this one has {}", where,
             rows(row(row(saved))), rows(row(row(mine))));
   LT2_CHECK(rows(saved) == rows(mine),
@@ -75,7 +75,7 @@ void SequenceState::mark() {
 void SequenceState::rewind(int64_t keep) {
   const int64_t to = marked_ + keep;
   LT2_CHECK(keep >= 0 && to <= position, "rewind to {} tokens after the mark, of {}", keep, position - marked_);
-  int64_t before = to;  // what stays of the loop before
+  int64_t before = to;  // tokens that the previous loop keeps
   for (size_t t = 0; t < pending.size(); ++t) {
     const int64_t seen = std::min(to, draws[0].slots[t * draws[0].slots.size() / pending.size()]->position);
     auto& rows = pending[t];
@@ -125,8 +125,8 @@ void SequenceState::load(const std::filesystem::path& path) {
   const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), saved_position);
   LT2_CHECK(parsed.ec == std::errc() && parsed.ptr == digits.data() + digits.size() && saved_position >= 0,
             "{}: position is \"{}\", expected a number of tokens", path.string(), digits);
-  // Names, types and what waits are looked at before anything changes. Shapes restore() looks at, slot by slot: a file
-  // with a wrong one leaves the slots before it changed.
+  // Names, types and waiting rows are checked before anything changes. restore() checks shapes, slot by slot: if one is
+  // wrong, the slots before it have changed.
   std::map<std::pair<size_t, size_t>, NamedTensors> saved;
   for (size_t d = 0; d < draws.size(); ++d) {
     for (size_t s = 0; s < draws[d].slots.size(); ++s) {
@@ -145,7 +145,7 @@ void SequenceState::load(const std::filesystem::path& path) {
       }
     }
   }
-  // Tokens that wait for a loop have not been seen by its memories and those behind it.
+  // The states of a loop and of later loops have not seen the tokens that wait for it.
   const size_t loops = draws[0].plan.windows.size(), layers = draws[0].slots.size() / loops;
   std::vector<torch::Tensor> waiting(loops);
   std::vector<int64_t> seen;

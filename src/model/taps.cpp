@@ -44,7 +44,7 @@ std::string TapPoint::name() const {
     case TapKind::kLogits:
       return fmt::format("logits.{}", loop);
   }
-  fail("a point of no kind");
+  fail("a tap point of unknown kind");
 }
 
 void Taps::on(const std::string& pattern, Listener listener) {

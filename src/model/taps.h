@@ -1,11 +1,11 @@
 #pragma once
-// Looking inside a pass: whoever listens at a named point gets the tensor that stands there.
+// Looking inside a pass: a listener at a named point gets the tensor at that point.
 //
 //     Taps taps;
 //     taps.on("loop.*.out", [&](const TapPoint& at, const torch::Tensor& h) { norms[at.loop] = h.norm(); });
 //     const Listening listening(*model, taps);
 //
-// A pass computes the same bits with listeners as without, and nothing more where nobody listens. In training the
+// A pass computes the same bits with listeners as without, and nothing more where there is no listener. In training the
 // tensors belong to the graph, also where the pass is recomputed: a loss may use them.
 #include <cstdint>
 #include <functional>
@@ -17,16 +17,16 @@
 
 namespace lt2 {
 
-/// What stands at a point. B, L: the batch of a pass without states or with one; [1, R]: the rows of several sequences.
+/// The tensor at a point. B, L: the batch of a pass without states or with one; [1, R]: the rows of several sequences.
 enum class TapKind {
   kEmbedding,  // "embedding"                   [B, L, D] fp32: the residual stream before the first loop
   kMixerIn,    // "loop.T.layer.I.mixer_in"     [B, L, D] the normed input, in the type of the products
-  kMixerOut,   // "loop.T.layer.I.mixer_out"    [B, L, D] what the mixer makes of it, before it is added (`ouro`: and
-               // normed)
+  kMixerOut,   // "loop.T.layer.I.mixer_out"    [B, L, D] the mixer's output, before it is added (`ouro`: before it is
+               // normed and added)
   kLayerOut,   // "loop.T.layer.I.out"          [B, L, D] fp32: the residual stream after the layer
   kState,      // "loop.T.layer.I.state.NAME"   a tensor of the layer's MixerState after the pass; only with a state
   kLoopOut,    // "loop.T.out"                  [B, L, D] fp32: the residual stream after the loop, its residual added
-  kLogits,     // "logits.T"                    [B, L, vocab] fp32: what the output reads from that loop, for all tokens
+  kLogits,     // "logits.T"                    [B, L, vocab] fp32: the output's logits after that loop, for all tokens
 };
 
 struct TapPoint {
@@ -34,8 +34,8 @@ struct TapPoint {
   int64_t loop = -1;               // from 0; -1: of no loop
   int64_t layer = -1;              // from 0; -1: of no layer
   std::string tensor = {};         // kState: as MixerState::tensors names it
-  int64_t sequence = 0;            // kState: of the pass
-  int64_t draw = 0;                // of random patterns: of the state
+  int64_t sequence = 0;            // kState: index in the pass
+  int64_t draw = 0;                // of random patterns: the state's draw
   std::vector<int64_t> rows = {};  // of several sequences: how many rows each has here, one after the other along
                                    // dim 1. With ExitRule::defer these are the tokens that run the loop now.
 
@@ -45,16 +45,16 @@ struct TapPoint {
 
 class Taps {
  public:
-  /// Tensors of states are views, which the next pass changes; the others stay as they are.
+  /// Tensors of states are views, which the next pass changes; other tensors do not change.
   using Listener = std::function<void(const TapPoint& at, const torch::Tensor& tensor)>;
 
   /// Calls `listener` at each point that `pattern` names: a name as above, with * in place of any number of a loop or a
-  /// layer; "state" alone means all its tensors. Throws lt2::Error for what is no such name.
+  /// layer; "state" without a name means all its tensors. Throws lt2::Error for any other name.
   void on(const std::string& pattern, Listener listener);
 
-  /// Whether anybody listens there. Of kState without a `tensor`: to any of its tensors.
+  /// Whether this point has a listener. For kState without a `tensor`: whether any of its tensors has one.
   bool wants(const TapPoint& at) const;
-  /// Calls those who listen there, in the order they came.
+  /// Calls the listeners of this point, in the order in which they were added.
   void give(const TapPoint& at, const torch::Tensor& tensor) const;
 
  private:

@@ -7,7 +7,7 @@
 namespace lt2 {
 namespace {
 
-// Tokens that may wait for a loop: beyond this all of them run, so that memory stays bounded.
+// Tokens that may wait for a loop: if more wait, all of them run, so that memory stays bounded.
 constexpr int64_t kMostWaiting = 256;
 
 torch::Tensor joined(const torch::Tensor& a, const torch::Tensor& b) {
@@ -41,10 +41,10 @@ Walks::Walks(const std::vector<Continuation>& sequences, const ExitRule& rule, i
   }
 }
 
-// Tokens that waited for this loop join, and those that run it are counted.
+// Adds the tokens that waited for this loop, and counts those that run it.
 void Walks::gather(Walk& walk, size_t loop) {
   walk.running = 0;
-  if (walk.walkers.empty() && !walk.waiting_wanted) return;  // what waits goes on waiting
+  if (walk.walkers.empty() && !walk.waiting_wanted) return;  // waiting tokens still wait
   auto& waited = walk.state->pending[loop];
   if (waited.defined() && waited.size(1) > 0) {
     std::vector<Walker> before(static_cast<size_t>(waited.size(1)));
@@ -81,7 +81,7 @@ torch::Tensor Walks::enter(int64_t t) {
   return rows.size() == 1 ? rows[0] : torch::cat(rows, 1);
 }
 
-// Whether a token that is on its way still leaves after loop t.
+// Whether a token that has not left yet leaves after loop t.
 bool Walks::exits(Walker& walker, int64_t t, const float* gate) const {
   if (t + 1 == loops_) return true;
   if (rule_.step) return *rule_.step == t;
@@ -101,7 +101,7 @@ void Walks::leave(int64_t t, const torch::Tensor& h, const torch::Tensor& read, 
       auto& walker = walk.walkers[static_cast<size_t>(i)];
       if (walker.exited) continue;
       walker.exited = exits(walker, t, gate ? gate + row + i : nullptr);
-      // Tokens that waited get their rows in front, in their order: only the last loop asks for them.
+      // Rows of tokens that waited come first, in their order: only the last loop gives logits for them.
       if (t + 1 == loops_ && walk.waiting_wanted && walker.output < 0) walker.output = i;
       if (!walker.exited || walker.output < 0) continue;
       walk.left.rows[static_cast<size_t>(walker.output)] = read.select(0, 0).select(0, row + i);

@@ -1,6 +1,6 @@
 #pragma once
-// Who runs which loop in a pass over several sequences: tokens may leave the loops early, wait for a loop, and come
-// back when a later token needs it (ExitRule). Internal to the model.
+// Which tokens run which loop in a pass over several sequences: tokens may leave the loops early, wait for a loop, and
+// come back when a later token needs it (ExitRule). Internal to the model.
 #include <vector>
 
 #include "model/looped_transformer.h"
@@ -9,14 +9,14 @@ namespace lt2 {
 
 class Walks {
  public:
-  /// `embed` gives the rows [1, L, D] of a sequence's tokens. Takes what waits in the states and leaves there
-  /// what waits afterwards.
+  /// `embed` gives the rows [1, L, D] of a sequence's tokens. Takes the waiting rows from the states and leaves there
+  /// the rows that wait afterwards.
   Walks(const std::vector<Continuation>& sequences, const ExitRule& rule, int64_t loops, size_t draw,
         const std::function<torch::Tensor(const torch::Tensor& tokens)>& embed);
 
-  /// The rows [1, R, D] that run loop t, one sequence after the other; undefined: nobody does.
+  /// The rows [1, R, D] that run loop t, one sequence after the other; undefined if there are none.
   torch::Tensor enter(int64_t t);
-  /// Whose they are: the sequences that have rows among them.
+  /// The sequences that these rows belong to.
   struct Running {
     size_t sequence;
     int64_t count;
@@ -25,25 +25,26 @@ class Walks {
   SequenceState::Draw& draw_of(size_t sequence) const { return walks_[sequence].state->draws[draw_]; }
   /// Whether the rule needs the exit gate of loop t.
   bool asks_gates(int64_t t) const { return rule_.threshold && !rule_.step && t + 1 < loops_; }
-  /// Takes over what loop t made of them. `read`: what a token that leaves here is read from, [1, R, D] like `h`.
-  /// `gates`: the probability of leaving [R] fp32 on the CPU, undefined where no rule asks.
+  /// Takes the output `h` of loop t for these rows. `read`: the rows from which the logits of tokens that leave here
+  /// are computed, [1, R, D] like `h`. `gates`: the probability of leaving [R] fp32 on the CPU, undefined where no rule
+  /// asks.
   void leave(int64_t t, const torch::Tensor& h, const torch::Tensor& read, const torch::Tensor& gates);
 
-  struct Left {  // of one sequence, where its tokens left the loops: [D] and the loop of each row of its logits
+  struct Left {  // of one sequence: for each row of its logits, [D] where its token left the loops, and the loop
     std::vector<torch::Tensor> rows;
     std::vector<int64_t> exits;
   };
-  /// After the last loop.
+  /// What left, for each sequence. Call it after the last loop.
   std::vector<Left> take();
 
  private:
-  // A token on its way through the loops.
+  // A token during the pass through the loops.
   struct Walker {
-    int64_t output = -1;  // row of its sequence's logits; -1: nobody asked
+    int64_t output = -1;  // row of its sequence's logits; -1: not wanted
     bool exited = false;
     float survival = 1, cumulated = 0;  // of the exit distribution
   };
-  // One sequence on its way: the tokens that stand before the current loop, in their order.
+  // One sequence during the pass: the tokens that have reached the current loop, in their order.
   struct Walk {
     SequenceState* state;
     bool waiting_wanted;

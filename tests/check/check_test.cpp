@@ -1,4 +1,4 @@
-// The reference vectors, as `lt2 check` judges them; and that the judge can say no.
+// The reference vectors, as `lt2 check` judges them; and wrong values, which the judge must reject.
 #include "check/check.h"
 
 #include <gtest/gtest.h>

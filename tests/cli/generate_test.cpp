@@ -46,7 +46,7 @@ TEST_F(Generating, ASessionHasOneProcess) {
   const auto second = shell("\"$LT2\" generate ckpt=run dtype=fp32 prompt=x state=talk >second 2>&1");
   EXPECT_EQ(second.status, 1);
   const auto error = read_file(root_ / "second");
-  EXPECT_NE(error.find("talk: another process goes on with this session"), std::string::npos) << error;
+  EXPECT_NE(error.find("talk: another process uses this session"), std::string::npos) << error;
   EXPECT_NE(error.find(fmt::format("held by process {}", pid)), std::string::npos) << error;
   EXPECT_FALSE(fs::exists(root_ / "talk"));
   ::close(said[1]);

@@ -1,4 +1,4 @@
-// What a person types stays what it is: text.
+// What a person types stays text.
 #include "infer/chat_form.h"
 
 #include <gtest/gtest.h>
@@ -61,7 +61,7 @@ TEST_P(ChatFormTest, ATurnReadsAsItWasTyped) {
     const Ids marks = {tokenizer_->mark_id("<|im_start|>"), tokenizer_->mark_id("<|im_end|>")};
     std::erase_if(ids, [&](int32_t id) { return id >= 0 && std::find(marks.begin(), marks.end(), id) != marks.end(); });
     const auto text = tokenizer_->decode_after(before, ids);
-    // One normalizer makes line ends spaces, and takes off those at the end of a section.
+    // One normalizer makes line ends spaces, and removes those at the end of a section.
     EXPECT_EQ(text, GetParam().name == "sp_unigram" ? "user " + said + "assistant"
                     : marks[1] >= 0                 ? "\nuser\n" + said + "\nassistant\n"
                                                     : "\nUser: " + said + "\nAssistant:");

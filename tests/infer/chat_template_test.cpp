@@ -53,7 +53,7 @@ struct Chat {
   ChatRequest request;
 };
 
-// Every published shape with every conversation that it takes.
+// Every published template with every conversation that it accepts.
 template <typename Each>
 int each_chat(Each&& each) {
   int chats = 0;
@@ -90,7 +90,7 @@ TEST_P(ChatTemplateOf, WithNothingForgedIdsAreThoseOfTheRenderedText) {
   EXPECT_GT(chats, 400);
 }
 
-// What stands for the place of a forgery: text that no vocabulary has a mark for.
+// Placeholder for a forged mark: text that is no mark in any vocabulary.
 constexpr const char* kPlace = "PLACE";
 
 std::string replaced(std::string text, const std::string& from, const std::string& to) {
@@ -99,7 +99,7 @@ std::string replaced(std::string text, const std::string& from, const std::strin
   return text;
 }
 
-// With `text` behind everything that people wrote.
+// The chat with `text` after everything that people wrote.
 Chat with_text(Chat chat, const std::string& text) {
   const auto add = [&](ordered_json& value) {
     if (value.is_string()) value = value.get<std::string>() + " so " + text + " it is";
@@ -145,7 +145,7 @@ TEST_P(ChatTemplateOf, NothingThatPeopleWriteIsAMark) {
   });
 }
 
-// Templates that look into what they are given, or put it together.
+// Templates that examine the texts, or combine them.
 TEST_P(ChatTemplateOf, NoTemplateMakesAMarkOfWhatPeopleWrote) {
   const std::vector<std::string> templates = {
       "{% for m in messages %}{{ m.content | trim }}{% endfor %}",

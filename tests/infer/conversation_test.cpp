@@ -1,4 +1,4 @@
-// Turns go on from the tokens that the model has seen, or say that they cannot.
+// Turns continue from the tokens that the model has seen, or report that they cannot.
 #include "infer/conversation.h"
 
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ class ConversationTest : public ::testing::Test {
   static bool begins_with(const Ids& ids, const Ids& start) {
     return ids.size() >= start.size() && std::equal(start.begin(), start.end(), ids.begin());
   }
-  // Five turns; whether each prompt went on from all tokens before it, and from the prompt before it.
+  // Five turns; whether each prompt continued from all tokens before it, and from the prompt before it.
   struct Kept {
     bool all = true, prompts = true;
   };
@@ -85,8 +85,8 @@ TEST_F(ConversationTest, WhereATemplateWritesEarlierTurnsAnewTheyAreReadAnew) {
   const auto said = ::testing::internal::GetCapturedStderr();
   EXPECT_FALSE(qwen.all);
   EXPECT_TRUE(qwen.prompts);  // from where the answer began
-  EXPECT_NE(said.find("writes earlier turns anew"), std::string::npos) << said;
-  EXPECT_EQ(said.find("writes earlier turns anew"), said.rfind("writes earlier turns anew")) << "more than once";
+  EXPECT_NE(said.find("rewrites earlier turns"), std::string::npos) << said;
+  EXPECT_EQ(said.find("rewrites earlier turns"), said.rfind("rewrites earlier turns")) << "more than once";
   EXPECT_FALSE(talk("deepseek_thinking", "hm\n</think>So it is.").all);
   const auto trimmed = talk("llama3", " So it is.\n");
   EXPECT_FALSE(trimmed.all);
@@ -113,7 +113,7 @@ TEST_F(ConversationTest, ASessionGoesOnFromItsTokens) {
   }
   const auto source = test::chat_source("{{ messages[-1].content }}");
   Conversation lost(*tokenizer_, &source, false, history);
-  EXPECT_NE(test::error_of([&] { lost.ask("x"); }).find("the session cannot go on"), std::string::npos);
+  EXPECT_NE(test::error_of([&] { lost.ask("x"); }).find("the session cannot continue"), std::string::npos);
   EXPECT_EQ(lost.tokens(), history);
 }
 

@@ -31,8 +31,8 @@ GenerateRequest random_request(std::mt19937& random, bool greedy) {
   return request;
 }
 
-// Whether greedy `text` is what the whole model says after the prompt, wherever the gap between the two best logits
-// decides it.
+// Expects greedy `text` to be the continuation by the whole model, wherever the gap between the two best logits is
+// clear.
 void expect_greedy(LoopedTransformer& model, const std::vector<int32_t>& prompt, const std::vector<int32_t>& text) {
   torch::NoGradGuard no_grad;
   auto all = prompt;
@@ -179,7 +179,7 @@ TEST_P(EngineTest, DraftsDoNotChangeGreedyText) {
 
 INSTANTIATE_TEST_SUITE_P(Models, EngineTest, ::testing::ValuesIn(engine_models()), test::case_name);
 
-// A model whose first loop is right often enough to be believed, and wrong often enough to be corrected.
+// A model whose first loop is right often enough for accepted drafts, and wrong often enough for rejected ones.
 std::shared_ptr<LoopedTransformer> small_model() {
   const auto model = test::make_model(
       {.name = "small", .layer_pattern = "interleaved:1:1:gdn:full", .layers = 2, .dim = 16, .heads = 2});
@@ -274,7 +274,7 @@ TEST(Engine, AKnownPromptKeepsItsExit) {
   EXPECT_EQ(engine.counts().exits, (std::vector<int64_t>{6, 0, 0}));
 }
 
-// The memories of a session are those of all loops; its last token's logits are those of the rule it was saved under.
+// A session's states are those of all loops; its last token's logits are those of the exit rule at the time of saving.
 TEST(Session, GoesOnUnderAnotherExitRule) {
   const test::TempFolder folder;
   const auto path = folder.path() / "session.safetensors";
@@ -305,7 +305,7 @@ TEST(Session, GoesOnUnderAnotherExitRule) {
         EXPECT_EQ(result.tokens[0].exit, truth.exit) << type << ": " << saved << ", then " << now;
         EXPECT_NEAR(result.tokens[0].likeliest[0].second, truth.likeliest[0].second, 1e-5);
         EXPECT_EQ(result.reused_tokens, saved == now ? 6 : 0);
-        // With a token more its last logits do not matter.
+        // With one more token, its last logits do not matter.
         Engine other(*model, {.prefixes = 2, .exit = rules[now]});
         other.load(path);
         EXPECT_EQ(first_of(other, {1, 2, 3, 40, 5, 6, 7}).reused_tokens, 6);
@@ -342,7 +342,7 @@ TEST(Engine, RefusesWhatCannotFit) {
     EXPECT_NE(std::string(e.what()).find("does not fit"), std::string::npos) << e.what();
     EXPECT_NE(std::string(e.what()).find("10000"), std::string::npos) << e.what();
   }
-  // Three that fit two at a time all end.
+  // Three requests, of which two fit at a time, all finish.
   std::vector<Engine::Id> ids;
   for (int i = 0; i < 3; ++i) ids.push_back(engine.submit({.prompt = std::vector<int32_t>(10, 1), .max_gen_len = 100}));
   engine.run();
@@ -417,7 +417,7 @@ TEST_P(Scoring, IsTheWholeModelsWhateverElseRuns) {
     {
       torch::NoGradGuard no_grad;
       auto state = model->make_state(1);
-      std::vector<torch::Tensor> parts;  // cut where the engine cuts
+      std::vector<torch::Tensor> parts;  // split where the engine splits
       const auto tokens = torch::tensor(prompt, torch::kInt32).to(torch::kInt64).unsqueeze(0);
       for (int64_t at = 0; at < tokens.size(1); at += kPrefillChunk)
         parts.push_back(model->step(tokens.narrow(1, at, std::min(kPrefillChunk, tokens.size(1) - at)), state, true));
@@ -430,7 +430,8 @@ TEST_P(Scoring, IsTheWholeModelsWhateverElseRuns) {
       }
     }
     if (length > 300) continue;
-    // Beside others that read and decode, from other places, with prefixes that are known, with text that follows.
+    // Together with other requests that read and decode, from other positions, with known prefixes, with text that
+    // follows.
     Engine busy(*model, {.slots = 4, .prefixes = 4, .prefill_chunk = 64, .scores = true});
     std::vector<Engine::Id> ids;
     busy.submit({.prompt = text(100, 7), .max_gen_len = 30});
@@ -442,7 +443,7 @@ TEST_P(Scoring, IsTheWholeModelsWhateverElseRuns) {
     expect_same(busy.take(ids[1]).scored, all.scored, length / 2);
     expect_same(busy.take(ids[2]).scored, all.scored, length - 2);
     EXPECT_TRUE(busy.take(ids[3]).scored.empty());
-    // A prefix that ends just before what is scored.
+    // A prefix that ends just before the first scored token.
     const std::vector<int32_t> begin(prompt.begin(), prompt.end() - 1);
     const auto first = busy.submit({.prompt = begin, .max_gen_len = 1});
     busy.run();
@@ -455,7 +456,7 @@ TEST_P(Scoring, IsTheWholeModelsWhateverElseRuns) {
   }
 }
 
-// Where nobody decodes, a pass takes as many prompts as fit a piece; each gets what it gets alone.
+// If no sequence decodes, a pass takes as many prompts as fit into a prefill chunk; each result is the same as alone.
 TEST_P(Scoring, ShortTextsShareAPass) {
   const auto model = test::make_model(GetParam());
   Engine alone(*model, {.scores = true}), together(*model, {.slots = 6, .scores = true});
@@ -471,7 +472,7 @@ TEST_P(Scoring, ShortTextsShareAPass) {
   EXPECT_EQ(together.counts().passes, 2);  // 2224 tokens, 2048 a pass
 }
 
-// The rows that scores come from are handed out in the order of the tokens, a few at a time.
+// The hook gets the rows that scores come from, in the order of the tokens, a few at a time.
 TEST_P(Scoring, TheLogitsThemselvesCanBeHad) {
   const auto model = test::make_model(GetParam());
   const auto prompt = text(600, 5);

@@ -1,4 +1,4 @@
-// What a plan says, against what states really take.
+// A plan's numbers against the memory that states really take.
 #include "infer/memory_plan.h"
 
 #include "tests/support/compare.h"
@@ -42,7 +42,7 @@ TEST(SequenceBytesOf, GrowAsTheMixersDo) {
   EXPECT_EQ(sequence_bytes(*full, 2000, 0) - sequence_bytes(*full, 1000, 0), 1000 * 6 * 2 * 48 * 4);
   EXPECT_EQ(sequence_bytes(*linear, 100'000, 0), sequence_bytes(*linear, 10, 0));
   EXPECT_EQ(sequence_bytes(*window, 100'000, 0), sequence_bytes(*window, 10'000, 0));
-  // What a mark keeps is that of linear layers: a copy of their matrices.
+  // A mark keeps a copy of the matrices of linear mixers.
   EXPECT_GT(sequence_bytes(*linear, 10, 4), sequence_bytes(*linear, 10, 0));
 }
 

@@ -1,4 +1,4 @@
-// Which prefix a prompt gets, which go first, and one in a file.
+// Which prefix a prompt gets, which prefixes are dropped first, and a prefix in a file.
 #include "infer/prefix_store.h"
 
 #include "tests/support/compare.h"
@@ -22,7 +22,7 @@ class Prefixes : public ::testing::Test {
     if (with_logits) out.logits = logits.reshape({-1}).clone();
     return out;
   }
-  // The tokens of what `prompt` finds.
+  // The tokens of the prefix that `prompt` finds.
   Ids found(const Ids& prompt) {
     const auto* best = store_.longest(prompt);
     return best ? best->tokens : Ids{};
@@ -40,7 +40,7 @@ TEST_F(Prefixes, TheLongestThatThePromptBeginsWith) {
   EXPECT_EQ(found({}), Ids{});
 }
 
-// One without logits serves only prompts that have a token more.
+// A prefix without logits serves only longer prompts.
 TEST_F(Prefixes, AWholePromptNeedsItsLogits) {
   store_.add(prefix({1, 2, 3}, false), 10, kPlenty);
   store_.add(prefix({1, 2}), 10, kPlenty);

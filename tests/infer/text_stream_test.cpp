@@ -148,13 +148,13 @@ TEST_P(StreamOf, TheFirstWordOfAnAnswerIsFoundWithItsSpace) {
   EXPECT_EQ(out.shown, "");
   EXPECT_EQ(out.kept, Ids());
   EXPECT_TRUE(out.stopped);
-  // At the beginning there is no space, so no stop text with one.
+  // The beginning has no space, so a stop text with one does not match.
   if (GetParam().name == "metaspace_never" || tokenizer_->decode(tokenizer_->encode("is it", false, false)) != "is it")
     return;
   EXPECT_EQ(streamed(tokenizer_->encode("is it", false, false), {" is"}, {}).shown, "is it");
 }
 
-// Lone spaces and unknown characters in front: shown and compared with stop texts by one rule.
+// Single spaces and unknown characters at the front: one rule for showing them and for comparing them with stop texts.
 TEST_P(StreamOf, WhatIsShownIsWhatStopTextsAreLookedForIn) {
   std::mt19937 random(3);
   static const std::vector<std::string> texts = {" ", "  ", "☃", "the", " is", ""};

@@ -1,4 +1,4 @@
-// `mla`: the two forms agree, the split rule holds bit for bit, and the state holds the latents alone.
+// `mla`: the two forms agree, the split rule holds bit for bit, and the state holds only the latents.
 #include "mixers/latent_attention.h"
 
 #include "base/error.h"

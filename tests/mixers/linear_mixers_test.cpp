@@ -1,5 +1,5 @@
-// What the mixers on the linear recurrence promise beyond what every mixer does: bit-exact splits and batches,
-// gradients, sizes, unusual options, and the state carried across loops.
+// What mixers with a linear recurrence guarantee in addition to every mixer: bit-exact splits and batches, gradients,
+// sizes, unusual options, and the state carried across loops.
 #include <map>
 
 #include "base/error.h"
@@ -66,7 +66,7 @@ std::shared_ptr<Mixer> make(const Case& c, bool carry = false) {
   torch::NoGradGuard no_grad;
   torch::manual_seed(4);
   for (auto& [name, p] : parameters_of(*mixer)) {
-    // Zero at the start and then without effect.
+    // Initially zero, and zero has no effect.
     if (name == "state_gate" || name.ends_with(".1.bias")) p.copy_(torch::randn(p.sizes()));
   }
   return mixer;
@@ -233,7 +233,7 @@ TEST_P(LinearMixers, CarryOffOrWithoutWeightChangesNothing) {
 }
 
 TEST_P(LinearMixers, CarryOfTheSameInputsCancels) {
-  // With one input in both loops the carried read is the loop's own, bit for bit: a gate of -1 leaves nothing.
+  // With one input in both loops the carried read is the loop's own, bit for bit: a gate of -1 leaves zero.
   torch::NoGradGuard no_grad;
   const auto mixer = make(GetParam(), true);
   static_cast<LinearMixer&>(*mixer).state_gate.fill_(-1);
@@ -281,7 +281,7 @@ TEST_P(LinearMixers, CarryStreams) {
 }
 
 TEST_P(LinearMixers, CarryWorksWithStatesAndGradients) {
-  // As the checks run it: states in a call that records gradients. Nothing may be overwritten that a gradient needs.
+  // As the checks run it: states in a call that records gradients. The call may not overwrite what a gradient needs.
   const auto mixer = make(GetParam(), true);
   const auto x = torch::randn({2, 20, kDim});
   Loops loops(mixer, 3, 2);
@@ -294,7 +294,7 @@ TEST_P(LinearMixers, CarryWorksWithStatesAndGradients) {
 
 INSTANTIATE_TEST_SUITE_P(All, LinearMixers, ::testing::ValuesIn(cases()), [](const auto& c) { return c.param.name; });
 
-// The shared part alone.
+// Only the shared part.
 class Bare : public LinearMixer {
  public:
   explicit Bare(const ModelConfig& config)
@@ -323,7 +323,7 @@ TEST(StateCarry, ReadsThePreviousLoopWithThisLoopsQueries) {
     in.scale = 0.3;
     return in;
   };
-  // Two loops, called piece after piece with states; the truth sees each loop whole.
+  // Two loops, called part by part with states; the reference runs each loop in one piece.
   std::vector<LinearRecurrenceInput> whole{inputs(90), inputs(90)};
   auto crossed = whole[0];
   crossed.q = whole[1].q;
@@ -375,7 +375,7 @@ TEST(LinearMixerSizes, AreThoseOfTheDescription) {
     std::string type;
     int64_t dim, weights, matrix_bytes, tail_values;
   };
-  // Tails of three tokens where the description counts four columns.
+  // Tails have three tokens; the description counts four columns.
   for (const auto& size : std::vector<Size>{{"gdn", 1024, 6336640, 294912, 12288},
                                             {"gdn", 2048, 25256160, 1179648, 24576},
                                             {"kda", 1024, 4487248, 262144, 12288},

@@ -1,4 +1,4 @@
-// What every mixer owes the model, for every mixer there is.
+// What the model requires of a mixer, checked for every mixer.
 #include "mixers/mixer.h"
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// Every mixer at every size of one and however its input and gradient lie in memory, against itself in fp64, where
-// every op is its reference.
+// Every mixer with each size set to one, and with every memory layout of input and gradient, against itself in fp64,
+// where every op is its reference.
 #include "base/error.h"
 #include "mixers/mixer.h"
 #include "tests/support/compare.h"
@@ -51,7 +51,7 @@ std::shared_ptr<Mixer> make(const std::string& type, const Sizes& n) {
   torch::NoGradGuard no_grad;
   torch::manual_seed(4);
   for (auto& [name, p] : parameters_of(*mixer)) {
-    if (name == "w_gate.weight") p.copy_(0.3 * torch::randn(p.sizes()));  // zero at the start and then without effect
+    if (name == "w_gate.weight") p.copy_(0.3 * torch::randn(p.sizes()));  // initially zero, and zero has no effect
   }
   return mixer;
 }
@@ -75,8 +75,8 @@ Result run(Mixer& mixer, const Tensor& x_any, const Tensor& dy) {
   return out;
 }
 
-// The maps to q and k of one token without a past: o is v times q . k, a number that the norm over o divides out. Their
-// gradients cancel, and rounding of the others is left, the more the closer that number is to zero.
+// The q and k projections for a single token without a past: o is v times q . k, and the norm over o divides by that
+// number. Their gradients cancel and leave the rounding of the others, which grows as that number approaches zero.
 bool cancels(const std::string& name, const Result& of) {
   return of.y.size(1) == 1 && (name == "q_proj.weight" || name == "k_proj.weight");
 }
@@ -94,7 +94,7 @@ bool cancels(const std::string& name, const Result& of) {
     const auto& expected = b.gradients[i].second;
     if (g.defined() != expected.defined()) return ::testing::AssertionFailure() << name << ": only one has a gradient";
     if (!g.defined()) continue;
-    // Relative to the tensor, with a floor for those whose gradient is next to nothing.
+    // Relative to the tensor, with a floor for tensors whose gradient is almost zero.
     const double scale = std::max(expected.abs().max().item<double>(), 1e-3 * largest);
     const double error = (g.to(torch::kFloat64) - expected).abs().max().item<double>();
     if (!(error <= (cancels(name, b) ? std::max(gradients * scale, 3e-5 * largest) : gradients * scale)))

@@ -1,4 +1,4 @@
-// Several sequences in one pass, points that can be gone back to, tokens that leave the loops early.
+// Several sequences in one pass, marks and rewinding, tokens that leave the loops early.
 #include <filesystem>
 
 #include "base/error.h"
@@ -16,7 +16,7 @@ torch::Tensor tokens(int64_t length, uint64_t seed) {
   return torch::randint(61, {length}, torch::kInt64);
 }
 
-// Absolute, as for model logits; linear mixers behind their gated norms amplify rounding.
+// Absolute, as for model logits; the gated norms of linear mixers amplify rounding.
 void expect_near(const torch::Tensor& a, const torch::Tensor& b) {
   ASSERT_EQ(a.sizes(), b.sizes());
   EXPECT_LE((a - b).abs().max().item<double>(), 5e-4);

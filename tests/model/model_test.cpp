@@ -31,7 +31,7 @@ TEST(Model, OfficialNames) {
   EXPECT_EQ(names.size(), 13u + 5u + 2 * 5u + 5u);
 }
 
-// The attention pattern is there for all layers; only mixers that see its windows may notice.
+// The attention pattern covers all layers, but only mixers that see windows may use it.
 TEST(Model, WindowsReachOnlyMixersThatSeeThem) {
   const auto tokens = torch::arange(30).unsqueeze(0) % 61;
   for (const auto& type : layer_type_names()) {

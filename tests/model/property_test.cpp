@@ -100,8 +100,8 @@ void expect_the_naive_form(const Layout& layout, const std::vector<int64_t>& pie
     const auto gradient = parameters[i].second.grad(), expected = expected_parameters[i].second.grad();
     ASSERT_EQ(gradient.defined(), expected.defined()) << parameters[i].first;
     if (!gradient.defined()) continue;
-    // Relative to the tensor, with a floor for tensors whose gradient is next to nothing. Of a single token o is v
-    // times q . k, a number that the norm over o divides out: 17 roundings of the largest are left.
+    // Relative to the tensor, with a floor for tensors whose gradient is almost zero. For a single token o is v times
+    // q . k, and the norm over o divides by that number: 17 roundings of the largest are left.
     const double floor = layout.length == 1 && makes_q_or_k(parameters[i].first) ? 5e-4 : 1e-4;
     const double scale = std::max(expected.abs().max().item<double>(), floor * largest);
     EXPECT_LE((gradient - expected).abs().max().item<double>(), 2e-3 * scale) << parameters[i].first;

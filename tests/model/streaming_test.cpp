@@ -38,7 +38,7 @@ class Streaming : public ::testing::TestWithParam<ModelCase> {
     EXPECT_LE((a - b).abs().max().item<double>(), limit);
     EXPECT_GT(b.abs().max().item<double>(), 0.05) << "logits too flat to prove anything";
   }
-  // Absolute, as for model logits: linear mixers behind their gated norms amplify rounding.
+  // Absolute, as for model logits: the gated norms of linear mixers amplify rounding.
   static double limit() {
     const auto& pattern = GetParam().layer_pattern;
     const bool softmax_only = pattern == "full" || pattern == "nsa" || pattern == "dsa" || pattern == "mla";

@@ -1,4 +1,4 @@
-// Listening to a pass: every point is given once, with what stands there, and no bit of the pass changes.
+// Taps in a pass: every point is called once, with its tensor, and no bit of the pass changes.
 #include "model/taps.h"
 
 #include <map>
@@ -14,7 +14,7 @@ namespace {
 using test::identical;
 using test::ModelCase;
 
-// All that a pass tells, by name (and place in it, where a name comes more than once).
+// All tensors that a pass gives, by name (and by position, if a name comes more than once).
 struct Heard {
   Taps taps;
   std::map<std::string, torch::Tensor> tensors;
@@ -106,7 +106,7 @@ TEST_P(TapsTest, GiveWhatStandsThere) {
   }
 }
 
-// A loss on what was listened to reaches the same parameters by the same amounts, recomputed or not.
+// A loss on tapped tensors gives the same parameters the same gradients, recomputed or not.
 TEST_P(TapsTest, GradientsGoThroughThem) {
   const auto gradients = [&](Recompute level) {
     const auto model = test::make_model(GetParam());
@@ -135,7 +135,7 @@ TEST_P(TapsTest, GradientsGoThroughThem) {
     for (size_t i = 0; i < kept.size(); ++i) {
       const auto& [name, gradient] = kept[i];
       const double largest = gradient.defined() ? gradient.abs().max().item<double>() : 0;
-      if (largest == 0) continue;  // a recomputed part may give zeros where the whole graph has nothing
+      if (largest == 0) continue;  // a recomputed part may give zeros where the whole graph gives no gradient
       ++reached;
       ASSERT_TRUE(again[i].second.defined()) << name;
       EXPECT_TRUE(test::close(again[i].second / largest, gradient / largest, 2e-5)) << name;
@@ -176,7 +176,7 @@ TEST_P(TapsTest, ChangeNoBitOfInference) {
 
 INSTANTIATE_TEST_SUITE_P(Layouts, TapsTest, ::testing::ValuesIn(test::all_layouts()), test::case_name);
 
-// What runs a loop later is given then.
+// Tokens that run a loop later reach the listeners then.
 TEST(Taps, OfDeferredLoopsComeWhenTheyRun) {
   const auto model = test::make_model({.name = "full", .loops = 2});
   torch::NoGradGuard no_grad;

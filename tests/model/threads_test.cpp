@@ -57,7 +57,7 @@ TEST_P(Threads, ChangeNoBitOfATrainingStep) {
     for (const int threads : {1, 2, 3}) {
       SCOPED_TRACE(std::string(c10::toString(type)) + ", " + std::to_string(threads) + " threads");
       set_num_threads(threads);
-      at::set_num_threads(threads);  // more than the program gives it: nothing may hang on that
+      at::set_num_threads(threads);  // more than the program sets: no result may depend on it
       const auto loss = model->loss(tokens, targets);
       loss.backward();
       if (threads == 1) first_loss = loss.detach();
