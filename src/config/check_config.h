@@ -1,5 +1,5 @@
 #pragma once
-// Arguments of `check`, beside the vector files.
+// Arguments of `check`, besides the vector files.
 #include <string>
 
 #include "config/fields.h"
