@@ -31,8 +31,8 @@ namespace {
 void requeue_if_due(const ProcessLayout& layout) {
   if (stop_signal() != SIGUSR2 || layout.rank != 0 || layout.job.empty()) return;
   const int status = run_program({"scontrol", "requeue", layout.job});
-  if (status == 0) log_info("job {} goes on later", layout.job);
-  if (status != 0) log_warning("scontrol could not requeue job {}; submit it again to go on", layout.job);
+  if (status == 0) log_info("job {} continues later", layout.job);
+  if (status != 0) log_warning("scontrol could not requeue job {}; submit it again to continue", layout.job);
 }
 
 // Waits for the other ranks. A signal before all have come ends the process with 0, as it ends a run: nothing is lost.
@@ -40,7 +40,7 @@ std::shared_ptr<Group> meet(const ProcessLayout& layout, double timeout_s) {
   try {
     return Group::start(layout, torch::kCPU, timeout_s);
   } catch (const MeetingStopped& stop) {
-    log_warning("{}. Run the same command again to go on", stop.what());
+    log_warning("{}. Run the same command again to continue", stop.what());
     requeue_if_due(layout);
     std::fflush(nullptr);
     std::_Exit(0);  // a thread may still wait for a rank that does not come

@@ -94,7 +94,7 @@ Trainer::End Trainer::train() {
   catch_stop_signals();
   log_.introduce(loop_->tokens_per_step(), group_->world());
   if (loop_->finished()) {
-    log_info("nothing to do: step {} of {} is already reached; raise steps to go on", loop_->step(), config_.steps);
+    log_info("nothing to do: step {} of {} is already reached; raise steps to continue", loop_->step(), config_.steps);
     return End::kFinished;
   }
   if (loop_->step() == 0) samples_.write(*replica_, "before training", loop_->step());
@@ -107,7 +107,7 @@ Trainer::End Trainer::train() {
   save();
   tracer_.finish();
   if (!loop_->finished()) {
-    log_info("stopped after step {}; saved {}. Run the same command again to go on", loop_->step(),
+    log_info("stopped after step {}; saved {}. Run the same command again to continue", loop_->step(),
              checkpoints_.folder(loop_->step()));
   }
   stop_.rethrow_failure();
