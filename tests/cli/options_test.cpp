@@ -50,7 +50,7 @@ TEST(CommandHelps, SayEverything) {
   }
 }
 
-// The declarations know no later room; what they list is what those rooms have.
+// The declarations do not include later rooms; their lists must match those rooms.
 TEST(CommandHelps, ListWhatIsThere) {
   std::vector<std::string> shapes, layouts;
   const auto add = [](std::vector<std::string>& names, const std::string& name) {

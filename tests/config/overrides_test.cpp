@@ -93,7 +93,7 @@ TEST(Override, NullIsAWordOfAPromptAndNoFile) {
   EXPECT_EQ(parse_train_config("val: {prompt: text}\n", "file", {"val.prompt"}).val.prompt, std::nullopt);
 }
 
-// Shells leave the tilde behind `key=` alone, and YAML files know none.
+// Shells do not expand the tilde after `key=`, and YAML has none.
 TEST(Override, ATildeInAPathIsTheHomeFolder) {
   const std::string before = std::getenv("HOME") ? std::getenv("HOME") : "";
   ::setenv("HOME", "/home/x y", 1);
@@ -111,7 +111,7 @@ TEST(Override, ATildeInAPathIsTheHomeFolder) {
   EXPECT_EQ(run.data.sources, (Weights{{"/home/x y/a.txt", 1}, {"b~", 1}}));
   EXPECT_EQ(run.data.tokenizer.path, "/home/x y/t.json");
   EXPECT_EQ(run.checkpoint.path, "/home/x y/c");
-  EXPECT_EQ(run.checkpoint.init_ckpt_path, "~root/i");  // a name; whose home that is, only a shell knows
+  EXPECT_EQ(run.checkpoint.init_ckpt_path, "~root/i");  // a name; only a shell knows that user's home
   EXPECT_EQ(run.val.source, "/home/x y/v.txt");
   EXPECT_EQ(run.profiling.trace_folder, "/home/x y/p");
   EXPECT_EQ(parse_train_config(to_yaml(run), "file", {}), run);
@@ -187,22 +187,27 @@ TEST(Override, ListsWithCommas) {
     }
     return "";
   };
-  const auto config = read({"mode=decode,train", "contexts=1k,4096,1.5M", "frontier=24G,80GB", "label=a: b,null", "batch=8"});
+  const auto config =
+      read({"mode=decode,train", "contexts=1k,4096,1.5M", "frontier=24G,80GB", "label=a: b,null", "batch=8"});
   EXPECT_EQ(config.mode, (std::vector<std::string>{"decode", "train"}));
   EXPECT_EQ(config.contexts, (std::vector<int64_t>{1024, 4096, 3 << 19}));
   EXPECT_EQ(config.frontier, (std::vector<int64_t>{int64_t{24} << 30, 80'000'000'000}));
   EXPECT_EQ(config.label, (std::vector<std::string>{"a: b", "null"}));
   EXPECT_EQ(config.batch, (std::vector<int64_t>{8}));
   EXPECT_EQ(read({"contexts=", "mode="}), BenchConfig());
-  EXPECT_EQ(refusal("mode=decode,trian"),
-            "lt2 bench: mode=decode,trian: mode must be one of train, prefill, decode; found \"trian\"; did you mean train?");
-  EXPECT_EQ(refusal("mode=decode,"), "lt2 bench: mode=decode,: mode must be words with commas between; found \"decode,\"");
-  EXPECT_EQ(refusal("contexts=16,"),
-            "lt2 bench: contexts=16,: contexts must be numbers with commas between, for example 1k,4k,32k; found \"16,\"");
+  EXPECT_EQ(
+      refusal("mode=decode,trian"),
+      "lt2 bench: mode=decode,trian: mode must be one of train, prefill, decode; found \"trian\"; did you mean train?");
+  EXPECT_EQ(refusal("mode=decode,"),
+            "lt2 bench: mode=decode,: mode must be words with commas between; found \"decode,\"");
+  EXPECT_EQ(
+      refusal("contexts=16,"),
+      "lt2 bench: contexts=16,: contexts must be numbers with commas between, for example 1k,4k,32k; found \"16,\"");
   EXPECT_EQ(refusal("contexts=4,0"), "lt2 bench: contexts=4,0: contexts must be at least 1; found \"4,0\"");
-  EXPECT_EQ(refusal("memory=2X"),
-            "lt2 bench: memory=2X: memory must be a whole number such as 4096, 1k, 24G (1024 to the third) or 5GB (1000 to "
-            "the third); found \"2X\"");
+  EXPECT_EQ(
+      refusal("memory=2X"),
+      "lt2 bench: memory=2X: memory must be a whole number such as 4096, 1k, 24G (1024 to the third) or 5GB (1000 to "
+      "the third); found \"2X\"");
 }
 
 TEST(Override, APathThatExistsWithItsCommaIsOne) {

@@ -1,4 +1,4 @@
-// Every recipe: its plan weighs what the formulas say, and scaled down it trains.
+// Every recipe: its plan has the sizes of the formulas, and scaled down it trains.
 #include "tests/support/recipes.h"
 
 #include <gtest/gtest.h>
@@ -146,7 +146,7 @@ class ScaledDown : public ::testing::TestWithParam<std::string> {
       chunk << "{\"text\": \"document " << i << ": the quick brown fox jumps over the lazy dog\"}\n";
     }
     clear_stop_signal();
-    // So little work only waits for the threads to meet.
+    // With so little work threads would only wait for each other.
     set_num_threads(1);
   }
   void TearDown() override {
