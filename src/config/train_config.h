@@ -260,7 +260,8 @@ struct ValConfig {
   void fields(Visit&& visit) {
     visit("every", every, at_least(0), "ours: measure the validation loss every n steps; 0: never");
     visit("steps", steps, at_least(1), "ours: batches per measurement");
-    visit("source", source, any_path(), "ours: a source as in data.sources; null: what val.fraction holds back");
+    visit("source", source, any_path(),
+          "ours: a source as in data.sources; null: the text that val.fraction holds back");
     visit("prompt", prompt, verbatim_prose(),
           "ours: continue this text before and after training, into samples.json; null: no samples");
     visit("sample_len", sample_len, at_least(1), "ours: tokens of a sample");

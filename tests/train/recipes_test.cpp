@@ -109,7 +109,7 @@ TEST(Plan, MemoryByHand) {
   EXPECT_EQ(shared.activations, of(Sharding::kNone, Recompute::kLayer, 8).activations);
   EXPECT_LT(shared.packed, whole.packed);
   EXPECT_LT(shared.gradients, whole.gradients);
-  // Sums of the micro-steps before lie beside the gradients of this one.
+  // The sums of earlier micro-steps, and the gradients of this one.
   auto accumulating = config;
   accumulating.grad_acc_steps = 2;
   EXPECT_EQ(rank_memory(model, accumulating, Sharding::kNone, Recompute::kNone, 1).gradients, 8 * P);
