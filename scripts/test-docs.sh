@@ -3,8 +3,8 @@
 # Before that: README.md links to every page under docs/, every link leads to a file, the picture is the table's.
 #
 # Commands stand in blocks marked ```sh. They run in a folder of their own, page after page, with a program lt2 that
-# makes each smaller: `scale_down` below is the whole list of what it changes. What they need and a checkout does not
-# have is fed: `feed` below. `stand_in` names what is not run, with the reason. Fails at the first command that does.
+# makes each smaller: `scale_down` below lists all changes. `feed` makes the files that they need and a checkout does
+# not have. `stand_in` names the commands that are not run, with the reason. Stops at the first command that fails.
 set -euo pipefail
 source=$(cd "$(dirname "$0")/.." && pwd)
 real=$(realpath "${1:?usage: scripts/test-docs.sh path/to/lt2}")
@@ -21,7 +21,7 @@ SCRIPT
   cat >> "$1" <<'SCRIPT'
 words=("${@//\/scratch\//$scratch/}")
 has() { local word; for word in "${words[@]}"; do [[ $word == $1 ]] && return; done; return 1; }
-# Each key=value instead of what was said for that key.
+# Replaces the command's value of each key=value's key.
 put() {
   local new word kept
   for new; do
@@ -72,7 +72,7 @@ feed() {
   # The SLURM of a machine without one: takes what the shell takes.
   printf '#!/bin/sh\nfor file; do :; done\nbash -n "$file" && echo "Submitted batch job 1"\n' > bin/sbatch
   chmod +x bin/sbatch
-  export PATH="$work/bin:$PATH" OMP_NUM_THREADS=1  # so little work only waits for threads to meet
+  export PATH="$work/bin:$PATH" OMP_NUM_THREADS=1  # with so little work threads would only wait for each other
   # A published model is not here: a small one of the same kind, in the same form.
   lt2 train config=configs/tiny/full.yaml dump_dir=fed model.model_type=ouro model.use_attn_gate=false model.use_residual=false \
     model.use_block_residual=false data.tokenizer.name=hf data.add_bos=false data.add_eos=false data.tokenizer.path=tests/data/tokenizer/smollm2_style/tokenizer.json

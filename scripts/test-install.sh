@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the build into a scratch folder and uses it as a stranger would: only public headers are there, each compiles
+# Installs the build into a scratch folder and uses it as another project would: only public headers are there, each compiles
 # alone, all of examples/ builds with find_package(lt2) and runs. Usage: scripts/test-install.sh BUILD_DIR
 set -euo pipefail
 cd "$(dirname "$0")/.."

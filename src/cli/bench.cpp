@@ -1,4 +1,4 @@
-// lt2 bench: speed beside its floor, of the recipes' shapes or of a model of one's own; the out-of-memory frontier.
+// lt2 bench: speed and its floor, of the recipes' shapes or of the user's models; the out-of-memory frontier.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -26,9 +26,9 @@
 namespace lt2 {
 namespace {
 
-// Left to the system and to what no plan counts.
+// Reserved for the system and for memory that no plan counts.
 constexpr int64_t kMemoryMargin = int64_t{1} << 30;
-// Of the frontier in the grid's figure.
+// The frontier in the grid's figure.
 const std::vector<int64_t> kUsualMemories = {int64_t{24} << 30, int64_t{80} << 30};
 
 void time_own_models(const BenchRequest& request, const std::vector<OwnModel>& models, const MachineLimits& limits,
@@ -65,7 +65,7 @@ GridOptions grid_options(const BenchRequest& request, int64_t memory) {
   return options;
 }
 
-/// The frontiers of one model, tried with the weights there if `try_them`.
+/// The frontiers of one model, tried with its weights in memory if `try_them`.
 void add_frontiers(const BenchModel& bench, const std::vector<int64_t>& memories, const GridOptions& options,
                    bool try_them, BenchOutput& output) {
   auto model = bench.model ? bench.model : make_empty_model(bench.config, options.dtype);
@@ -92,7 +92,7 @@ void add_frontiers(const BenchModel& bench, const std::vector<int64_t>& memories
   }
 }
 
-/// The models that were asked for, each with the bytes of tensors that are its own once it has run.
+/// The requested models, each with the bytes of its own tensors after it has run.
 std::vector<OwnModel> open_models(const BenchRequest& request) {
   std::vector<OwnModel> models;
   const bool trained = !request.ckpt.empty();
@@ -121,7 +121,7 @@ std::vector<OwnModel> open_models(const BenchRequest& request) {
   return models;
 }
 
-/// Of the recipes, those with the shapes and layouts that were asked for.
+/// The recipes with the requested shapes and layouts.
 std::vector<BenchModel> chosen_recipes(const BenchRequest& request) {
   const auto wanted = [](const std::vector<std::string>& names, const std::string& name) {
     return names.empty() || std::find(names.begin(), names.end(), name) != names.end();
@@ -168,7 +168,7 @@ int run(const Arguments& arguments) {
   const bool asked = !request.frontier.empty();
   if (!asked) output.machine(limits, measure_machine());
   if (request.in_grid || asked) {
-    // The grid's figure shows where memory ends, too; that costs no time.
+    // The grid's figure also shows the frontier, which takes no time to compute.
     const auto memories = asked ? sorted(request.frontier) : kUsualMemories;
     print_out("\n");
     BenchOutput::print_frontier_header();
@@ -183,9 +183,9 @@ int run(const Arguments& arguments) {
 Command bench_command() {
   return {
       .name = "bench",
-      .summary = "time decoding, prefill and training beside their floors",
+      .summary = "time decoding, prefill and training and print their floors",
       .about =
-          "Prints each figure beside its floor: what the bytes or operations alone would take at this machine's "
+          "Prints each figure next to its floor: what the bytes or operations alone would take at this machine's "
           "measured limits. Without a model: the grid, layouts at the recipes' shapes with random weights, contexts "
           "1k to 64k (synthetic states), batches 1, 8 and 32, prompts at batch 1; rows for which time or memory "
           "does not suffice are listed with the reason. With models: decode is one token after each context, "

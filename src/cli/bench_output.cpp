@@ -59,7 +59,7 @@ void print_frontier(const FrontierRow& row) {
 }  // namespace
 
 BenchOutput::BenchOutput(const std::string& lines, std::string figure) : figure_(std::move(figure)) {
-  if (!figure_.empty()) {  // said now, not after ten minutes
+  if (!figure_.empty()) {  // fail now, not after ten minutes
     const AtomicFile probe(figure_);
   }
   try {

@@ -1,5 +1,5 @@
 #pragma once
-// What `lt2 bench` gives out: the table, JSON lines and the figure.
+// The output of `lt2 bench`: the table, JSON lines and the figure.
 #include <optional>
 #include <string>
 
@@ -12,8 +12,8 @@ namespace lt2 {
 
 class BenchOutput {
  public:
-  /// `lines`: a file to append a JSON line a row to; `figure`: an HTML file; empty: none. Throws lt2::Error if one
-  /// cannot be written.
+  /// `lines`: a file that gets one JSON line a row appended; `figure`: an HTML file; empty: none. Throws lt2::Error if
+  /// a file cannot be written.
   BenchOutput(const std::string& lines, std::string figure);
 
   static void print_machine(const MachineLimits& limits);

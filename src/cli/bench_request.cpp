@@ -13,7 +13,7 @@
 namespace lt2 {
 namespace {
 
-/// One name a model, each its own: given, or "model", or the files' names.
+/// One name for each model, all different: given, or "model", or the files' names.
 std::vector<std::string> labels_of(const BenchConfig& config) {
   const auto& places = config.ckpt.empty() ? config.config : config.ckpt;
   auto labels = config.label;
@@ -34,8 +34,8 @@ void refuse_keys_without_effect(const Options& options, const BenchRequest& requ
     if (useless) refuse_without_effect(options, "bench", keys, where);
   };
   const bool timed = request.in_grid || request.frontier.empty();
-  refuse(request.own_model(), {"shapes", "layouts"}, "with a model of one's own");
-  refuse(!request.own_model(), {"label"}, "without a model of one's own");
+  refuse(request.own_model(), {"shapes", "layouts"}, "with your own model");
+  refuse(!request.own_model(), {"label"}, "without your own model");
   refuse(!request.in_grid, {"minutes", "prompts"}, "outside the grid");
   refuse(!request.in_grid && request.frontier.empty(), {"memory"}, "outside the grid and without frontier");
   refuse(!timed, {"mode", "contexts", "seq_len", "seconds"}, "with frontier, which times nothing");

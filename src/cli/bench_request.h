@@ -1,5 +1,5 @@
 #pragma once
-// What a run of `lt2 bench` was asked for, checked before anything slow.
+// The request of a run of `lt2 bench`, checked before anything slow starts.
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,7 +14,7 @@ namespace lt2 {
 struct BenchRequest : BenchConfig {
   bool in_grid = false;
   std::vector<std::string> modes;      // at least one
-  std::vector<std::string> labels;     // one a model of one's own
+  std::vector<std::string> labels;     // one for each of the user's models
   std::vector<std::string> overrides;  // of the models' configuration
   std::optional<WeightFormat> format;
   double row_seconds = 0;
@@ -22,7 +22,7 @@ struct BenchRequest : BenchConfig {
   bool wants(const std::string& mode) const;
 };
 
-/// Throws lt2::Error for what cannot be and for keys that would have no effect.
+/// Throws lt2::Error for impossible requests and for keys that would have no effect.
 BenchRequest read_request(const Arguments& arguments);
 
 }  // namespace lt2

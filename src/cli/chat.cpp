@@ -1,4 +1,4 @@
-// lt2 generate chat=true: a conversation in the terminal whose state is kept, so that nothing is read twice.
+// lt2 generate chat=true: a conversation in the terminal. It keeps its state, so no token is read twice.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -17,7 +17,7 @@
 namespace lt2 {
 namespace {
 
-// Until there is something to read. False: a signal came first.
+// Waits for input. False: a signal came first.
 bool wait_for_line(const InputStream& input) {
   while (stop_signal() == 0) {
     if (input.ready(200)) return true;

@@ -51,7 +51,7 @@ Command check_command() {
           .summary = "run reference vectors through the real code",
           .about =
               "Runs every reference vector file (.safetensors, .json) found in the files and folders through the real "
-              "code and prints the largest error of each tensor beside its limit. Errors are relative to the "
+              "code and prints the largest error of each tensor next to its limit. Errors are relative to the "
               "tensor's largest magnitude unless marked abs. The exit status is 1 if anything is out of tolerance.",
           .usage = {"check PATH... [--strict] [--dtype fp32|bf16] [--device cpu|cuda]"},
           .examples = {"check tests/data/vectors"},

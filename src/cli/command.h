@@ -1,5 +1,5 @@
 #pragma once
-// What main() needs to know of a subcommand. A command reads options and calls one room; nothing else happens here.
+// What main() needs to know about a subcommand. A command reads options and calls one room; nothing else happens here.
 #include <string>
 #include <utility>
 #include <vector>
@@ -8,10 +8,10 @@
 
 namespace lt2 {
 
-/// What stands on the command line after `lt2 COMMAND`.
+/// The command line after `lt2 COMMAND`.
 struct Arguments {
   std::vector<std::string> words;  // paths and other plain words, key=value, --key=value
-  std::vector<std::string> rest;   // what follows a bare --, as it stands
+  std::vector<std::string> rest;   // everything after a bare --, unchanged
 };
 
 /// The keys of one struct, which hold its defaults.
@@ -20,7 +20,7 @@ struct Keys {
   std::vector<Field> fields;
 };
 
-/// Those of the structs, one after the other.
+/// The keys of the structs, one after the other.
 template <class... Structs>
 Keys keys_with(std::string title) {
   Keys keys{std::move(title), {}};
@@ -36,9 +36,9 @@ struct Command {
   std::vector<std::string> examples;  // without "lt2"
   std::vector<Keys> keys;
   int (*run)(const Arguments& arguments);  // exit status; failures throw lt2::Error
-  // Keys of a training configuration, too, as changes of the file that config= names.
+  // Also takes keys of a training configuration, as changes to the file that config= names.
   bool takes_training_keys = false;
-  // The first plain word begins another command's line: it and what follows is Arguments::rest.
+  // The first plain word begins another command's line: it and everything after it are Arguments::rest.
   bool runs_a_command = false;
 };
 
@@ -54,7 +54,7 @@ Command convert_command();
 Command quantize_command();
 Command launch_command();
 
-/// All of them, in the order that helps show.
+/// All commands, in the order of the helps.
 std::vector<Command> commands();
 
 }  // namespace lt2

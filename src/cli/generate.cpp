@@ -40,7 +40,7 @@ const char* name_of(Finish finish) {
   return "";
 }
 
-// `begun`: the tokens go on from text before them.
+// `begun`: the tokens continue a text before them.
 std::string json_line(const Tokenizer& tokenizer, const GenerateResult& result, const std::string& text,
                       const std::string& prompt, int64_t sample, bool begun, bool cut) {
   auto tokens = nlohmann::ordered_json::array();

@@ -14,7 +14,7 @@ namespace {
 
 constexpr size_t kNarrowest = 40;
 
-/// "usage: lt2 FIRST\n       lt2 SECOND\n", long ones continued under their options.
+/// "usage: lt2 FIRST\n       lt2 SECOND\n", long lines continue under their options.
 std::string lines_of(const std::string& title, const std::vector<std::string>& lines, size_t width) {
   std::string out;
   for (const auto& line : lines) {

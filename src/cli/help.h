@@ -1,5 +1,5 @@
 #pragma once
-// Everything that tells about commands: `lt2 --help`, `lt2 COMMAND --help`, docs/configuration.md.
+// The descriptions of commands: `lt2 --help`, `lt2 COMMAND --help`, docs/configuration.md.
 #include <cstddef>
 #include <string>
 #include <vector>
@@ -11,10 +11,10 @@ namespace lt2 {
 /// Columns of the terminal on standard output, else the environment's COLUMNS, else 100.
 size_t help_width();
 
-/// All commands, a line each.
+/// All commands, one line each.
 std::string overview(size_t width);
 
-/// What a command does, its usage, examples and keys.
+/// The description of a command, its usage, examples and keys.
 std::string help_of(const Command& command, size_t width);
 
 /// The page docs/configuration.md: the keys of every command.

@@ -90,7 +90,7 @@ int inspect_model(const ModelSource& source) {
                           ? fmt::format("of the first loop with exit probability {}", *config.early_exit_threshold)
                           : "of the last loop";
     print_out(
-        "family           ouro: norms behind mixer and FFN, the last norm in every loop, an exit gate; logits {}\n",
+        "family           ouro: norms after mixer and FFN, the last norm in every loop, an exit gate; logits {}\n",
         exit);
   }
   std::string types;

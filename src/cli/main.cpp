@@ -38,7 +38,7 @@ int help(const std::vector<std::string>& words) {
   fail("lt2 help: unknown command {}; `lt2 --help` lists them", words[0]);
 }
 
-// Whether a command's own words, not those behind --, ask for its help.
+// Whether a command's own words, not those after --, ask for its help.
 bool asks_for_help(const std::vector<std::string>& words) {
   const auto end = std::find(words.begin(), words.end(), "--");
   return (words.size() > 1 && words[1] == "help") ||
@@ -66,7 +66,7 @@ int run(const std::vector<std::string>& typed) {
        near.empty() ? "" : fmt::format(", did you mean {}?", near));
 }
 
-// torch's own errors: the first line says it, a backtrace of ours would not help a user.
+// torch's own errors: the first line has the message; a backtrace of our code would not help a user.
 std::string message_of(const c10::Error& error) {
   const std::string text = error.what_without_backtrace(), line = text.substr(0, text.find('\n'));
   const std::string advice = "; use a smaller batch, context or model";
@@ -78,7 +78,7 @@ std::string message_of(const c10::Error& error) {
   return "internal: " + line;
 }
 
-// What `act` failed with, for the user; nothing if it did not.
+// The message of the error with which `act` failed; empty if it did not fail.
 std::optional<std::string> failure_of(const std::function<void()>& act) {
   try {
     act();
@@ -109,7 +109,7 @@ int main(int argc, char** argv) {
   lt2::ignore_size_limit_signal();
   int status = 1;
   auto failure = lt2::failure_of([&] { status = lt2::run({argv + std::min(argc, 1), argv + argc}); });
-  // What was said before a failure is shown, too.
+  // The output before a failure is shown, too.
   const auto lost = lt2::failure_of(lt2::flush_out);
   if (!failure) failure = lost;
   if (!failure) return status;

@@ -48,7 +48,7 @@ std::vector<std::string> from_official(std::vector<std::string> words) {
     });
     if (!mode) words.insert(words.begin() + 1, "mode=prefill,decode");
   }
-  // The program that will run: ours, or that of each rank.
+  // The program to run: this one, or that of each rank.
   const auto dashes = std::find(words.begin(), words.end(), "--");
   const bool ranks = words[0] == "launch" && words.end() - dashes > 1;
   LT2_CHECK((ranks ? dashes[1] : words[0]) != "eval",

@@ -1,5 +1,5 @@
 #pragma once
-// The command lines of the official code, as its users type them.
+// Translates the command lines of the official code, as its users type them.
 #include <string>
 #include <vector>
 
@@ -12,7 +12,7 @@ namespace lt2 {
 ///     stool, -m lingua.stool                   launch --slurm
 ///     benchmark_prefill --config F --seq-len N bench mode=prefill,decode --config F --seq-len N
 ///
-/// Everything else comes back as it is. Throws lt2::Error for a program of theirs that this one does not have.
+/// Everything else comes back unchanged. Throws lt2::Error for an official program without a counterpart here.
 std::vector<std::string> from_official(std::vector<std::string> words);
 
 }  // namespace lt2

@@ -10,19 +10,19 @@
 namespace lt2 {
 
 /// Makes each dashed option one word: `--seq-len 8` becomes `--seq-len=8`, `--strict` of a field that is true or false
-/// `--strict=true`; - in a name stands for _. Which are known, the command's fields say. Throws lt2::Error.
+/// `--strict=true`; - in a name stands for _. The command's fields are the known options. Throws lt2::Error.
 Arguments join_dashed(const std::vector<std::string>& words, const Command& command);
 
 struct Options {
-  std::vector<std::string> plain;          // words that are no key=value, in their order
+  std::vector<std::string> plain;          // words that are not key=value, in their order
   std::vector<std::string> training_keys;  // key=value of a training configuration
   std::set<std::string> given;             // the command's own keys that were given
 };
 
-/// What a command does with words that are none of its keys.
+/// What a command does with words that are not its keys.
 enum class Others { kRefused, kPlainWords, kTrainingKeys };
 
-/// Fills `fields` from the words and says which of them are ignored. Throws lt2::Error, "lt2 NAME: WORD: ...": unknown
+/// Fills `fields` from the words and reports those that are ignored. Throws lt2::Error, "lt2 NAME: WORD: ...": unknown
 /// keys with the nearest known one, keys given twice, values that do not fit.
 Options read_fields(const std::vector<std::string>& words, const std::string& name, Others others,
                     const std::vector<Field>& fields);

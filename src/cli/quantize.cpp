@@ -1,4 +1,4 @@
-// lt2 quantize ckpt=DIR weights=int8 out=DIR: weights packed once, and what it costs in quality.
+// lt2 quantize ckpt=DIR weights=int8 out=DIR: packs weights once and measures the loss of quality.
 #include <fmt/format.h>
 
 #include "base/error.h"

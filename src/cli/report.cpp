@@ -42,7 +42,7 @@ Command report_command() {
           .about =
               "Writes DIR/report.html from the files of a dump directory: loss curve, samples, decode speed and state "
               "memory against context, machine, commands, configuration. The page needs no network. --live serves "
-              "the page of a run that goes on to a browser on this machine, up to date until Ctrl-C.",
+              "the page of a running run to a browser on this machine, up to date until Ctrl-C.",
           .usage = {"report DIR [output=FILE]", "report DIR --live [port=8123]"},
           .examples = {"report runs/demo"},
           .keys = {keys_with<ReportConfig>("options")},

@@ -1,5 +1,5 @@
 #pragma once
-// What the commands that generate share.
+// The code that the generating commands share.
 #include <cstddef>
 #include <cstdint>
 
@@ -7,7 +7,7 @@
 
 namespace lt2 {
 
-/// Opens what `config` names, as large as its `memory` allows, and says what its folder recommends.
+/// Opens the model that `config` names, as large as its `memory` allows, and reports its folder's recommendations.
 TextSession open_session(const GenerateConfig& config, int64_t slots, int64_t prefixes);
 
 /// Speed, state, exits and drafts in one or two lines on standard error.

@@ -12,7 +12,7 @@ namespace {
 ModelSource source_of(const ModelFolder& folder, std::shared_ptr<LoopedTransformer> model) {
   ModelSource out{
       .model = std::move(model), .config = folder.run_config(), .where = folder.where.string(), .trained = true};
-  // Without a tokenizer there is still a place where one is looked for: who needs it names the missing file.
+  // Without a tokenizer the path names the missing file: an error of code that needs the vocabulary then shows it.
   if (!folder.tokenizer)
     out.config.data.tokenizer = {
         .name = "hf", .path = (folder.where / "tokenizer.json").string(), .specials = "lingua"};

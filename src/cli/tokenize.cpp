@@ -32,7 +32,7 @@ class Input {
     return there;
   }
   std::string rest() { return stream_.rest(); }
-  // Nothing more can be read at once: whoever writes into the pipe may wait for the answer.
+  // No more input is available now: the writer of the pipe may wait for the answer.
   bool waits() const { return !stream_.ready(0); }
   std::string place() const { return lines_ > 0 ? fmt::format("{}:{}", stream_.name(), lines_) : stream_.name(); }
 

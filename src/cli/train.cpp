@@ -27,23 +27,23 @@
 namespace lt2 {
 namespace {
 
-// SLURM's warning before the end of its time: the job goes on in another one.
+// SLURM warns before the job's time ends: the run continues when the job is requeued.
 void requeue_if_due(const ProcessLayout& layout) {
   if (stop_signal() != SIGUSR2 || layout.rank != 0 || layout.job.empty()) return;
   const int status = run_program({"scontrol", "requeue", layout.job});
-  if (status == 0) log_info("job {} goes on later", layout.job);
-  if (status != 0) log_warning("scontrol could not requeue job {}; submit it again to go on", layout.job);
+  if (status == 0) log_info("job {} continues later", layout.job);
+  if (status != 0) log_warning("scontrol could not requeue job {}; submit it again to continue", layout.job);
 }
 
-// The other ranks. A signal before all have come ends the process as it ends a run: with 0, nothing being lost.
+// Waits for the other ranks. A signal before all have come ends the process with 0, as it ends a run: nothing is lost.
 std::shared_ptr<Group> meet(const ProcessLayout& layout, double timeout_s) {
   try {
     return Group::start(layout, torch::kCPU, timeout_s);
   } catch (const MeetingStopped& stop) {
-    log_warning("{}. Run the same command again to go on", stop.what());
+    log_warning("{}. Run the same command again to continue", stop.what());
     requeue_if_due(layout);
     std::fflush(nullptr);
-    std::_Exit(0);  // a thread may be left in a wait for a rank that does not come
+    std::_Exit(0);  // a thread may still wait for a rank that does not come
   }
 }
 
@@ -55,8 +55,8 @@ int run(const Arguments& arguments) {
   auto config = load_train_config(options.config, overrides, &notes);
   const ProcessLayout layout = process_layout();
   validate(config, &notes, {.world_size = layout.world, .dry_run = options.dry_run});
-  // Up to here nothing can be lost and a signal simply ends the program; one while the run is being built must save and
-  // say how to resume.
+  // Up to here nothing can be lost, and a signal simply ends the program. A signal while the run is being built must
+  // save and say how to resume.
   if (!options.dry_run) catch_stop_signals();
   set_log_rank(layout.rank);
   if (!notes.ignored.empty()) log_info("{}", ignored_line(notes));
@@ -72,7 +72,7 @@ int run(const Arguments& arguments) {
     return 0;
   }
   Trainer trainer(config, meet(layout, config.distributed.timeout_s));
-  // Ranks that share the machine share its peak; one of them measuring alone would see less or more.
+  // Ranks that share the machine share its peak; a rank that measured alone would see less or more.
   if (layout.world == 1) {
     const auto dtype = parse_dtype(config.distributed.model_dtype, "distributed.model_dtype");
     trainer.set_peak_flops(measure_product_gflops(dtype) * 1e9);

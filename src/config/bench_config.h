@@ -32,7 +32,7 @@ struct BenchConfig {
     visit("which models", kHeading, any(), "");
     visit("ckpt", ckpt, commas(verbatim_path()), "checkpoints or model folders");
     visit("config", config, commas(verbatim_path()), "training configurations; initial weights, key.sub=value changes");
-    visit("label", label, commas(verbatim()), "a name for each model of one's own; none: the files' names");
+    visit("label", label, commas(verbatim()), "a name for each of your models; none: the files' names");
     visit("shapes", shapes, commas(one_of({"0.6B", "1.3B", "plain"})), "without a model: these shapes; none: all");
     visit("layouts", layouts, commas(one_of({"full", "full+gdn", "gdn", "window", "full+kda", "dsa+gdn", "once"})),
           "without a model: these layouts; none: all");
@@ -48,7 +48,7 @@ struct BenchConfig {
           "what training recomputes; none given: as configured");
     visit("seconds", seconds, above(0), "seconds that a row takes at most; null: 2, in the grid 1");
     visit("grid and memory frontier", kHeading, any(), "");
-    visit("grid", grid, one_of({"default"}), "default: the grid's contexts and batches, for models of one's own too");
+    visit("grid", grid, one_of({"default"}), "default: the grid's contexts and batches, also for your models");
     visit("minutes", minutes, above(0), "minutes for the whole grid");
     visit("frontier", frontier, at_least(1), "memories, such as 24G,80G, whose largest context is computed and tried");
     visit("memory", memory, amount(at_least(1)), "bytes that may be used here; null: what is free");

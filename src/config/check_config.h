@@ -1,5 +1,5 @@
 #pragma once
-// Arguments of `check`, beside the vector files.
+// Arguments of `check`, besides the vector files.
 #include <string>
 
 #include "config/fields.h"
@@ -15,7 +15,7 @@ struct CheckConfig {
   template <class Visit>
   void fields(Visit&& visit) {
     visit("strict", strict, any(), "a skipped file is a failure");
-    visit("dtype", dtype, one_of({"fp32", "bf16"}), "type of the products; each has limits of its own");
+    visit("dtype", dtype, one_of({"fp32", "bf16"}), "type of the products; each has its own limits");
     visit("device", device, one_of({"cpu", "cuda"}), "where to compute");
   }
 };

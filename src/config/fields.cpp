@@ -158,7 +158,7 @@ class Reader {
   }
 
   void in_range(double number, const std::string& key, const ConfigTree& value) const {
-    if (value.origin.empty()) return;  // a default may be what nobody may write: nothing is given yet
+    if (value.origin.empty()) return;  // a default may be outside the range: it means that no value was given
     const auto& check = field_.check;
     const bool low = !check.min || (check.min_open ? number > *check.min : number >= *check.min);
     const bool high = !check.max || (check.max_open ? number < *check.max : number <= *check.max);
@@ -174,7 +174,7 @@ class Reader {
     finite(number, field_.key, value_);
     return number;
   }
-  // Texts name files, go into job files, logs and headings: a line break there begins a line of another's making.
+  // Texts name files and go into job files, logs and headings: a line break would inject a line there.
   void without_control(const std::string& text, const ConfigTree& value) const {
     LT2_CHECK(field_.check.prose || printable(text) == text, "{}{} must not hold control characters; found \"{}\"",
               at(value), field_.key, printable(text));

@@ -5,9 +5,9 @@
 //     visit("loop_count", loop_count, at_least(1), "loops over the shared layers");
 //   }
 //
-// and from that one line come reading (YAML, JSON, key=value), range checks, the nearest known name for a misspelt key,
-// --help and docs/configuration.md (config/help.h), and the copy of the configuration beside a run. A member whose type
-// has fields() itself is a group.
+// That line serves reading (YAML, JSON, key=value), range checks, the nearest known name for a misspelt key, --help and
+// docs/configuration.md (config/help.h), and the copy of the configuration in a run's folder. A member whose type has
+// fields() itself is a group.
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -21,19 +21,19 @@
 
 namespace lt2 {
 
-/// What values a field takes beyond its type, and whether it does anything here.
+/// The values that a field takes, beyond its type, and whether it has an effect here.
 struct Check {
   std::optional<double> min = {}, max = {};
   bool min_open = false, max_open = false;
   std::vector<std::string> words = {};  // text: the allowed values; an untyped map: the allowed keys
-  std::string ignored = {};             // why a value other than the default has no effect; empty: it has one
+  std::string ignored = {};             // why a value other than the default has no effect; empty: it has an effect
   bool verbatim = false;                // the command line's text is the value (null: none): names are not YAML
   bool prose = false;   // text that people read: may hold line breaks and other control characters; verbatim: null too
   bool path = false;    // text, a map's keys: ~ at its start is $HOME (expand_home)
-  bool commas = false;  // a list: written as one word with commas between; a path that exists with its comma is one
+  bool commas = false;  // a list: one word with commas between the items; an existing path with a comma is one item
   bool amount = false;  // an integer: may have a unit (amount_from_text)
-  // Whether trained weights mean another function under another value; unset: as the group says, which says no if
-  // unset. What acts on the weights' shapes alone is none: other shapes are refused where weights are read.
+  // Whether the same trained weights are another function under another value. Unset: the group decides; the default of
+  // a group is no. A key that acts on the weights' shapes alone is not marked: reading weights refuses other shapes.
   std::optional<bool> defines_model = {};
 };
 
@@ -47,12 +47,12 @@ inline Check one_of(std::vector<std::string> words) { return Check{.words = std:
 inline Check keys_of(std::vector<std::string> words) { return Check{.words = std::move(words)}; }
 inline Check verbatim() { return Check{.verbatim = true}; }
 inline Check prose() { return Check{.prose = true}; }
-/// As a person would type it: on the command line all of it is meant, the word null too.
+/// Text as a person types it: on the command line it is taken literally, also the word null.
 inline Check verbatim_prose() { return Check{.verbatim = true, .prose = true}; }
 /// Names of files and folders.
 inline Check any_path() { return Check{.path = true}; }
 inline Check verbatim_path() { return Check{.verbatim = true, .path = true}; }
-/// Several, with commas between: mode=train,prefill.
+/// Several values, with commas between: mode=train,prefill.
 inline Check commas(Check check = {}) {
   check.commas = true;
   return check;
@@ -132,18 +132,18 @@ std::vector<Field> collect_fields(T& config) {
   return fields;
 }
 
-/// The fields of a T that holds its defaults. They are for reading what a field is and what its default is.
+/// The fields of a T that holds its defaults. Use them to read what a field is and what its default is.
 template <class T>
 std::vector<Field> default_fields() {
   static T defaults;
   return collect_fields(defaults);
 }
 
-/// A path as a shell reads it: ~ and ~/x begin with $HOME, which shells leave alone behind `key=`. Everything else as
-/// it is. Throws lt2::Error that begins with `where` if HOME is not set.
+/// A path as a shell reads it: ~ and ~/x become $HOME and $HOME/x, because shells do not expand ~ after `key=`. Other
+/// paths stay as they are. Throws lt2::Error that begins with `where` if HOME is not set.
 std::string expand_home(const std::string& path, const std::string& where);
 
-/// Where every value was written, so that later checks can still name the line.
+/// Where every value was written, so that later checks can name the line.
 class Where {
  public:
   Where() = default;
@@ -171,20 +171,19 @@ void read_tree(const ConfigTree& tree, const std::vector<Field>& fields, bool le
 /// One line "ignored: KEY=VALUE (why)" per field that has no effect and differs from its default.
 std::vector<std::string> ignored_fields(const std::vector<Field>& fields, const std::vector<Field>& defaults);
 
-/// A field that has an effect and not the value it had.
+/// A field that has an effect and whose value changed.
 struct FieldChange {
   std::string key, before, now;  // the values on one line, as JSON
   bool defines_model = false;
 };
-/// Both of the same struct.
+/// The changes between two sets of fields of the same struct.
 std::vector<FieldChange> changed_fields(const std::vector<Field>& before, const std::vector<Field>& now);
 
 /// The known key nearest to `key`; empty if none is near.
 std::string nearest_key(const std::string& key, const std::vector<std::string>& known);
 
-/// What a field is, for people. Types: "int", "text or null", "list"; values: "at least 1", "0 to 1", "fp32, bf16",
-/// empty if there is nothing to say beyond the type; the value as one would type it: 0.1, null, text without quotes,
-/// [], {}.
+/// The description of a field for people. Types: "int", "text or null", "list". Values: "at least 1", "0 to 1", "fp32,
+/// bf16", empty if the type says it all. The value as a user types it: 0.1, null, text without quotes, [], {}.
 std::string type_text(const Field& field);
 std::string range_text(const Field& field);
 std::string value_text(const Field& field);

@@ -72,7 +72,7 @@ struct GenerateConfig {
     visit("total_ut_steps", total_ut_steps, within(1, 1000), "ours: loops to run; null: the model's");
     visit("early_exit_step", early_exit_step, at_least(0), "ours: read the logits of this loop, from 0");
     visit("early_exit_threshold", early_exit_threshold, above_up_to(0, 1),
-          "ours: read the first loop by which this much exit probability has come together; null: the model's");
+          "ours: read the first loop at which the exit probabilities add up to this; null: the model's");
     visit("early_exit", early_exit, one_of({"full", "defer"}),
           "ours: after an early exit the remaining loops run at once (full), or when a later token needs them (defer)");
     visit("speculate", speculate, verbatim(),

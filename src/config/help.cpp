@@ -12,7 +12,7 @@ const std::string kOurs = "ours: ";
 
 bool is_ignored(const Field& field) { return !field.check.ignored.empty(); }
 
-/// What the default cannot show: the type where it is null, the values.
+/// What the default does not show: the type if the default is null, and the values.
 std::string bracket(const Field& field) {
   std::vector<std::string> parts;
   const auto type = type_text(field), range = range_text(field);

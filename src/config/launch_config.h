@@ -8,7 +8,7 @@
 
 namespace lt2 {
 
-/// Of both forms.
+/// The arguments of both forms.
 struct LaunchOptions {
   std::optional<int64_t> nproc;
   int64_t max_restarts = 0;
@@ -44,7 +44,7 @@ struct LaunchConfig {
     visit("launcher", launcher, verbatim(), "program that gets the job file, its name only; bash inside an allocation");
     visit("script", script, ignored("lt2 train runs"), "official program");
     visit("copy_code", copy_code, ignored("a program has no sources to copy"), "copy the sources");
-    visit("dirs_exists_ok", dirs_exists_ok, any(), "go on in a dump_dir that exists");
+    visit("dirs_exists_ok", dirs_exists_ok, any(), "continue in a dump_dir that exists");
     visit("override", override_, ignored("remove the folder yourself"), "delete dump_dir first");
     visit("nodes", nodes, within(1, 100000), "machines; required");
     visit("ngpu", ngpu, at_least(0), "GPUs and ranks per machine; 0: none, one rank unless --nproc");

@@ -1,4 +1,4 @@
-// What the keys of each mixer must fit.
+// The checks of each mixer's keys.
 #include "config/mixer_configs.h"
 
 #include <cmath>
@@ -32,7 +32,7 @@ struct Fits {
   void whole(const char* field, int64_t key_dim, double expand) const {
     const double value_dim = static_cast<double>(key_dim) * expand;
     const std::string key = std::string("model.") + field;
-    // 0.6 * 5 is a whole number to everyone but a double.
+    // 0.6 * 5 is a whole number, but not in a double.
     LT2_CHECK(value_dim >= 0.5 && std::abs(value_dim - std::round(value_dim)) <= 1e-5 * value_dim,
               "{}{} must give a whole number of value channels; found {} * {} = {} per head", where.prefix({key}), key,
               key_dim, expand, value_dim);

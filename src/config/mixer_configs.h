@@ -1,5 +1,5 @@
 #pragma once
-// What each token mixer can be told: one struct a mixer, with its keys, its checks and its traits. The keys are the
+// The options of each token mixer: one struct a mixer, with its keys, its checks and its traits. The keys are the
 // official flat ones of the group `model` (gdn_head_dim); ModelConfig holds one struct of each kind and visits their
 // fields as its own. ModelConfig::mixers() lists them under their layer types.
 #include <string_view>
@@ -11,14 +11,13 @@ namespace lt2 {
 struct ModelConfig;
 struct UnusedKeys;
 
-/// Sizes beyond these are no model's, and arithmetic with them would overflow.
+/// No model has larger sizes, and arithmetic with them would overflow.
 inline constexpr double kMostChannels = 1 << 24, kMostTokens = int64_t{1} << 31, kMostExpansion = 1024;
 
-/// What a mixer says of itself, in the shape of one that has nothing to say. Each struct below declares again what
-/// differs.
+/// The traits of a mixer, with their defaults. Each struct below declares those that differ.
 struct MixerConfig {
-  static constexpr bool kLinear = false;   // keeps a memory of fixed size: built on the linear recurrence
-  static constexpr bool kWindows = false;  // looks as far as the windows of model.attention_pattern
+  static constexpr bool kLinear = false;   // has a state of fixed size: built on the linear recurrence
+  static constexpr bool kWindows = false;  // obeys the windows of model.attention_pattern
 
   bool operator==(const MixerConfig&) const = default;
 
@@ -26,9 +25,9 @@ struct MixerConfig {
   void fields(Visit&&) {}
   /// Throws lt2::Error if the keys do not fit each other or the model's; called where a layer is of this type.
   void check(const ModelConfig&, const Where&) const {}
-  /// Whether it reads this key of those that mixers share: head_dim, n_kv_heads, rope_theta, use_attn_gate.
+  /// Whether it reads this shared key: head_dim, n_kv_heads, rope_theta or use_attn_gate.
   bool reads(std::string_view) const { return false; }
-  /// Adds those of its own keys that the values of others leave without effect.
+  /// Adds its keys that have no effect because of the values of other keys.
   void unused(UnusedKeys&) const {}
 };
 

@@ -1,5 +1,5 @@
 #pragma once
-// The group `model` of a configuration: what a model is, apart from its weights. Keys of single mixers are in
+// The group `model` of a configuration: everything about a model but its weights. Keys of single mixers are in
 // config/mixer_configs.h. Fields marked "ours" are extensions; the others are official.
 #include <cstdint>
 #include <optional>
@@ -49,7 +49,7 @@ struct ModelConfig {
   DsaConfig dsa;
   MlaConfig mla;
 
-  /// Calls visit(type, config) for every mixer there is, `type` as layer_pattern names it.
+  /// Calls visit(type, config) for every mixer; `type` is its name in layer_pattern.
   template <class Visit>
   void mixers(Visit&& visit) {
     visit_mixers(*this, visit);
@@ -84,7 +84,7 @@ struct ModelConfig {
     visit("attn_impl", attn_impl, ignored(one_of({"flash_attn3", "flash_attn2", "fmha", "flex_attention", "sdpa"})),
           "official attention kernel");
     visit("model_type", model_type, one_of({"lt2", "ouro"}),
-          "ours: ouro has norms behind mixer and FFN too, the last norm in every loop, an exit gate, rotated halves");
+          "ours: ouro has norms after mixer and FFN too, the last norm in every loop, an exit gate, rotated halves");
     visit("intermediate_size", intermediate_size, beside_model(at_least(1)),
           "ours: FFN width; null: from dim and multiple_of");
     visit("early_exit_step", early_exit_step, beside_model(at_least(0)),
@@ -107,7 +107,7 @@ struct ModelConfig {
   }
 
  private:
-  // One line a mixer: matrix memories between full attention and the others.
+  // One line a mixer: those with a matrix memory stand between full attention and the others.
   template <class Self, class Visit>
   static void visit_mixers(Self& self, Visit& visit) {
     visit("full", self.full);
@@ -129,7 +129,7 @@ struct ModelConfig {
 /// more. Call validate_model next.
 ModelConfig model_config_from_json(const std::string& json_text, const std::string& where);
 
-/// The model's part: sizes fit, patterns parse, the mixers in use are possible. Sets n_heads, head_dim, n_kv_heads.
+/// Checks the model: sizes fit, patterns parse, the mixers in use are possible. Sets n_heads, head_dim, n_kv_heads.
 void validate_model(ModelConfig& config, const Where& where = {});
 
 /// Hidden width of the feed-forward layers: 8/3 dim, scaled, rounded up to multiple_of.

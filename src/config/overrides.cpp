@@ -70,7 +70,7 @@ bool lies_at_or_below(const std::string& path, const std::string& key) {
   return path.starts_with(key) && (path.size() == key.size() || path[key.size()] == '.');
 }
 
-// Names of weights may have dots: what stands behind the field's own key is one name.
+// Names of weights may have dots: everything after the field's own key is one name.
 void join_name(Key& key, const std::vector<Field>& fields) {
   const auto path = fmt::format("{}", fmt::join(key.parts, "."));
   for (const auto& field : fields) {
@@ -80,9 +80,9 @@ void join_name(Key& key, const std::vector<Field>& fields) {
   }
 }
 
-// `over` onto `base`, both at `path`; the argument's key names the next `named` levels. Groups of fields merge. A free
-// map that the key names, or that lies in its value, is given whole: it replaces. What the key goes through is added
-// to.
+// Lays `over` on `base`, both at `path`; the argument's key names the next `named` levels. Groups of fields merge. A
+// free map that the key names, or that is part of the value, replaces the old one. A map that the key passes through
+// gets a new entry.
 void put(ConfigTree& base, const ConfigTree& over, const std::string& path, size_t named,
          const std::vector<Field>& fields) {
   const bool whole = named == 0 && std::any_of(fields.begin(), fields.end(), [&](const Field& field) {
@@ -97,7 +97,7 @@ void put(ConfigTree& base, const ConfigTree& over, const std::string& path, size
     put(base.at(key), value, path.empty() ? key : path + "." + key, named > 0 ? named - 1 : 0, fields);
 }
 
-// `--seq-len=8` is another spelling of `seq_len=8`. A name that the user chose, behind a map's key, keeps its dashes.
+// `--seq-len=8` is another spelling of `seq_len=8`. A name that the user chose, after a map's key, keeps its dashes.
 std::string without_dashes(const std::string& argument, const std::vector<Field>& fields) {
   if (!argument.starts_with("--")) return argument;
   auto plain = argument.substr(2);

@@ -12,11 +12,11 @@ namespace lt2 {
 /// errors.
 ConfigTree parse_override(const std::string& argument, const std::string& origin);
 
-/// The arguments laid over `tree`, left to right. `where` precedes each in errors. Groups of fields merge key by key. A
-/// map of names that the user chooses (data.sources, eval) is replaced by one given whole, data.sources={mine.txt: 1};
-/// data.sources.mine.txt=1 adds to it, dots and all. (OmegaConf adds in both cases.) Values of the keys of fields
-/// marked verbatim are taken as they stand, without YAML; only null still means null where a field can be null
-/// and is no prose. `key` without = means null for those, too. `--a-key=value` means a_key=value.
+/// Lays the arguments over `tree`, left to right. `where` precedes each in errors. Groups of fields merge key by key. A
+/// whole map replaces a map of names that the user chooses (data.sources, eval): data.sources={mine.txt: 1}; but
+/// data.sources.mine.txt=1 adds the entry mine.txt. (OmegaConf adds in both cases.) Values of fields marked verbatim
+/// are taken literally, without YAML; only null still means null if the field can be null and is no prose. `key`
+/// without = means null for those, too. `--a-key=value` means a_key=value.
 void merge_overrides(ConfigTree& tree, const std::vector<std::string>& arguments, const std::string& where,
                      const std::vector<Field>& fields);
 

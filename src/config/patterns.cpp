@@ -221,7 +221,7 @@ class LayerParser {
 
 namespace {
 
-// The types of those mixers that `wanted` accepts by their configuration.
+// The types of the mixers whose configuration `wanted` accepts.
 template <class Wanted>
 std::vector<std::string> types_where(Wanted wanted) {
   std::vector<std::string> names;

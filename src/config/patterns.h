@@ -12,13 +12,13 @@ struct ModelConfig;
 
 /// The names a layer_pattern may use: the mixers of ModelConfig.
 const std::vector<std::string>& layer_type_names();
-/// Those of them that keep a state of fixed size: built on the linear recurrence.
+/// Those with a state of fixed size: built on the linear recurrence.
 const std::vector<std::string>& linear_layer_type_names();
 bool is_linear_layer_type(const std::string& name);
-/// Whether layers of this type look as far as the windows of attention_pattern; to the others a pattern means only
-/// which layers are a block.
+/// Whether layers of this type obey the windows of attention_pattern; for the others a pattern only decides which
+/// layers form a block.
 bool sees_windows(const std::string& type);
-/// What --help says of layer_pattern.
+/// The text of --help about layer_pattern.
 const char* layer_pattern_help();
 
 /// The mixer of every layer: one name for all, interleaved:N:M:A:B (a cycle of N layers of A, then M of B), or

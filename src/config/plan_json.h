@@ -1,5 +1,5 @@
 #pragma once
-// The windows of an attention plan as JSON: [loop][layer], null for unlimited. What saved states and vectors carry.
+// The windows of an attention plan as JSON: [loop][layer], null for unlimited. Saved states and vectors carry it.
 #include <nlohmann/json.hpp>
 
 #include "config/patterns.h"

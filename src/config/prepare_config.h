@@ -28,7 +28,7 @@ struct PrepareConfig {
   }
 };
 
-/// The one that does not change the result.
+/// The key that does not change the result.
 struct PrepareMemory {
   int64_t memory = int64_t{2} << 30;
 

@@ -1,5 +1,5 @@
 #pragma once
-// Arguments of `report`, beside the run's folder.
+// Arguments of `report`, besides the run's folder.
 #include <cstdint>
 #include <string>
 
@@ -17,7 +17,7 @@ struct ReportConfig {
   template <class Visit>
   void fields(Visit&& visit) {
     visit("output", output, verbatim_path(), "the page; empty: report.html in the folder");
-    visit("live", live, any(), "serve the page of a run that goes on, at http://127.0.0.1:PORT/");
+    visit("live", live, any(), "serve the page of a running run at http://127.0.0.1:PORT/");
     visit("port", port, within(0, 65535), "with live; 0: any free one");
   }
 };

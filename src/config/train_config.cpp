@@ -152,7 +152,7 @@ class ModelAliases {
   Notes* notes_;
 };
 
-// The code upstream has this name, its configuration has not; recipes carry it all the same.
+// The upstream code has this name, its configuration does not; recipes contain it all the same.
 void drop_reduced_precision(ConfigTree& distributed, Notes* notes) {
   const std::string key = "allow_bf16_reduced_precision_reduction";
   const auto* value = distributed.find(key);
@@ -162,7 +162,7 @@ void drop_reduced_precision(ConfigTree& distributed, Notes* notes) {
   distributed.erase(key);
 }
 
-// Listed among the official values, and no type of products here.
+// The official values include it, but here it is no type of products.
 void refuse_fp16(const ConfigTree& distributed) {
   const auto* type = distributed.find("model_dtype");
   LT2_CHECK(!type || as_text(*type) != "fp16",
@@ -252,7 +252,7 @@ int64_t ffn_hidden_dim(const ModelConfig& config) {
 
 TokenizerConfig located(TokenizerConfig tokenizer, const std::filesystem::path& folder) {
   const std::filesystem::path path = tokenizer.path.value_or("");
-  std::error_code none;  // what cannot be looked at is not there
+  std::error_code none;  // a path that cannot be examined counts as missing
   if (!path.empty() && path.is_relative() && !folder.empty() && std::filesystem::exists(folder / path, none))
     tokenizer.path = (folder / path).string();
   return tokenizer;

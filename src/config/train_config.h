@@ -260,7 +260,8 @@ struct ValConfig {
   void fields(Visit&& visit) {
     visit("every", every, at_least(0), "ours: measure the validation loss every n steps; 0: never");
     visit("steps", steps, at_least(1), "ours: batches per measurement");
-    visit("source", source, any_path(), "ours: a source as in data.sources; null: what val.fraction holds back");
+    visit("source", source, any_path(),
+          "ours: a source as in data.sources; null: the text that val.fraction holds back");
     visit("prompt", prompt, verbatim_prose(),
           "ours: continue this text before and after training, into samples.json; null: no samples");
     visit("sample_len", sample_len, at_least(1), "ours: tokens of a sample");
@@ -313,7 +314,7 @@ struct TrainConfig {
   }
 };
 
-/// What loading has to tell the user. Print all of it once, at start.
+/// Messages of loading for the user. Print all of them once, at start.
 struct Notes {
   std::vector<std::string> ignored;   // official keys without effect here: "eval=... (why)"; see ignored_line
   std::vector<std::string> unused;    // whole lines: keys without effect in this combination, from validate()
@@ -324,11 +325,10 @@ struct Notes {
 /// All of notes.ignored as one line, empty if there is none.
 std::string ignored_line(const Notes& notes);
 
-/// Defaults, then the YAML (or JSON) file, then the key=value arguments. Types, ranges and key names are checked here,
-/// how fields fit together in validate(). README spellings (mixer, gated_attn) and lingua's sliding_window become
-/// canonical fields. The file's data.tokenizer.path is looked up beside it first (located()). Throws lt2::Error
-/// "FILE:LINE: model.dim must be an integer; found "abc"" or "command line:
-/// model.dim=abc: ...".
+/// Defaults, then the YAML (or JSON) file, then the key=value arguments. This checks types, ranges and key names;
+/// validate() checks how fields fit together. README spellings (mixer, gated_attn) and lingua's sliding_window become
+/// canonical fields. The file's data.tokenizer.path is looked up next to the file first (located()). Throws lt2::Error
+/// "FILE:LINE: model.dim must be an integer; found "abc"" or "command line: model.dim=abc: ...".
 TrainConfig load_train_config(const std::string& file, const std::vector<std::string>& overrides,
                               Notes* notes = nullptr);
 
@@ -336,24 +336,24 @@ TrainConfig load_train_config(const std::string& file, const std::vector<std::st
 TrainConfig parse_train_config(const std::string& text, const std::string& name,
                                const std::vector<std::string>& overrides, Notes* notes = nullptr);
 
-/// The run's machine, as far as it decides what is valid.
+/// The properties of the run's machine that decide what is valid.
 struct ValidateOptions {
   int64_t world_size = 1;
   bool dry_run = false;  // nothing will be read: files of data and vocabulary that are missing are warnings
 };
 
-/// Everything that can be known before the first allocation; throws lt2::Error. Fills what follows from other fields:
-/// heads, model.max_seqlen, checkpoint.path, distributed.dp_replicate, activation_checkpointing. `notes` gives lines to
-/// errors and takes warnings and what has no effect in this combination. model.vocab_size stays -1 if it was: the
-/// tokenizer knows it.
+/// Checks everything that can be known before the first allocation; throws lt2::Error. Fills in the fields that follow
+/// from others: heads, model.max_seqlen, checkpoint.path, distributed.dp_replicate, activation_checkpointing. `notes`
+/// gives line numbers for errors and receives warnings and the keys without effect in this combination. A
+/// model.vocab_size of -1 stays: the tokenizer knows the size.
 void validate(TrainConfig& config, Notes* notes = nullptr, const ValidateOptions& options = {});
 
-/// Complete, in declaration order, canonical names only; reading either back gives the same struct.
+/// All fields in declaration order, under canonical names; reading either text back gives the same struct.
 std::string to_yaml(const TrainConfig& config);
 std::string to_json(const TrainConfig& config);
 
-/// Where a source of data.sources or val.source lies: under root_dir if there, else as given. Throws lt2::Error naming
-/// both places.
+/// The path of a source of data.sources or val.source: under root_dir if it exists there, else as given. Throws
+/// lt2::Error naming both places.
 std::filesystem::path resolve_source(const DataConfig& config, const std::string& source);
 
 }  // namespace lt2

@@ -1,5 +1,5 @@
 #pragma once
-// Arguments of `train` that are no keys of its configuration.
+// Arguments of `train` that are not keys of its configuration.
 #include <string>
 
 #include "config/fields.h"

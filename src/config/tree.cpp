@@ -383,7 +383,7 @@ void write_yaml_lines(const ConfigTree& value, const std::string& indent, std::s
     write_yaml_lines(entry, indent + "  ", out);
   }
   for (const auto& item : value.items) {
-    std::string block;  // its first line stands beside the dash
+    std::string block;  // its first line stands next to the dash
     if (item.items.empty() && item.entries.empty()) {
       block = yaml_leaf(item) + "\n";
     } else {

@@ -1,5 +1,5 @@
 #pragma once
-// A configuration as written: an ordered tree that remembers where every value came from and how it was spelt. YAML
+// A configuration as written: an ordered tree that keeps the origin and the spelling of every value. YAML
 // files, JSON files (YAML's subset) and key=value arguments become such trees; fields.h turns the merged tree into
 // typed structs.
 #include <cstdint>
@@ -53,13 +53,13 @@ void resolve_references(ConfigTree& root);
 /// The inverse for texts that are final: ${ becomes \${, so that resolve_references leaves them as they are.
 ConfigTree escape_references(ConfigTree value);
 
-// What a scalar means to a field of a type; nullopt: it means nothing there.
+// The value of a scalar for a field of a type; nullopt: it has none.
 std::optional<int64_t> as_int(const ConfigTree& value);
 std::optional<double> as_float(const ConfigTree& value);
 std::optional<bool> as_bool(const ConfigTree& value);
 std::optional<std::string> as_text(const ConfigTree& value);
 
-/// Every plain scalar rewritten in one canonical spelling of its YAML type, for untyped fields.
+/// Rewrites every plain scalar in one canonical spelling of its YAML type, for untyped fields.
 ConfigTree canonical(const ConfigTree& value);
 
 /// 0.1 -> "0.1", 10000 -> "10000.0", 1e-5 -> "1e-05": the shortest text that reads back as the same number.

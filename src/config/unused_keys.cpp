@@ -27,7 +27,7 @@ decltype(AttentionPlan::windows) windows_seen(const ModelConfig& model) {
   return windows;
 }
 
-// What the attention pattern decides: windows, and which layers are a block.
+// The attention pattern decides windows and which layers form a block.
 void attention_keys(const ModelConfig& model, UnusedKeys& out) {
   const auto types = types_of(model);
   const auto plan = attention_plan(model);
@@ -78,7 +78,7 @@ void data_keys(const TrainConfig& config, const ValidateOptions& options, Unused
   if (tokenizer.name == "bytes") out.add({"data.tokenizer.path"}, "the tokenizer bytes has no file");
   if (tokenizer.name != "tiktoken")
     out.add({"data.tokenizer.specials"}, fmt::format("they are tiktoken's; the tokenizer is {}", tokenizer.name));
-  if (options.dry_run) return;  // the sources may not be there yet
+  if (options.dry_run) return;  // the sources may not exist yet
   bool below_root = false, folder = false;
   std::vector<std::string> sources;
   for (const auto& [source, weight] : data.sources) sources.push_back(source);
@@ -173,13 +173,13 @@ UnusedKeys unused_keys(const TrainConfig& config, const ValidateOptions& options
   schedule_keys(config.optim, out);
   weight_keys(config, out);
   watching_keys(config, out);
-  if (options.world_size == 1) out.add({"distributed.timeout_s"}, "one rank waits for nobody");
+  if (options.world_size == 1) out.add({"distributed.timeout_s"}, "one rank waits for no other");
   return out;
 }
 
 std::vector<std::string> unused_lines(TrainConfig given, const UnusedKeys& unused) {
   TrainConfig defaults;
-  // A resolved configuration names what follows from other keys; that is no choice.
+  // A resolved configuration also contains keys derived from others; the user did not choose their values.
   const auto& model = given.model;
   if (!model.n_heads || model.head_dim == model.dim / *model.n_heads) defaults.model.head_dim = model.head_dim;
   if (model.n_kv_heads == model.n_heads) defaults.model.n_kv_heads = model.n_kv_heads;

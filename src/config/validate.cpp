@@ -1,4 +1,4 @@
-// What no single field can know: whether the fields fit each other, the files named and the machine.
+// The checks that need several fields: whether the fields fit each other, the named files and the machine.
 #include <algorithm>
 #include <cmath>
 
@@ -35,7 +35,7 @@ void resolve_heads(ModelConfig& c, const Where& where) {
             where.prefix({"model.n_kv_heads", "model.n_heads"}), *c.n_kv_heads, *c.n_heads, divisors(*c.n_heads));
 }
 
-// Sizes far beyond any model overflow the arithmetic behind them: refused before anything computes with them.
+// Sizes far beyond any model would overflow the arithmetic: they are refused before anything computes with them.
 void check_sizes(const ModelConfig& c, const Where& where) {
   const auto at_most = [&](const char* field, auto value, auto limit) {
     const std::string key = std::string("model.") + field;
@@ -49,7 +49,7 @@ void check_sizes(const ModelConfig& c, const Where& where) {
   at_most("head_dim", c.head_dim.value_or(0), kWidth);
   at_most("n_heads", c.n_heads.value_or(0), kWidth);
   at_most("intermediate_size", c.intermediate_size.value_or(0), kWidth);
-  // Structs made by code never met the ranges of their fields.
+  // Structs made by code have not passed the range checks of their fields.
   const auto of_mixer = [&](const Field& field) {
     const auto within_limit = [&](auto value) { at_most(field.key.c_str(), value, *field.check.max); };
     if (!field.check.max) return;
@@ -65,7 +65,7 @@ void check_sizes(const ModelConfig& c, const Where& where) {
   });
 }
 
-// What the loops of the two families share, and what only one has.
+// The options of the loops: those that both families share, and those of one.
 void check_family(const ModelConfig& c, const Where& where) {
   LT2_CHECK(!c.intermediate_size || !c.ffn_dim_multiplier,
             "{}model.intermediate_size gives the FFN width; model.ffn_dim_multiplier must then be null, found {}",

@@ -73,7 +73,7 @@ void try_frontier(LoopedTransformer& model, FrontierRow& row, int64_t here, bool
     const auto needs = serving_memory(model, context, row.batch);
     return needs.states + needs.scratch;
   };
-  // Without an end, a length is tried that the others cannot reach.
+  // If memory sets no limit, the tried length is one that the other models cannot reach.
   int64_t context = row.endless() ? int64_t{1} << 20 : row.context;
   if (context > 0 && states_and_scratch(context) > here) {
     row.not_tried = fmt::format("needs {} besides the weights, this machine has {}",

@@ -1,5 +1,5 @@
 #pragma once
-// The out-of-memory frontier: the largest context that fits a memory, computed from what the parts weigh, then tried.
+// The out-of-memory frontier: the largest context that fits a memory, computed from the sizes of the parts, then tried.
 #include <optional>
 #include <string>
 #include <vector>
@@ -8,7 +8,7 @@
 
 namespace lt2 {
 
-/// What serving `batch` sequences needs: prompts are read one at a time in chunks, all decode together.
+/// The memory to serve `batch` sequences: prompts are read one at a time in chunks, and all sequences decode together.
 struct ServingMemory {
   int64_t weights = 0, states = 0, scratch = 0;
   int64_t total() const { return weights + states + scratch; }
@@ -20,8 +20,8 @@ inline constexpr int64_t kContextStep = 64;
 /// A state that fits with this context fits with any.
 inline constexpr int64_t kEndlessContext = int64_t{1} << 30;
 
-/// The largest context (a multiple of kContextStep) with which serving_memory is at most `memory`; 0 if there is none,
-/// kEndlessContext if memory sets no end.
+/// The largest context (a multiple of kContextStep) with which serving_memory is at most `memory`; 0 if no context
+/// fits, kEndlessContext if memory sets no limit.
 int64_t largest_context(const LoopedTransformer& model, int64_t batch, int64_t memory);
 
 /// One row of `lt2 bench frontier=`.
@@ -33,7 +33,7 @@ struct FrontierRow {
   int64_t context = 0;                             // see largest_context
   ServingMemory needs;                             // with this context
   int64_t refused_context = 0, refused_bytes = 0;  // a tenth more context, which does not fit; 0 if endless
-  // What was tried: a state of `tried_context` tokens was allocated and filled, and a token decoded.
+  // The trial: a state of `tried_context` tokens was allocated and filled, and a token was decoded.
   bool tried = false;
   int64_t tried_context = 0;
   int64_t tried_states = 0;    // bytes it should take
@@ -46,8 +46,9 @@ struct FrontierRow {
 
 FrontierRow compute_frontier(const LoopedTransformer& model, int64_t batch, int64_t memory);
 
-/// Tries `row` with the model it was computed for, its weights there, in at most `here` further bytes: at the computed
-/// context if that fits, else with `shrink` at the largest one that does. Throws lt2::Error if the plan does not hold.
+/// Tries `row` with the model it was computed for, whose weights are in memory, in at most `here` further bytes: at the
+/// computed context if that fits, else with `shrink` at the largest context that does. Throws lt2::Error if the trial
+/// needs more than the plan says.
 void try_frontier(LoopedTransformer& model, FrontierRow& row, int64_t here, bool shrink);
 
 /// {"kind":"frontier","shape":...}

@@ -19,14 +19,14 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// First guesses, put right by what the rows take: shares of the floors, and bytes a second of memory that is filled
-// for the first time (states) and of making a model (weights drawn, copied, packed).
+// First guesses, corrected by the measured rows: shares of the floors, and bytes a second to fill memory for the first
+// time (states) and to make a model (weights drawn, copied, packed).
 constexpr double kDecodeShare = 0.7, kPrefillShare = 0.4, kFillRate = 2e9, kMakeRate = 1e9;
 constexpr int64_t kLeastTurns = 5;
 // Steps before the timed ones, and the short prompt before the timed one.
 constexpr double kWarmSteps = 2;
 constexpr int64_t kWarmPrompt = 256;
-// Left over for what no row counts.
+// Reserved for memory that no row counts.
 constexpr double kSlack_s = 5;
 
 struct GridRow {
@@ -38,7 +38,8 @@ struct GridRow {
   double seconds;   // predicted
   int64_t planned;  // bytes as served
   int64_t held;     // bytes as this process will hold them
-  // decode: the same model and batch at the first context takes turns with it, if this is not it and there is room.
+  // decode: the same model and batch at the first context takes turns with this row, if this is another row and memory
+  // is left.
   bool beside_first;
 };
 
@@ -98,7 +99,7 @@ void add_rows(const LoopedTransformer& model, size_t index, const GridOptions& o
   }
 }
 
-/// How much longer than predicted things take, by kind.
+/// The ratio of actual to predicted seconds, by kind.
 class Slowness {
  public:
   void note(const std::string& kind, double predicted, double actual) {
@@ -118,7 +119,7 @@ class Slowness {
 
 SpeedRow run_row(const GridRow& row, const TimedModel& model, const GridOptions& options, const MachineLimits& limits) {
   if (row.mode == "prefill") {
-    // Long prompts are read once: a row of one run says that it is one.
+    // Long prompts are read once: the row says that it is a single run.
     std::vector<Contestant> one{prefill_contestant(model, row.context, kWarmPrompt, row.batch, limits)};
     return time_in_turns(one, {.seconds = options.seconds, .least = 1})[0];
   }
@@ -179,7 +180,7 @@ void run_grid(const std::vector<BenchModel>& models, const GridOptions& options,
                    .floor_tokens_per_s = tokens / row.floor_s});
   };
   Slowness slowness;
-  // The rows from `next` on that are to be run, of those that fit into memory.
+  // The rows to run from `next` on, of those that fit into memory.
   const auto choose = [&](size_t next) {
     std::vector<RowCost> costs;
     for (size_t i = next; i < rows.size(); ++i) {

@@ -1,8 +1,8 @@
 #pragma once
-// The efficiency benchmark: models x contexts x batches, planned so that it ends in time and in memory.
+// The efficiency benchmark: models x contexts x batches, planned so that it keeps its limits of time and memory.
 //
-// Every row has a predicted time from its floor. Before each row those still to come are chosen anew, the most wanted
-// first, with what the rows before them really took; the others are reported with the reason, none is dropped.
+// Every row has a predicted time from its floor. Before each row the remaining rows are chosen again, the lowest rank
+// first, with predictions corrected by the measured times. Rows that are not chosen are reported with the reason.
 #include <functional>
 #include <optional>
 #include <string>
@@ -13,15 +13,15 @@
 
 namespace lt2 {
 
-/// What choosing rows needs to know of one.
+/// What the choice of rows needs to know about a row.
 struct RowCost {
   size_t model = 0;    // rows of one model share its setup
   int rank = 0;        // lower: more wanted
   double seconds = 0;  // predicted
 };
 
-/// Which rows fit into `seconds`: in order of rank (then of the list), each that still fits, its model's setup counted
-/// with its first row. `setup[m]`: seconds of making model m; 0 once it is made.
+/// Which rows fit into `seconds`: in order of rank (then of the list), each row that still fits. A model's setup counts
+/// with its first row. `setup[m]`: seconds to make model m; 0 once it is made.
 std::vector<bool> choose_rows(const std::vector<RowCost>& rows, const std::vector<double>& setup, double seconds);
 
 struct GridOptions {
@@ -31,9 +31,9 @@ struct GridOptions {
   std::vector<int64_t> batches = {1, 8, 32};
   torch::ScalarType dtype = torch::kBFloat16;
   std::optional<WeightFormat> weights;  // of random models; as dtype unless given. Plans count dtype
-  double minutes = 10;                  // for all of it
+  double minutes = 10;                  // for the whole grid
   int64_t memory = 0;                   // bytes that the process may use
-  double seconds = 1;                   // of turns a row at most, half of it where they are quiet
+  double seconds = 1;                   // of turns a row at most; half of it if they show little noise
 };
 
 /// A row that was not run.
@@ -43,7 +43,7 @@ struct SkippedRow {
   double floor_tokens_per_s = 0;
 };
 
-/// What the grid tells while it runs.
+/// The grid's reports while it runs.
 struct GridWatch {
   std::function<void(size_t rows, size_t chosen, double seconds)> planned;  // before the first row: predicted seconds
   std::function<void(const SpeedRow&)> done;

@@ -1,15 +1,15 @@
 #pragma once
-// What this machine can do at best: the floors that times are compared with.
+// The peak rates of this machine: the floors that times are compared with.
 //
-// One long burst falls into one noisy moment. So every rate takes some 30 bursts of about a millisecond, the rates in
-// turns; all threads start a burst together. For the units of a core each thread's best burst counts, added up;
-// for the memory, which they share, the best burst of all threads together.
+// One long burst may fall into one noisy moment. So every rate takes some 30 bursts of about a millisecond, and the
+// rates take turns; all threads start a burst together. The rate of a core's units is the sum of each thread's best
+// burst; the rate of the memory, which threads share, is the best burst of all threads together.
 namespace lt2 {
 
 struct MachineRates {
   double fma_gflops = 0;  // fp32 multiply-adds that never leave the registers; a multiply-add counts as two
-  // bf16 products of the processor's unit for them (ops/simd/tile_unit.h), on numbers that come from the first-level
-  // cache: what a product can reach. 0: there is no unit.
+  // bf16 products on the processor's unit for them (ops/simd/tile_unit.h), on numbers from the first-level cache: the
+  // most that a product can reach. 0: the processor has no such unit.
   double bf16_gflops = 0;
   double bf16_register_gflops = 0;  // likewise, on zeros or few numbers that never leave the registers
   double byte_gflops = 0;           // int8 or int4 weights times bf16 on the unit for bytes (ops/simd/byte_unit.h)
@@ -23,8 +23,8 @@ struct WantedRates {
   bool fma = false, bf16 = false, bytes = false, read = false, read_write = false;
 };
 
-/// On as many threads as base/threads.h says. About 0.04 s for each rate of the processor; of the memory 0.1 s, and 0.3
-/// s to fill the 512 MiB that are read.
+/// Measures on as many threads as base/threads.h says. Each rate of the processor takes about 0.04 s; a rate of the
+/// memory takes 0.1 s, and 0.3 s more to fill the 512 MiB that are read.
 MachineRates measure_rates(const WantedRates& wanted);
 
 }  // namespace lt2

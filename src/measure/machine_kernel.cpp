@@ -37,7 +37,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 using F = hn::ScalableTag<float>;
 using VF = hn::Vec<F>;
 
-// Chains side by side: enough to cover the latency of two units, few enough for 16 registers.
+// Independent chains: enough to hide the latency of two units, few enough for 16 registers.
 constexpr int kChains = 12;
 
 }  // namespace
@@ -130,7 +130,7 @@ double seconds_of(const Kind& kind, int thread, int64_t count) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-// Doubles the count until a burst is long enough to tell, then takes it from there. A disturbed try would make bursts
+// Doubles the count until a burst is long enough to measure, then scales it. A disturbed try would make bursts too
 // short, so the shortest of three decides.
 int64_t count_for_a_burst(const Kind& kind) {
   if (kind.work(0, 1) == 0) return 1;  // an emulated unit does nothing here
@@ -150,8 +150,8 @@ void measure(std::vector<Kind>& kinds) {
     double rate() const { return done / std::chrono::duration<double>(end - begin).count(); }
   };
   for (auto& kind : kinds) kind.count = count_for_a_burst(kind);
-  // Own threads: exactly one burst each at a time, however the pool shares out work. As many as the
-  // system gives.
+  // Threads outside the pool: each runs exactly one burst at a time, however the pool shares out work. There are as
+  // many as the system gives.
   std::promise<void> ready;
   const auto go = ready.get_future().share();
   std::function<void(int)> run;
@@ -211,7 +211,7 @@ class Walk {
  public:
   explicit Walk(int threads)
       : part_(kFloats / threads / kPiece * kPiece), bytes_(aligned_bytes(kFloats * sizeof(float))) {
-    // Touched by several threads, so that on a machine with several memories they find some of it near.
+    // Several threads touch it first, so that on a NUMA machine each finds some of it near.
     parallel_for(kFloats, kTouch, [&](int64_t begin, int64_t end) { std::fill(data() + begin, data() + end, 1.F); });
     at_.resize(static_cast<size_t>(threads) * kApart);
   }

@@ -5,14 +5,14 @@
 namespace lt2 {
 namespace {
 
-/// Lets `all` take turns; the first `rows` of them are told.
+/// Lets `all` take turns; reports the first `rows` of them.
 void tell(std::vector<Contestant>& all, size_t rows, const Effort& effort,
           const std::function<void(const SpeedRow&)>& done) {
   const auto timed = time_in_turns(all, effort);
   for (size_t i = 0; i < rows; ++i) done(timed[i]);
 }
 
-/// The first `rows` are compared with the first of them, where they do the same.
+/// Compares the first `rows` with the first of them, if they do the same work.
 void compare_with_the_first(std::vector<Contestant>& all, size_t rows) {
   for (size_t i = 1; i < rows; ++i) {
     const auto &a = all[0].row, &b = all[i].row;
@@ -41,7 +41,7 @@ void time_models(const std::vector<OwnModel>& models, const OwnOptions& options,
     tell(all, all.size(), effort_for(all.size(), kLeastSamples), done);
   }
   if (wants("prefill")) {
-    // Without contexts a prompt of the configuration's length.
+    // Without contexts the prompt has the configuration's length.
     for (size_t i = 0; i < std::max<size_t>(1, options.contexts.size()); ++i) {
       std::vector<Contestant> all;
       for (const auto& own : models) {

@@ -1,5 +1,5 @@
 #pragma once
-// Models of the user, timed in turns: what a page compares was measured side by side.
+// The user's models, timed in turns, so that the figures that a page compares were measured at the same time.
 #include <functional>
 #include <string>
 #include <vector>
@@ -8,7 +8,7 @@
 
 namespace lt2 {
 
-/// A model and what of its configuration the rows need.
+/// A model and the values of its configuration that the rows need.
 struct OwnModel {
   TimedModel timed;
   std::vector<std::string> recompute = {"none"};  // levels to train with

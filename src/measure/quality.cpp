@@ -9,8 +9,8 @@
 namespace lt2 {
 namespace {
 
-// The log probability of `text` after its first token; `on_logits` gets the rows that say so. Both engines cut a text
-// alike.
+// The log probability of `text` after its first token; `on_logits` gets the logits it was computed from. Both engines
+// cut a text into the same chunks.
 double score(Engine& engine, const std::vector<int32_t>& text, std::function<void(const torch::Tensor&)> on_logits) {
   const auto id =
       engine.submit({.prompt = text, .max_gen_len = 0, .score_from = 1, .on_score_logits = std::move(on_logits)});

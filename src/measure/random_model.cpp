@@ -80,7 +80,7 @@ std::shared_ptr<LoopedTransformer> make_random_model(const ModelConfig& config, 
   auto model = std::make_shared<LoopedTransformer>(config);
   model->compute_type = dtype;
   torch::NoGradGuard no_grad;
-  // Drawing a billion numbers takes longer than most rows: the first layer of each kind is drawn, the others copy it.
+  // To draw a billion numbers takes longer than most rows: the first layer of each kind is drawn, the others copy it.
   const double dim_std = 1.0 / std::sqrt(static_cast<double>(config.dim));
   Initialiser init(static_cast<uint64_t>(config.seed), config.init_base_std.value_or(dim_std));
   std::map<std::string, Layer> drawn;

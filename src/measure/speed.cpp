@@ -114,7 +114,7 @@ Contestant decode_contestant(const TimedModel& timed, int64_t context, int64_t b
   constexpr int64_t kWarm = 2, kMost = 2048, kLeastSteps = 3;
   const auto model = timed.model;
   const int64_t before = live_bytes();
-  // Steps cannot be faster than their floor, so no more room than this is needed; rows for nothing may not fit.
+  // Steps cannot be faster than their floor, so this much room is enough; unneeded rows of the cache may not fit.
   const double most = effort.seconds / decode_floor_s(*model, context, batch, limits);
   const auto least = static_cast<int64_t>(effort.least);
   const int64_t limit = std::max(least * kLeastSteps, static_cast<int64_t>(std::min<double>(most + 1, kMost)));
@@ -144,19 +144,19 @@ Contestant decode_contestant(const TimedModel& timed, int64_t context, int64_t b
   out.row.first_token_s = step();
   double warm = 0;
   for (int64_t i = 1; i < kWarm; ++i) warm = step();
-  // Short steps by the handful: the first of them finds the caches as another model left them, which then is little.
+  // Several short steps a turn: the first finds the caches as another model left them, and its share must be small.
   const int64_t steps = warm >= kDecodeTurn_s ? 1
                                               : std::clamp<int64_t>(static_cast<int64_t>(kDecodeTurn_s / warm),
                                                                     kLeastSteps, limit / least);
   out.most = static_cast<size_t>(limit / steps);
   out.turn = [step, steps] {
-    double seconds = 0;  // stalls count: decoding meets them, too
+    double seconds = 0;  // stalls count, because real decoding has them, too
     for (int64_t i = 0; i < steps; ++i) seconds += step();
     return seconds;
   };
   out.tokens = static_cast<double>(batch * steps);
   out.floor_s = [=](size_t turns) {
-    // The steps themselves lengthen the context; the middle one saw half of them.
+    // The steps themselves lengthen the context; the middle step saw half of them.
     const int64_t seen = context + kWarm + static_cast<int64_t>(turns) * steps / 2;
     return static_cast<double>(steps) * decode_floor_s(*model, seen, batch, limits);
   };
@@ -247,7 +247,7 @@ std::vector<SpeedRow> time_in_turns(std::vector<Contestant>& contestants, const 
       const int64_t before = live_bytes();
       tensor_pool_reset_peak();
       const double seconds = contestant.turn();
-      // Others' tensors are there all the time.
+      // The tensors of the other contestants exist all the time.
       const int64_t peak = contestant.own_bytes + tensor_pool_counts().peak_bytes - before;
       contestant.row.peak_bytes = std::max(contestant.row.peak_bytes, peak);
       return seconds;

@@ -1,6 +1,6 @@
 #pragma once
-// How fast a model runs here, each figure with its floor: the time that the bytes or the operations alone would take
-// on this machine.
+// The speed of a model on this machine, each figure with its floor: the time that the bytes or the operations alone
+// would take.
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -13,14 +13,14 @@
 
 namespace lt2 {
 
-/// What the machine can do, measured in this process.
+/// The machine's rates, measured in this process.
 struct MachineLimits {
   double fma_gflops = 0;   // fp32 fused multiply-adds, all threads
-  double bf16_gflops = 0;  // bf16 products on the processor's own unit, from its first cache; 0: it has none
+  double bf16_gflops = 0;  // bf16 products on the processor's unit, from its first-level cache; 0: it has none
   double byte_gflops = 0;  // of int8 or int4 weights with bf16, likewise
   double read_gbps = 0;    // streaming reads, all threads, in 10^9 bytes
-  // The same units on numbers that never leave the registers: what the processor's maker counts, and no product
-  // reaches.
+  // The same units on numbers that never leave the registers: the rate that the processor's maker states. No product
+  // reaches it.
   double bf16_register_gflops = 0, byte_register_gflops = 0;
 
   /// Of products of this type, with int8 or int4 weights if `quantised`: without a unit for them they are fp32
@@ -36,24 +36,24 @@ struct MachineLimits {
 };
 /// About half a second; measured before and after what is compared with it (measure/machine.h).
 MachineLimits measure_machine();
-/// "fp32 300 -> 210 GFLOP/s" for every limit that the two looks put more than 10 % apart: the machine was busy, and
-/// shares of the limits are uncertain. Empty: none.
+/// "fp32 300 -> 210 GFLOP/s" for every limit that differs by more than 10 % between the two measurements: the machine
+/// was busy, and shares of the limits are uncertain. Empty: no limit differs.
 std::string moved_limits(const MachineLimits& begin, const MachineLimits& end);
 /// {"kind":"machine",...} for bench.jsonl.
 std::string to_json(const MachineLimits& begin, const MachineLimits& end);
-/// Only the products, of the type `dtype`: about 0.1 s. GFLOP/s.
+/// The rate of products of the type `dtype` alone, in GFLOP/s. Takes about 0.1 s.
 double measure_product_gflops(torch::ScalarType dtype);
 
-/// A speed over another: the median over pairs of neighbouring turns.
+/// The ratio of two speeds: the median over pairs of neighbouring turns.
 struct Comparison {
-  std::string baseline;  // the label of the other
-  Spread ratio;          // above 1: faster than it
+  std::string baseline;  // the label of the other model
+  Spread ratio;          // above 1: faster than the other
 };
 
 /// One row of `lt2 bench`.
 struct SpeedRow {
   std::string mode;   // "decode" | "prefill" | "train"
-  std::string shape;  // size of a recipe ("1.3B"); empty: of the user's own model
+  std::string shape;  // size of a recipe ("1.3B"); empty: the user's model
   std::string model;  // a label
   int64_t context = 0, batch = 1;
   std::string dtype;
@@ -64,14 +64,13 @@ struct SpeedRow {
   int64_t state_bytes = 0;        // of all sequences
   int64_t peak_bytes = 0;         // most bytes of tensors, weights included (training: moments as well)
   int64_t planned_bytes = 0;      // the grid: weights as served, state and scratch, as the frontier counts them
-  // decode: its share of the floor over that at the first context, in pairs; none where the first could not be held
-  // beside it
+  // decode: its share of the floor over that at the first context, in pairs; none if memory could not hold both
   std::optional<Spread> predicted_share;
   std::optional<Comparison> comparison;
 };
 
 /// Seconds that one pass of `tokens` new tokens a sequence takes at the machine's limits after `context` tokens: bytes
-/// of weights and states over the read bandwidth, or operations over the rate of products, whichever is more.
+/// of weights and states over the read bandwidth, or operations over the rate of products, whichever is larger.
 double decode_floor_s(const LoopedTransformer& model, int64_t context, int64_t batch, const MachineLimits& limits);
 double prefill_floor_s(const LoopedTransformer& model, int64_t context, int64_t batch, const MachineLimits& limits);
 
@@ -81,15 +80,15 @@ struct Effort {
   size_t least = 5;    // turns of each, however slow
 };
 
-/// Something to be timed in turns with others: warm, and with all it needs.
+/// A piece of work to be timed in turns with others. It is warmed up and holds everything that it needs.
 struct Contestant {
-  SpeedRow row;       // all but what the turns tell
+  SpeedRow row;       // complete but for the measured values
   double tokens = 0;  // of one turn, all sequences together
   size_t most = 0;    // turns
   TimedRun turn;
-  std::function<double(size_t turns)> floor_s;  // of one turn, the middle one of so many
-  int64_t own_bytes = 0;                        // of tensors: model and what lasts from turn to turn
-  // Places in the list of those that take turns: the model to compare with, and the same one at the first context.
+  std::function<double(size_t turns)> floor_s;  // of the middle one of `turns` turns
+  int64_t own_bytes = 0;                        // of tensors: the model and what lasts from turn to turn
+  // Indices in the list of contestants: the model to compare with, and the same model at the first context.
   std::optional<size_t> baseline = {}, first = {};
 };
 
@@ -100,19 +99,19 @@ struct TimedModel {
   int64_t own_bytes = 0;
 };
 
-/// Decode steps after `context` tokens of synthetic state, room for what `effort` may take. A turn is some 20 ms of
-/// steps, at least one; their median counts.
+/// Decode steps after `context` tokens of synthetic state, with room for the steps that `effort` allows. A turn is some
+/// 20 ms of steps, at least one; their median counts.
 Contestant decode_contestant(const TimedModel& timed, int64_t context, int64_t batch, const MachineLimits& limits,
                              const Effort& effort);
-/// A whole prompt of `context` tokens from an empty state, warmed with one of `warm` tokens.
+/// A whole prompt of `context` tokens from an empty state, warmed up with a prompt of `warm` tokens.
 Contestant prefill_contestant(const TimedModel& timed, int64_t context, int64_t warm, int64_t batch,
                               const MachineLimits& limits);
-/// Forward, backward and AdamW on one micro-batch, one contestant a level of recomputation, which costs time and not a
-/// higher floor.
+/// Forward, backward and AdamW on one micro-batch, one contestant for each level of recomputation. Recomputation costs
+/// time and does not raise the floor.
 std::vector<Contestant> train_contestants(const TimedModel& timed, const std::vector<std::string>& levels,
                                           int64_t seq_len, int64_t batch, const MachineLimits& limits);
 
-/// Lets them take turns; their rows, in their order.
+/// Lets the contestants take turns; returns their rows in the same order.
 std::vector<SpeedRow> time_in_turns(std::vector<Contestant>& contestants, const Effort& effort);
 
 /// {"kind":"decode","model":...} for bench.jsonl.

@@ -105,7 +105,7 @@ void AdamW::step(double step_lr, double gradient_scale) {
     };
     updates.push_back({s, gradient, data(gradient, "gradient"), data(slot.parameter, "parameter"),
                        data(slot.exp_avg, "exp_avg"), data(slot.exp_avg_sq, "exp_avg_sq")});
-    // Written behind torch's back: packed copies of the weight look at the version.
+    // Torch does not see this write: packed copies of the weight look at the version.
     slot.parameter.unsafeGetTensorImpl()->bump_version();
   }
   parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {

@@ -1,6 +1,6 @@
 #pragma once
-// AdamW as the official runs use it: everything decayed but what `decay_exempt` names; on the CPU one pass over memory
-// and one parallel region for all parameters.
+// AdamW as the official runs use it: it decays everything except what `decay_exempt` names. On the CPU it is one pass
+// over memory in one parallel region for all parameters.
 //
 //     p = p (1 - lr wd);  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 //     p = p - lr (m / (1 - b1^n)) / (sqrt(v) / sqrt(1 - b2^n) + eps)        n: this parameter's own step count
@@ -19,7 +19,7 @@ namespace lt2 {
 /// Sum of the squares of all elements, in fp64; the same for any number of threads.
 double sum_of_squares(const std::vector<torch::Tensor>& tensors);
 
-/// By a parameter's name: what the learning rate is multiplied with for it.
+/// The factor on the learning rate for the parameter of this name.
 using LrScale = std::function<double(const std::string& name)>;
 
 class AdamW {
@@ -32,8 +32,8 @@ class AdamW {
   /// gradients as they are.
   void step(double lr, double gradient_scale);
 
-  /// Moments and step counts as tensors: "NAME.exp_avg", "NAME.exp_avg_sq" fp32 and "NAME.step" int64 [1], only of
-  /// parameters updated so far.
+  /// Moments and step counts of the parameters updated so far: "NAME.exp_avg", "NAME.exp_avg_sq" in fp32 and
+  /// "NAME.step", int64 [1].
   NamedTensors state() const;
   void restore(const NamedTensors& state);
 

@@ -74,7 +74,7 @@ void put_float(std::string& out, int field, float value) {
   put_little_endian(out, bits);
 }
 
-/// What every event begins with. A step of 0 is the default and not written.
+/// The fields that every event begins with. A step of 0 is the default and not written.
 std::string begin_event(double wall_time, int64_t step) {
   std::string event;
   put_double(event, 1, wall_time);
@@ -150,7 +150,7 @@ std::string scalars_event(double wall_time, int64_t step, const Scalars& scalars
 
 EventFile::EventFile(const fs::path& folder, int64_t resumed_step) {
   make_folders(folder, "the folder of the event files");
-  // Files are read in the order of their names, each once it is the last: never one before an older one, even when two
+  // TensorBoard reads files in the order of their names. So a new name sorts after all others, even when two files
   // begin in the same second or the clock was set back.
   int64_t seconds = static_cast<int64_t>(std::time(nullptr));
   for (const auto& entry : fs::directory_iterator(folder)) {

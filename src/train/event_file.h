@@ -23,23 +23,23 @@ std::string event_record(std::string_view data);
 
 using Scalars = std::vector<std::pair<std::string, double>>;  // (tag, value)
 
-/// Encoded events: the first of a file, the start of a session (readers drop what earlier files say of `step` and later
-/// ones), one step's values as fp32. Wall times are seconds since 1970.
+/// Encoded events: the first of a file, the start of a session (readers drop what earlier files say about `step` and
+/// later steps), one step's values as fp32. Wall times are seconds since 1970.
 std::string version_event(double wall_time);
 std::string start_event(double wall_time, int64_t step);
 std::string scalars_event(double wall_time, int64_t step, const Scalars& scalars);
 
 class EventFile {
  public:
-  /// Starts a new file in `folder` (made if missing), named so that TensorBoard reads it after those already there.
-  /// Points of steps after `resumed_step` that those hold, left by a run that died after its last checkpoint, are
-  /// superseded. Throws lt2::Error.
+  /// Starts a new file in `folder` (made if missing), named so that TensorBoard reads it after the existing ones. It
+  /// supersedes their points of steps after `resumed_step`, which a run left that died after its last checkpoint.
+  /// Throws lt2::Error.
   EventFile(const std::filesystem::path& folder, int64_t resumed_step);
   ~EventFile();
   EventFile(const EventFile&) = delete;
   EventFile& operator=(const EventFile&) = delete;
 
-  /// Appends one event, readable by others at once.
+  /// Appends one event, which other processes can read at once.
   void write(int64_t step, const Scalars& scalars);
 
   const std::filesystem::path& path() const { return path_; }

@@ -21,7 +21,7 @@ void append_line(const std::filesystem::path& path, const std::string& line) { A
 
 double rounded(double value, double unit) { return std::round(value / unit) * unit; }
 
-// Keys of lingua's that mean nothing here.
+// Lingua's keys that mean nothing here.
 constexpr std::array kZeroKeys{
     "acc_step",        "memory/max_active_pct", "memory/max_reserved_pct", "memory/num_alloc_retries",
     "memory/num_ooms", "memory/power_draw"};

@@ -1,5 +1,5 @@
 #pragma once
-// metrics.jsonl with lingua's keys: one JSON object a log point, appended.
+// metrics.jsonl with lingua's keys: each log point appends one JSON object.
 #include <chrono>
 #include <filesystem>
 #include <map>
@@ -14,7 +14,7 @@ std::string utc_timestamp();
 /// Resident set of this process, GiB.
 double resident_gib();
 
-/// What one line of metrics.jsonl tells.
+/// The values of one line of metrics.jsonl.
 struct StepMetrics {
   int64_t global_step = 0, total_tokens = 0, loops = 1;
   double tokens_per_s = 0, flops = 0;          // over the steps since the last line
@@ -26,13 +26,13 @@ struct StepMetrics {
   std::vector<std::pair<std::string, double>> unit_norms = {};  // of the gradient: optim/grad_norm/UNIT
 };
 
-/// What of a line makes a curve, under the line's keys: all its numbers but the step and the constant ones.
+/// The numbers of a line that make curves, under the line's keys: all but the step and the constant ones.
 std::vector<std::pair<std::string, double>> scalars_of(const StepMetrics& m);
 
 class MetricsLog {
  public:
-  /// Appends to PATH from `resumed_step` on: lines of later steps, left by a run that died after its last checkpoint,
-  /// are dropped, as is a broken last line.
+  /// Appends to PATH from `resumed_step` on. Drops a broken last line and the lines of later steps, which a run left
+  /// that died after its last checkpoint.
   MetricsLog(const std::filesystem::path& path, int64_t resumed_step);
   void write(const StepMetrics& m);
 

@@ -1,6 +1,6 @@
 #pragma once
-// What a run trains for: what it computes from a batch, and which parameters that moves. An objective knows nothing of
-// ranks, micro-steps or the optimizer; train_step and Replica do the same for every objective.
+// The objective of a run: the loss that it computes from a batch, and the parameters that it trains. An objective knows
+// nothing of ranks, micro-steps or the optimizer; train_step and Replica do the same for every objective.
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,8 +20,7 @@ class Objective {
   struct Loss {
     torch::Tensor total;  // fp32 with its graph: what training descends
     torch::Tensor shown;  // what the run calls its loss (loss/out in metrics.jsonl); undefined: the total
-    std::vector<std::pair<std::string, torch::Tensor>> terms =
-        {};  // beside it, as loss/NAME; no name twice, none "out"
+    std::vector<std::pair<std::string, torch::Tensor>> terms = {};  // logged as loss/NAME; no name twice, none "out"
   };
 
   virtual ~Objective() = default;
@@ -29,12 +28,13 @@ class Objective {
   /// The loss of one micro-batch. Every call on every rank must give the same terms and run the same operations on the
   /// trained parameters, in one order: the ranks' exchanges follow the backward pass. Every total must depend on a
   /// trained parameter. A model that is not `model` (a teacher) runs under torch::NoGradGuard.
-  /// May throw StepGivenUp (train/step.h). With full_shard a layer's weights are there only while the model runs it in
-  /// a pass of its own.
+  /// May throw StepGivenUp (train/step.h). With full_shard a layer's weights exist only while a pass of the model runs
+  /// that layer.
   virtual Loss loss(LoopedTransformer& model, const MicroBatch& batch) = 0;
 
-  /// What the step's learning rate is multiplied with for the parameter of this official name, >= 0. With 0 it does not
-  /// train: it gets no gradient, no weight decay, no moments, and travels between no ranks. Always the same answer.
+  /// The factor on the step's learning rate for the parameter of this official name, >= 0. With 0 the parameter does
+  /// not train: it gets no gradient, no weight decay and no moments, and ranks do not exchange it. Every call must give
+  /// the same answer.
   virtual double lr_scale(const std::string& name) const;
 };
 

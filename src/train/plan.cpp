@@ -28,7 +28,7 @@ int64_t vocabulary(const TrainConfig& config) {
   return vocabulary_size(config, *make_tokenizer(tokenizer.name, tokenizer.path, tokenizer.specials));
 }
 
-// What a start would refuse of the sources that are there; a plan is made before the data, too.
+// Refuses the existing sources that a start would refuse; a plan may be made before the data exists.
 void check_sources(const TrainConfig& config, int64_t world) {
   for (const auto& [name, weight] : config.data.sources) {
     const SourcePlace place{config.data.root_dir, name};
@@ -43,7 +43,7 @@ constexpr std::pair<const char*, Sharding> kShardings[] = {{"no_shard", Sharding
 constexpr std::pair<const char*, Recompute> kLevels[] = {
     {"none", Recompute::kNone}, {"loop", Recompute::kLoop}, {"block", Recompute::kBlock}, {"layer", Recompute::kLayer}};
 
-// What each other setting would need: activation_checkpointing down, fsdp_type across.
+// The memory that the other settings need: one row an activation_checkpointing, one column a fsdp_type.
 std::string alternatives(const LoopedTransformer& model, const TrainConfig& config, int64_t world) {
   const int64_t ranks = world > 1 ? world : 8;
   std::string text = fmt::format("other settings, total per rank of {}\n  {:<24}", ranks, "");
@@ -80,12 +80,12 @@ TrainingMemory rank_memory(const LoopedTransformer& model, const TrainConfig& co
   if (sharding == Sharding::kFull) recompute = Recompute::kLayer;
   auto memory = training_memory(model, config.data.batch_size, config.data.seq_len, type, recompute);
   const auto share = [world](int64_t amount) { return (amount + world - 1) / world; };
-  // The sum of the micro-steps so far beside the gradient of this one.
+  // The sum of the micro-steps so far, and the gradient of this one.
   const int64_t sums = config.grad_acc_steps > 1 ? 2 : 1, all = 4 * parameter_count(model);
   memory.gradients = sums * all;
   if (sharding == Sharding::kNone) return memory;
   memory.moments = share(2 * all);
-  // zero2 gives gradients back when the last exchange of a step has ended: afterwards it holds a share, at most all.
+  // zero2 frees gradients after the last exchange of a step: it holds all of them at most, and a share afterwards.
   if (sharding != Sharding::kFull) return memory;
 
   // Layers are shared out, embedding and output are not. While a layer runs backward its gradient is there twice: as
@@ -107,7 +107,7 @@ TrainingMemory rank_memory(const LoopedTransformer& model, const TrainConfig& co
 std::string training_plan(const TrainConfig& original, int64_t world) {
   auto config = original;
   config.model.vocab_size = vocabulary(config);
-  // Its parameters are allocated and never written: pages that nobody touches cost nothing.
+  // Its parameters are allocated and never written: untouched pages cost nothing.
   const LoopedTransformer model(config.model);
   const auto& distributed = config.distributed;
   const auto sharding = world > 1 ? parse_sharding(distributed.fsdp_type) : Sharding::kNone;

@@ -26,9 +26,9 @@ struct Replica::Member {
   std::vector<int64_t> shape;
   int64_t offset = 0, count = 0;      // in the flat buffer
   Tensor sum;                         // of the gradients of earlier micro-steps
-  Tensor piece;                       // what this rank's optimizer steps: its share of the parameter, or the parameter
+  Tensor piece;                       // the part that this rank's optimizer steps: its share, or the whole parameter
   int64_t piece_begin = 0;            // its first element, counted in the parameter
-  int64_t parts = 0, parts_left = 0;  // times a backward pass adds to .grad, learned in the first exchange
+  int64_t parts = 0, parts_left = 0;  // how often a backward pass adds to .grad, learned in the first exchange
   bool has_gradient = false;
   std::shared_ptr<torch::autograd::Node> accumulator;
   uintptr_t hook_key = 0;
@@ -40,7 +40,7 @@ struct Replica::Unit {
   int64_t share = 0;  // elements of a rank's share
   Tensor flat;        // the parameters, [W share]; full_shard: only while gathered
   Tensor own;         // full_shard: this rank's share
-  Tensor gradient;    // of the exchange, [W share]; after it what this rank steps
+  Tensor gradient;    // in the exchange, [W share]; afterwards the part that this rank steps
   std::vector<Group::Pending> pending;
   size_t not_final = 0;  // members whose gradient is still to come
   int64_t layer = -1;    // of layer units
@@ -229,8 +229,8 @@ void Replica::begin_step(int64_t micro_steps) {
   for (auto& order : orders_) order.known = true;
 }
 
-// Before each exchange of a step. While a micro-step's order is not known to all, ranks tell each other what comes: one
-// that has given up the step can then follow (announced()).
+// Before each exchange of a step. Until all ranks know a micro-step's order, they announce each exchange to each other,
+// so that a rank that has given up the step can follow (announced()).
 void Replica::announce(Exchange exchange) {
   if (following_ || micro_steps_left_ == 0) return;
   Order& of = order();
@@ -246,7 +246,7 @@ void Replica::announce(Exchange exchange) {
   group_->sum({1, static_cast<double>(exchange.kind), unit});
 }
 
-// What the ranks that go on do next; kEnd if there are none.
+// The next exchange of the ranks that continue; kEnd if no rank does.
 Replica::Exchange Replica::announced() {
   const auto sums = group_->sum({0, 0, 0});
   if (sums[0] == 0) return {Exchange::kEnd};
@@ -327,7 +327,8 @@ void Replica::final_gradient(Unit& unit, Member& member) {
 void Replica::launch_ready() {
   while (launched_ < units_.size() && units_[launched_]->not_final == 0) {
     launch(*units_[launched_++]);
-    // One behind travels while this one sets out; those before have arrived, and zero2 keeps a share of them only.
+    // The unit before this one is still on its way; the earlier ones have arrived, and zero2 keeps only a share of
+    // them.
     if (launched_ > 2) finish_until(launched_ - 2);
   }
 }
@@ -395,7 +396,7 @@ void Replica::end_backward(bool last) {
     return;
   }
   if (group_->world() > 1) end_micro_step();
-  // Summed apart, micro-step by micro-step: the result does not depend on how often a pass adds to .grad.
+  // Micro-steps are summed outside .grad: the result does not depend on how often a pass adds to .grad.
   for (auto& unit : units_) {
     for (auto& member : unit->members) {
       Tensor& gradient = member.parameter.mutable_grad();
@@ -428,8 +429,8 @@ std::vector<std::pair<std::string, double>> Replica::gradient_norms() {
 }
 
 void Replica::step(double lr, double gradient_scale) {
-  // Here, because a step that one rank gives up may have taught the others only. The first step with `learned_` is also
-  // the first whose last micro-step launches units where later ones do.
+  // Here, because in a step that one rank gives up only the others may have learned. The first step with `learned_` is
+  // also the first whose last micro-step launches units at the same places as later ones.
   orders_[0].known = orders_[0].known || orders_[0].recorded;
   orders_[1].known = orders_[1].known || (learned_ && orders_[1].recorded);
   learned_ = true;
@@ -443,7 +444,7 @@ void Replica::step(double lr, double gradient_scale) {
       pending.push_back(group_->broadcast(unit->flat.narrow(0, r * unit->share, unit->share), r));
   }
   for (auto& each : pending) each.wait();
-  // Written behind torch's back: packed copies of the weights look at the version.
+  // Torch does not see this write: packed copies of the weights look at the version.
   for (auto& unit : units_) {
     for (auto& member : unit->members) member.parameter.unsafeGetTensorImpl()->bump_version();
   }
@@ -499,7 +500,7 @@ NamedTensors Replica::optimizer_state() {
   std::map<std::string, Tensor> mine(own.begin(), own.end());
   NamedTensors out;
   for (auto& unit : units_) {
-    // The owner of a parameter's first element tells its step count.
+    // The owner of a parameter's first element gives its step count.
     std::vector<double> steps;
     for (const auto& member : unit->members) {
       const auto found = mine.find(member.name + ".step");

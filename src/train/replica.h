@@ -5,14 +5,14 @@
 //   no_shard    every rank has weights, gradients and moments; gradients are summed over the ranks (DDP)
 //   zero1       moments are shared out: each rank steps 1/W of every unit, then all take its weights
 //   zero2       gradients too: each rank receives the sum of its own share only
-//   full_shard  weights too: a layer's are put together for each call of the layer, in every loop, and let go again.
-//               Keeping them for all T loops would cost nothing less than the unsharded model; T gatherings of a layer
-//               are the price. Layers are recomputed in the backward pass.
+//   full_shard  weights too: each call of a layer, in every loop, gathers its weights and frees them again. Keeping
+//               them for all T loops would cost as much as the unsharded model, so a layer is gathered T times.
+//               Layers are recomputed in the backward pass.
 //
-// A unit is a layer, the output with its norm, or the embedding with the residual weights: its parameters lie side by
-// side in one flat buffer of W equal shares, and travel together. Without recomputation a layer's gradients are final
-// during the backward pass of loop 0, and the exchange of a unit runs beside the backward pass of those before it.
-// Source: arXiv 1910.02054 (ZeRO), 2006.15704 (overlap).
+// A unit is a layer, the output with its norm, or the embedding with the residual weights: its parameters are
+// contiguous in one flat buffer of W equal shares and are exchanged together. Without recomputation a layer's gradients
+// are final during the backward pass of loop 0, and a unit's exchange overlaps the backward pass of the units before
+// it. Source: arXiv 1910.02054 (ZeRO), 2006.15704 (overlap).
 #include <memory>
 #include <string>
 #include <utility>
@@ -32,8 +32,8 @@ Sharding parse_sharding(const std::string& text);
 
 class Replica : private LayerWatch {
  public:
-  /// `model` holds the same weights on every rank and must outlive the replica, which takes over where they lie. With
-  /// one rank nothing is shared out, whatever `sharding` says. requires_grad of every parameter becomes whether the
+  /// `model` holds the same weights on every rank and must outlive the replica, which takes over their memory. With one
+  /// rank nothing is shared out, whatever `sharding` says. Sets requires_grad of every parameter to whether the
   /// objective trains it. Throws lt2::Error if it trains none, and for full_shard without recomputed layers.
   Replica(LoopedTransformer& model, const OptimConfig& optim, std::shared_ptr<Group> group = std::make_shared<Group>(),
           Sharding sharding = Sharding::kNone,
@@ -50,16 +50,17 @@ class Replica : private LayerWatch {
 
   /// Before the first micro-step of a step.
   void begin_step(int64_t micro_steps);
-  /// Around the backward pass of a micro-step; in the `last` one gradients are exchanged. Afterwards the parameters'
-  /// .grad are empty, and end of the last one leaves the mean over the ranks of the sums over the micro-steps.
+  /// Called before and after the backward pass of a micro-step; the `last` one exchanges the gradients. Afterwards the
+  /// parameters' .grad are empty. The end of the last one leaves the mean over the ranks of the sums over the
+  /// micro-steps.
   void begin_backward(bool last);
   void end_backward(bool last);
-  /// After an exception in a forward or backward pass of this rank: takes part in what is left of the step's exchanges,
-  /// so that no other rank waits in vain, and drops the gradients. All ranks must then leave the step out.
+  /// After an exception in a forward or backward pass of this rank: takes part in the remaining exchanges of the step,
+  /// so that no other rank waits in vain, and drops the gradients. All ranks must then skip the step.
   void give_up_step();
   /// (unit, L2 norm of its gradient), the same on every rank.
   std::vector<std::pair<std::string, double>> gradient_norms();
-  /// AdamW with the gradients scaled; then every rank has the new weights it needs.
+  /// AdamW with the gradients scaled; afterwards every rank has the new weights that it needs.
   void step(double lr, double gradient_scale);
   void drop_gradients();
   /// L2 norm of all weights.
@@ -67,9 +68,9 @@ class Replica : private LayerWatch {
 
   /// Whole tensors under official names, on rank 0 (elsewhere possibly empty). All ranks must call.
   NamedTensors parameters();
-  /// As AdamW::state() of an unsharded run; likewise.
+  /// As AdamW::state() of an unsharded run, on rank 0. All ranks must call.
   NamedTensors optimizer_state();
-  /// From what optimizer_state() gave, whatever the number of ranks then.
+  /// Restores what optimizer_state() gave, whatever the number of ranks was then.
   void restore_optimizer(const NamedTensors& whole);
 
  private:
@@ -77,15 +78,15 @@ class Replica : private LayerWatch {
   struct Unit;
   class GradientHook;
   struct Exchange {
-    enum Kind { kEnd, kGather, kReduce, kLaunch } kind;  // kEnd: of the micro-step, none is left
+    enum Kind { kEnd, kGather, kReduce, kLaunch } kind;  // kEnd: the micro-step has no more exchanges
     Unit* unit = nullptr;
   };
-  // The exchanges of a micro-step, the same on every rank. Without full_shard they are the units' launches, in the last
-  // one. With it the objective decides which layers run when; what one step did, all do.
+  // The exchanges of a micro-step, the same on every rank. Without full_shard they are the units' launches in the last
+  // micro-step. With it the objective decides which layers run when, and all steps run them in the same order.
   struct Order {
     std::vector<Exchange> exchanges;
     bool recorded = false;  // here
-    bool known = false;     // on every rank: it needs no announcements any more
+    bool known = false;     // on every rank: no announcements are needed any more
   };
 
   void add_unit(const std::string& name, const NamedTensors& parameters, int64_t layer);

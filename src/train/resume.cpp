@@ -27,7 +27,7 @@ double rate_of(const TrainConfig& config, int64_t step) {
   return config.optim.lr * lr_factor(step, config.steps, config.optim);
 }
 
-// What lr_factor reads.
+// The keys that lr_factor reads.
 bool is_of_the_schedule(const std::string& key) {
   static const std::set<std::string> keys{"steps",        "lr",           "scheduler",      "warmup",    "lr_min_ratio",
                                           "cycle_length", "cosine_theta", "decay_fraction", "exp_factor"};
@@ -35,7 +35,7 @@ bool is_of_the_schedule(const std::string& key) {
   return keys.contains(key.starts_with(optim) ? key.substr(optim.size()) : key);
 }
 
-// The keys without whose change the rate of the step would be another.
+// The changed keys that change the step's rate: with their old values it would be another.
 std::vector<std::string> causes_of(TrainConfig before, const TrainConfig& now, int64_t step) {
   std::vector<std::string> causes, all;
   const auto changes = changes_of(before, now);
@@ -55,8 +55,8 @@ std::vector<std::string> causes_of(TrainConfig before, const TrainConfig& now, i
   return causes.empty() ? all : causes;
 }
 
-// Whether both make tokens by one vocabulary, wherever it lies: a checkpoint has a copy. None: that of an older one,
-// which has none, is gone.
+// Whether both use the same vocabulary, wherever its file is: a checkpoint has a copy. Nullopt: an older checkpoint has
+// no copy, and the file is missing.
 std::optional<bool> same_vocabulary(const TrainConfig& before, const TrainConfig& now) {
   const auto vocabulary = [](const TrainConfig& config) {
     const auto files = companions_of_run(config.data.tokenizer).files;

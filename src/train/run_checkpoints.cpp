@@ -57,15 +57,16 @@ TrainState RunCheckpoints::resume(Replica& replica, Loader& loader) {
   const auto state_file = (*newest_ / kTrainStateFile).string();
   for (const char* file : {kTrainStateFile, kOptimizerFile})
     LT2_CHECK(fs::exists(*newest_ / file),
-              "{} does not exist; a run goes on from it. Start one from the weights with "
+              "{} does not exist; a run continues from it. Start one from the weights with "
               "checkpoint.init_ckpt_path",
               (*newest_ / file).string());
   replica.restore_optimizer(from_->training.optimizer);
   const auto state = parse_train_state(*from_->training.loaders, state_file);
-  LT2_CHECK(checkpoint_folder(files_.checkpoints(), state.step).filename() == newest_->filename(),
-            "{}: step: expected that of its folder, found {}. Restore the folder, or remove it to go on from the one "
-            "before",
-            state_file, state.step);
+  LT2_CHECK(
+      checkpoint_folder(files_.checkpoints(), state.step).filename() == newest_->filename(),
+      "{}: step: expected that of its folder, found {}. Restore the folder, or remove it to continue from the one "
+      "before",
+      state_file, state.step);
   const Group& group = replica.group();
   const auto ranks = static_cast<int64_t>(state.loaders.size());
   if (ranks == group.world()) {

@@ -1,5 +1,5 @@
 #pragma once
-// Where a run's weights come from, and where they go: the checkpoints of its folder.
+// Where a run's weights come from and where they are saved: the checkpoints of its folder.
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -19,12 +19,12 @@ class RunCheckpoints {
   /// Both must outlive it. Throws lt2::Error if there are checkpoints but no sound one.
   RunCheckpoints(const TrainConfig& config, const RunFiles& files);
 
-  /// Before the replica takes over where the weights lie: those of the newest sound checkpoint, else of
-  /// checkpoint.init_ckpt_path, else drawn anew. Throws lt2::Error if they were trained as another model
+  /// Call before the replica takes over the weights' memory. Fills in the weights of the newest sound checkpoint, else
+  /// of checkpoint.init_ckpt_path, else new random ones. Throws lt2::Error if they were trained as another model
   /// (train/resume.h), unless `allow_model_change`.
   void fill(LoopedTransformer& model, bool allow_model_change);
-  /// Once, after fill(): moments, counts and the loader's position of the newest checkpoint; nothing changes if there
-  /// is none. Says what the configuration changes.
+  /// Call once, after fill(): restores moments, counts and the loader's position of the newest checkpoint; changes
+  /// nothing if there is none. Logs what the configuration changes.
   TrainState resume(Replica& replica, Loader& loader);
   /// Whether there was a sound checkpoint.
   bool resumes() const { return newest_.has_value(); }
@@ -32,9 +32,9 @@ class RunCheckpoints {
   void read_companions();
 
   bool due(int64_t step) const;
-  /// Saves the weights of `state.step` unless they are saved already, and prunes. `position`: this rank's loader's;
-  /// `lr` of the last step. All ranks must call. Throws Diverged if a weight is not finite, lt2::Error if writing
-  /// fails.
+  /// Saves the weights of `state.step` unless they are saved already, and prunes. `position` is that of this rank's
+  /// loader, `lr` that of the last step. All ranks must call. Throws Diverged if a weight is not finite, lt2::Error if
+  /// writing fails.
   void save(Replica& replica, TrainState state, const std::string& position, double lr);
   /// checkpoints/0000001200
   std::string folder(int64_t step) const { return checkpoint_folder(files_.checkpoints(), step).string(); }

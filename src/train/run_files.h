@@ -1,5 +1,5 @@
 #pragma once
-// The folders of a run, and its claim on them.
+// The folders of a run and their locks.
 #include <filesystem>
 #include <list>
 
@@ -10,11 +10,11 @@ namespace lt2 {
 
 class RunFiles {
  public:
-  /// Makes dump_dir and checkpoint.path. Rank 0 locks both, removes what a killed run left there half done, and sends
-  /// the log to train.log. Throws lt2::Error if another process trains in one of them.
+  /// Makes dump_dir and checkpoint.path. Rank 0 locks both, removes the unfinished files of a killed run, and sends the
+  /// log to train.log. Throws lt2::Error if another process trains in one of them.
   RunFiles(const TrainConfig& config, int rank);
 
-  /// Files and the terminal belong to rank 0.
+  /// Whether this rank writes files and to the terminal: only rank 0 does.
   bool writes() const { return writes_; }
   const std::filesystem::path& dump_dir() const { return dump_dir_; }
   const std::filesystem::path& checkpoints() const { return checkpoints_; }

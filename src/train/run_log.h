@@ -1,6 +1,6 @@
 #pragma once
-// What a run tells while it trains: metrics.jsonl, metrics.validation.jsonl, TensorBoard's events, the progress bar and
-// the lines at its beginning and end.
+// What a run reports while it trains: metrics.jsonl, metrics.validation.jsonl, TensorBoard's events, the progress bar
+// and the lines at its beginning and end.
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,7 +22,7 @@ class RunLog {
   /// `model` as it is before its weights are shared out. `config`, `files` and `stop` must outlive the log.
   RunLog(const TrainConfig& config, const LoopedTransformer& model, const RunFiles& files, StopWatch& stop);
 
-  /// Opens the files; what they tell of steps after `step` is dropped.
+  /// Opens the files; drops what they say about steps after `step`.
   void open(int64_t step);
   /// See Trainer::set_peak_flops.
   void set_peak_flops(double flops) { peak_flops_ = flops; }
@@ -31,10 +31,10 @@ class RunLog {
   void introduce(int64_t tokens_per_step, int world) const;
   /// Shows the bar from `step` on.
   void begin(int64_t step);
-  /// After every step that counts.
+  /// Call after every step that counts.
   void add_step(const StepLoop& loop);
   void add_validation(int64_t step, const std::string& source, const Validation& validation);
-  /// After a step and what belongs to it.
+  /// Call after a step and what belongs to it (validation, checkpoint).
   void show_progress(const StepLoop& loop);
   void end();
   /// The line at the end of the last step, saved in `checkpoint`.

@@ -39,7 +39,7 @@ void RunSamples::show(const std::string& when, int64_t step, const std::string& 
     print_out("--- sample {} (step {}) ---\n{}{}\n---\n", when, step, *config_.val.prompt, text);
     flush_out();
   } catch (const OutputClosed&) {
-    // Nobody reads samples any more; the run is not theirs alone.
+    // Standard output has no reader any more; the run continues without printing samples.
   } catch (const Error& error) {
     log_warning("{}; the sample is in samples.json", error.what());
   }

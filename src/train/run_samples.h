@@ -1,5 +1,5 @@
 #pragma once
-// Text that the model writes before and after training: on the terminal and in samples.json.
+// Text that the model generates before and after training, on the terminal and in samples.json.
 #include <string>
 
 #include "config/train_config.h"
@@ -15,9 +15,9 @@ class RunSamples {
   /// All must outlive it.
   RunSamples(const TrainConfig& config, const Tokenizer& tokenizer, const RunFiles& files, const StopWatch& stop);
 
-  /// Continues val.prompt, if there is one, with the weights of step `step`; `when` names the sample ("before
-  /// training"). A stop cuts it short, and half a text is no sample. All ranks must call. Throws lt2::Error if
-  /// samples.json cannot be written.
+  /// Continues val.prompt, if it is set, with the weights of step `step`; `when` names the sample ("before training").
+  /// A stop ends it early, and an incomplete text is dropped. All ranks must call. Throws lt2::Error if samples.json
+  /// cannot be written.
   void write(Replica& replica, const std::string& when, int64_t step) const;
 
  private:

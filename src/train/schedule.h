@@ -1,5 +1,5 @@
 #pragma once
-// The learning rate of a step as a share of optim.lr: warm-up, then one of five courses.
+// The learning rate of a step as a share of optim.lr: warm-up, then one of five schedules.
 // Source: Meta Lingua's schedules, quirks included, so that a continued run sees the same rates.
 #include <cstdint>
 
@@ -14,8 +14,8 @@ namespace lt2 {
 ///   inv_sqrt   max(w^exp_factor / k^exp_factor, m)
 ///   cosine     from 1 to m; with s = (k - w) / (n - w), m + (1 - m) / 2 (1 + sign cos(pi s^cosine_theta / c)), where
 ///   sign flips every n c
-///              steps. At exactly k = n with c = 1 it has flipped: f = 1. A run never takes step n; one resumed past
-///              its end would.
+///              steps. At exactly k = n with c = 1 it has flipped: f = 1. A run takes step n only if it is resumed past
+///              its end.
 ///   wsd        1, but in the last decay_fraction of each cycle 1 / (r / m + 1 - r), r from 0 to 1
 /// Expects what validate() accepts. Throws lt2::Error for an unknown scheduler.
 double lr_factor(int64_t step, int64_t steps, const OptimConfig& optim);

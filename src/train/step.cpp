@@ -38,7 +38,7 @@ bool accumulate(Replica& replica, int64_t micro_steps, const std::function<Micro
       const auto loss = replica.objective().loss(replica.model(), batch);
       result.micro_losses.push_back((loss.shown.defined() ? loss.shown : loss.total).item<double>());
       add_terms(result.terms, loss, micro == 0);
-      // Several ranks go on together: what is not finite comes out of the exchange as such.
+      // Several ranks continue together: a value that is not finite stays so in the exchange.
       if (world == 1 && !std::isfinite(result.micro_losses.back())) break;
       on_phase("backward");
       const bool last = micro + 1 == micro_steps;
@@ -55,7 +55,7 @@ bool accumulate(Replica& replica, int64_t micro_steps, const std::function<Micro
   return true;
 }
 
-// Of all ranks. False: one of them has given up the step.
+// Combines the values of all ranks. False: one of them has given up the step.
 bool take_means(Group& group, bool complete, int64_t micro_steps, StepResult& result) {
   std::vector<double> sums = result.micro_losses;
   sums.push_back(complete ? 0 : 1);
@@ -68,7 +68,7 @@ bool take_means(Group& group, bool complete, int64_t micro_steps, StepResult& re
     result.loss += result.micro_losses.back() / static_cast<double>(micro_steps);
   }
   if (result.terms.empty()) return true;
-  // Apart from the losses: a rank that has given up may know no terms.
+  // Separate from the losses: a rank that has given up may know no terms.
   sums.clear();
   for (const auto& [name, sum] : result.terms) sums.push_back(sum);
   sums = group.sum(sums);

@@ -14,10 +14,10 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
-// A step that would outlast the time between a signal and the end is not finished: everything goes back to its start.
+// A signal can leave too little time to finish a step: the step is then given up, and everything returns to its start.
 constexpr double kLongStep = 4;
 
-// What of the step is not finite.
+// The value of the step that is not finite.
 std::string not_finite(const StepResult& result) {
   if (!std::isfinite(result.loss)) return fmt::format("the loss is not finite ({})", result.loss);
   for (const auto& [name, value] : result.terms) {

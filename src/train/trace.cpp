@@ -79,12 +79,12 @@ struct Trace::Record {
   int rank = 0, thread = this_thread();
   std::mutex mutex;
   std::vector<Span> spans;
-  std::vector<Span> open;  // steps and phases under way
+  std::vector<Span> open;  // steps and phases that have not ended
   std::vector<Memory> memory;
   int64_t left_out = 0;
   at::CallbackHandle handle = 0;
 
-  // Callbacks are plain functions: who they belong to.
+  // Callbacks are plain functions: this is the trace that they write to.
   static inline std::mutex watching_mutex;
   static inline Record* watching = nullptr;
 };

@@ -1,9 +1,9 @@
 #pragma once
-// Where the time of some steps goes, as a Chrome trace: open the file in chrome://tracing or ui.perfetto.dev.
+// A Chrome trace of some steps: open the file in chrome://tracing or ui.perfetto.dev.
 //
-// Steps, and in them phases (data, forward, ...), are spans of the thread that trains; under them lie the torch
-// operations and autograd functions of every thread, and beside them a curve of the resident memory. Files of several
-// ranks share one clock and can be shown together. On a GPU a span is the time to launch, not to compute.
+// Steps and the phases in them (data, forward, ...) are spans of the thread that trains. The trace also holds the torch
+// operations and autograd functions of every thread and a curve of the resident memory. Files of several ranks share
+// one clock and can be shown together. On a GPU a span is the time to launch, not to compute.
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -11,7 +11,7 @@
 
 namespace lt2 {
 
-/// Span by span in memory; of the process only one at a time may watch torch.
+/// Keeps spans in memory. Only one trace of the process at a time may record torch's operations.
 class Trace {
  public:
   explicit Trace(int rank);
@@ -24,13 +24,13 @@ class Trace {
   void end();
   /// The resident memory now.
   void sample_memory();
-  /// From now until stop_operations() or the end of the trace torch's operations are recorded. Beyond kMostSpans spans
+  /// Records torch's operations from now until stop_operations() or the end of the trace. Beyond kMostSpans spans
   /// operations are counted, not kept.
   void watch_operations();
   void stop_operations();
   static constexpr size_t kMostSpans = 1'000'000;
 
-  /// The trace so far; spans under way end now. Written aside and renamed.
+  /// Writes the trace so far; open spans end now. The file is written under another name and renamed.
   void write(const std::filesystem::path& path);
 
  private:
@@ -38,21 +38,21 @@ class Trace {
   std::unique_ptr<Record> record_;
 };
 
-/// Traces `steps` steps from step `first` on of a run and writes FOLDER/trace_RANK_STEP.json, STEP the first one
-/// traced. Outside of them every call returns at once.
+/// Traces `steps` steps of a run from step `first` on and writes FOLDER/trace_RANK_STEP.json; STEP is the first traced
+/// step. Outside these steps every call returns at once.
 class StepTracer {
  public:
   StepTracer() = default;  // traces nothing
   StepTracer(std::filesystem::path folder, int rank, int64_t first, int64_t steps);
   StepTracer(StepTracer&&) = default;
   StepTracer& operator=(StepTracer&&) = default;
-  ~StepTracer();  // writes what there is if finish() was not called; failures go to the log
+  ~StepTracer();  // writes the trace so far if finish() was not called; failures go to the log
 
-  /// Step `step` (from 0) begins, and with it ends the one before.
+  /// Step `step` (from 0) begins, and the one before ends.
   void begin_step(int64_t step);
-  /// What the step does from now on; "" for nothing in particular.
+  /// Names the phase that begins; "" for none.
   void phase(const char* name);
-  /// The run ends: writes the file if steps were traced that no begin_step() has closed.
+  /// The run ends: writes the file if a traced step is still open.
   void finish();
 
  private:

@@ -14,7 +14,7 @@
 namespace lt2 {
 namespace {
 
-// And the vocabulary's size in the configuration.
+// Reads the tokenizer, and sets the vocabulary's size in the configuration.
 std::shared_ptr<const Tokenizer> open_tokenizer(TrainConfig& config) {
   const auto& of = config.data.tokenizer;
   std::shared_ptr<const Tokenizer> tokenizer = make_tokenizer(of.name, of.path, of.specials);
@@ -64,7 +64,7 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group, std::shared_p
       tracer_(make_tracer(config_, files_, group_->rank())) {
   // A permission for this start, not a property of the run.
   const bool allow_model_change = std::exchange(config_.checkpoint.allow_model_change, false);
-  // Weights first: the replica takes over where they lie.
+  // Weights first: the replica takes over their memory.
   checkpoints_.fill(*model_, allow_model_change);
   replica_ = std::make_unique<Replica>(*model_, config_.optim, group_, parse_sharding(config_.distributed.fsdp_type),
                                        objective_);
@@ -73,12 +73,12 @@ Trainer::Trainer(TrainConfig config, std::shared_ptr<Group> group, std::shared_p
   open_run();
 }
 
-// Files of the run change from here on.
+// From here on the files of the run change.
 void Trainer::open_run() {
   checkpoints_.read_companions();
   log_.open(loop_->step());
   if (!files_.writes()) return;
-  if (checkpoints_.resumes() && loop_->finished()) return;  // nothing will come of what this start asks for
+  if (checkpoints_.resumes() && loop_->finished()) return;  // the run has ended already, and this start changes nothing
   write_file_atomically(files_.dump_dir() / "config.yaml", to_yaml(config_));
 }
 
@@ -94,7 +94,7 @@ Trainer::End Trainer::train() {
   catch_stop_signals();
   log_.introduce(loop_->tokens_per_step(), group_->world());
   if (loop_->finished()) {
-    log_info("nothing to do: step {} of {} is already reached; raise steps to go on", loop_->step(), config_.steps);
+    log_info("nothing to do: step {} of {} is already reached; raise steps to continue", loop_->step(), config_.steps);
     return End::kFinished;
   }
   if (loop_->step() == 0) samples_.write(*replica_, "before training", loop_->step());
@@ -107,7 +107,7 @@ Trainer::End Trainer::train() {
   save();
   tracer_.finish();
   if (!loop_->finished()) {
-    log_info("stopped after step {}; saved {}. Run the same command again to go on", loop_->step(),
+    log_info("stopped after step {}; saved {}. Run the same command again to continue", loop_->step(),
              checkpoints_.folder(loop_->step()));
   }
   stop_.rethrow_failure();
@@ -117,7 +117,7 @@ Trainer::End Trainer::train() {
   return End::kFinished;
 }
 
-// A step and what is due after it. False: it was given up.
+// Takes a step and does what is due after it. False: it was given up.
 bool Trainer::take_step() {
   if (!loop_->take()) return false;
   log_.add_step(*loop_);

@@ -1,8 +1,8 @@
 #pragma once
-// A training run from a validated configuration: its parts, each in a file of its own, and their order.
+// A training run from a validated configuration: its parts, one file each, and their order.
 //
-//   RunFiles        the folders and the claim on them      StepLoop    batches, steps, counts
-//   RunCheckpoints  where weights come from and go         Validator   the loss on other text
+//   RunFiles        the folders and their locks            StepLoop    batches, steps, counts
+//   RunCheckpoints  where weights are read and saved       Validator   the loss on other text
 //   RunLog          metrics, events, progress              RunSamples  text before and after
 //   StopWatch       signals and files that fail            StepTracer  where the time goes
 #include <functional>
@@ -43,11 +43,11 @@ class Trainer {
   /// when a source or a file of the run cannot be read or written any more; the whole steps so far are saved first.
   End run();
 
-  /// What the processors of this machine multiply at most, all its ranks together, in FLOP/s of the type of the
-  /// products: metrics then tell the share that training uses.
+  /// The peak rate of this machine's processors, all its ranks together, in FLOP/s of the type of the products. Metrics
+  /// then give the share that training uses.
   void set_peak_flops(double flops) { log_.set_peak_flops(flops); }
 
-  /// Ends run() as a stop signal would, after this many of its steps.
+  /// Ends run() after this many of its steps, as a stop signal would.
   void stop_after(int64_t steps) { stop_after_ = steps; }
   /// What tells this rank to stop; the default is stop_signal().
   void stop_when(std::function<bool()> wanted) { stop_.stop_when(std::move(wanted)); }

@@ -67,7 +67,7 @@ std::optional<Validation> Validator::measure(Replica& replica) const {
   torch::NoGradGuard no_grad;
   Group& group = replica.group();
   Sums sums;
-  bool cut = false;  // half a measurement is none
+  bool cut = false;  // an incomplete measurement is dropped
   // The ranks share the batches out, unless each forward pass needs them all.
   const bool share = group.world() > 1 && !replica.forward_is_collective();
   const auto& batches = set_->batches();

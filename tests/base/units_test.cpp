@@ -53,7 +53,8 @@ TEST(Units, AmountsAsPeopleWriteThem) {
   EXPECT_EQ(amount_from_text("500MB"), 500'000'000);
   EXPECT_EQ(amount_from_text("12B"), 12);
   EXPECT_EQ(amount_from_text("0"), 0);
-  for (const char* text : {"", "G", "-1G", "2X", "2GBB", "2kB", "nan", "1e30", "9000000T", " 2G", "2G ", "inf", "1.5", "16,"})
+  for (const char* text :
+       {"", "G", "-1G", "2X", "2GBB", "2kB", "nan", "1e30", "9000000T", " 2G", "2G ", "inf", "1.5", "16,"})
     EXPECT_EQ(amount_from_text(text), std::nullopt) << text;
 }
 

@@ -32,7 +32,7 @@ void flip_a_bit(const fs::path& path) {
 
 using ChangedFiles = Program;
 
-// What the loader opens a run can start from.
+// A run can start from every folder that the loader opens.
 TEST_F(ChangedFiles, ARunStartsFromWeightsInAnyFolder) {
   ASSERT_EQ(run("train config=tiny.yaml").status, 0);
   ASSERT_EQ(run("convert in=run out=hf to=hf shard_size=100000").status, 0);
@@ -46,7 +46,7 @@ TEST_F(ChangedFiles, ARunStartsFromWeightsInAnyFolder) {
   expect_error(from + "packed", {"packed: holds weights packed for inference"});
 }
 
-// Whatever is read is verified, also where the folder is not whole any more.
+// Every file that is read is verified, also in an incomplete folder.
 TEST_F(ChangedFiles, WeightsAreVerifiedWhateverElseIsMissing) {
   ASSERT_EQ(run("train config=tiny.yaml").status, 0);
   const std::string folder = "run/checkpoints/0000000004";
@@ -77,7 +77,7 @@ TEST_F(ChangedFiles, WeightsAreVerifiedWhateverElseIsMissing) {
   const auto list = read_file(root_ / folder / "checksums.json");
   std::ofstream(root_ / folder / "checksums.json") << list.substr(1);
   expect_error(readers[0], {"checksums.json: expected a JSON object"});
-  // Without one nothing can be said of the files but that.
+  // Without a list the program can only say that the files are not verified.
   fs::remove(root_ / folder / "checksums.json");
   const auto unverified = run(readers[1]);
   EXPECT_EQ(unverified.status, 0) << unverified.err;
@@ -121,7 +121,7 @@ TEST_F(ChangedFiles, ASourceCutShortStopsTheRunAndNoStepIsLost) {
   const auto step = std::stoll(folders->path().filename().string());
   EXPECT_GT(step, 0);
   EXPECT_TRUE(fs::exists(folders->path() / "checksums.json"));
-  // With the file back, the run goes on.
+  // With the file restored, the run continues.
   std::ofstream(source) << lines;
   std::string line = command[0];
   for (size_t i = 1; i < command.size(); ++i) line += " '" + command[i] + "'";

@@ -1,4 +1,4 @@
-// Files that were changed at random, through the code that reads them: what it does not take is an lt2::Error.
+// Files that were changed at random, through the code that reads them: it refuses them with an lt2::Error.
 #include <functional>
 
 #include "base/error.h"

@@ -75,7 +75,7 @@ class Folders : public Program, public ::testing::WithParamInterface<VocabularyC
     const auto result = run("train config=tiny.yaml dump_dir=run steps=2");
     ASSERT_EQ(result.status, 0) << result.err;
   }
-  // What a folder says of its texts, and what a generation makes of it.
+  // What a folder says about its texts, and how a generation uses it.
   struct Texts {
     std::vector<int32_t> prompt, stops;
     int32_t bos = -1, eos = -1;
@@ -117,7 +117,7 @@ TEST_P(Folders, OpenAnywhereAndStopWhereTheRunStopped) {
     EXPECT_EQ(std::pair(expected.bos, expected.eos), std::pair(1, 2));
   }
 
-  // What the run was made from is gone, the run lies in another place, and so does who opens it.
+  // The files that the run was made from are removed, the run has moved, and the program opens it from another folder.
   fs::rename(root_ / "vocabulary", root_ / "gone");
   fs::rename(root_ / "run", root_ / "moved");
   fs::current_path(root_ / "elsewhere");

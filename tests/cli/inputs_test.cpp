@@ -1,4 +1,4 @@
-// Whatever stands where a file is expected: one line, at once.
+// Anything but a file in the place of a file: one line, at once.
 #include <sys/stat.h>
 
 #include <array>
@@ -38,7 +38,7 @@ class Inputs : public Program {
       const auto result = run_for_a_while(command);
       const auto what = command + " with " + path.string() + " = " + kind + "\n" + result.err;
       EXPECT_EQ(result.err.find("internal"), std::string::npos) << what;
-      // Nothing, or no sense, in a file may be all right; where there is none it may not be needed.
+      // An empty file or one without sense may be valid input; a missing file may not be needed.
       const bool strict = kind == "fifo" || kind == "loop";
       if (result.status == 0 && !strict) continue;
       EXPECT_EQ(result.status, 1) << what;
@@ -95,7 +95,7 @@ TEST_F(Inputs, NamedByArguments) {
   expect_error("generate ckpt=step prompt_file=x.txt", {"x.txt: cannot open: Too many levels of symbolic links"});
 }
 
-// What is written to may be something else than a file, too.
+// The place of an output may be something other than a file, too.
 TEST_F(Inputs, WrittenTo) {
   constexpr std::array kKinds{"fifo", "loop", "directory"};
   size_t next = 0;
@@ -173,7 +173,7 @@ TEST_F(Inputs, FilesOfAModelFolder) {
   }
 }
 
-// What is open already is read where it is read once.
+// Inputs that are read once may be open descriptors.
 TEST_F(Inputs, StreamsAreRead) {
   for (const char* command : {"cat tiny.yaml | \"$LT2\" train config=/dev/stdin --dry-run",
                               "\"$LT2\" train config=<(cat tiny.yaml) --dry-run",

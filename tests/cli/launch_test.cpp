@@ -275,7 +275,7 @@ TEST_F(Launch, AJobFileKeepsEveryNameOneWord) {
   EXPECT_EQ(std::system(("cd '" + root_.string() + "' && PATH=\"$PWD/bin:$PATH\" bash ./job").c_str()), 0);
   EXPECT_EQ(read_file(root_ / "last-word"), "config=" + (folder / "base_config.yaml").string());
   EXPECT_FALSE(fs::exists(root_ / "pwned"));
-  // The configuration beside it names the same folder.
+  // The configuration next to it names the same folder.
   fs::copy_file(folder / "base_config.yaml", root_ / "base.yaml");
   EXPECT_EQ(run("train config=base.yaml steps=2").status, 0) << read_file(root_ / "err");
   EXPECT_TRUE(fs::exists(folder / "metrics.jsonl"));

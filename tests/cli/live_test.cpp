@@ -54,7 +54,7 @@ uint16_t port_said(const fs::path& out) {
   return port;
 }
 
-// Whose writer may never come: the page says so, and the server goes on.
+// A pipe's writer may never come: the page says so, and the server continues.
 TEST_F(Program, LiveReportDoesNotWaitForAPipe) {
   fs::create_directories(root_ / "run");
   ASSERT_EQ(::mkfifo((root_ / "run/metrics.jsonl").c_str(), 0600), 0);

@@ -50,7 +50,7 @@ TEST(CommandHelps, SayEverything) {
   }
 }
 
-// The declarations know no later room; what they list is what those rooms have.
+// The declarations do not include later rooms; their lists must match those rooms.
 TEST(CommandHelps, ListWhatIsThere) {
   std::vector<std::string> shapes, layouts;
   const auto add = [](std::vector<std::string>& names, const std::string& name) {
@@ -101,8 +101,8 @@ TEST_F(Program, OptionsWithoutEffectAreRefused) {
     std::vector<std::string> words;
   };
   const std::vector<Case> cases = {
-      {"bench config=tiny.yaml shapes=plain", {"shapes", "with a model of one's own"}},
-      {"bench config=tiny.yaml layouts=gdn", {"layouts", "with a model of one's own"}},
+      {"bench config=tiny.yaml shapes=plain", {"shapes", "with your own model"}},
+      {"bench config=tiny.yaml layouts=gdn", {"layouts", "with your own model"}},
       {"bench config=tiny.yaml minutes=1", {"minutes", "outside the grid"}},
       {"bench config=tiny.yaml prompts=1k", {"prompts", "outside the grid"}},
       {"bench config=tiny.yaml memory=1G", {"memory", "outside the grid"}},
@@ -111,7 +111,7 @@ TEST_F(Program, OptionsWithoutEffectAreRefused) {
       {"bench config=tiny.yaml mode=train contexts=1k", {"contexts", "seq_len"}},
       {"bench config=tiny.yaml grid=default mode=decode prompts=1k", {"prompts", "mode=prefill"}},
       {"bench config=tiny.yaml grid=default mode=prefill contexts=1k", {"contexts", "prompts"}},
-      {"bench label=a", {"label", "without a model of one's own"}},
+      {"bench label=a", {"label", "without your own model"}},
       {"bench minutes=0.01 recompute=none", {"recompute", "mode=train"}},
       {"bench frontier=24G mode=decode", {"mode", "frontier"}},
       {"bench frontier=24G contexts=1k", {"contexts", "frontier"}},

@@ -1,4 +1,4 @@
-// Standard output that cannot be written, is read no more, or is not there.
+// Standard output that cannot be written, has lost its reader, or is closed.
 #include <regex>
 
 #include "tests/support/program.h"
@@ -56,7 +56,7 @@ TEST_F(Output, WhatCannotBeWrittenIsOneLine) {
   }
 }
 
-// As a shell shows it for `cat` and others: 141, and nothing on stderr but what is there without a reader gone.
+// As a shell shows it for `cat` and others: 141, and stderr is the same as with a reader.
 TEST_F(Output, AClosedPipeEndsQuietly) {
   for (const auto& command : commands()) {
     make_again();
@@ -68,7 +68,7 @@ TEST_F(Output, AClosedPipeEndsQuietly) {
   }
 }
 
-// A run is not lost for its samples; the status says at the end that something was.
+// A run continues although its samples cannot be printed; at the end the status reports the failure.
 TEST_F(Output, ARunOutlivesItsReader) {
   const std::string train = "\"$LT2\" train config=tiny.yaml dump_dir=other val.prompt=line val.sample_len=4";
   const auto full = shell(train + " >/dev/full");
@@ -79,7 +79,7 @@ TEST_F(Output, ARunOutlivesItsReader) {
   const auto closed = shell("{ " + train + "; echo $? >status; } | :; exit $(cat status)");
   EXPECT_EQ(closed.status, 141) << closed.err;
   EXPECT_TRUE(fs::exists(root_ / "other/checkpoints/0000000004/checksums.json"));
-  // A terminal or log that is gone says nothing about results.
+  // A closed terminal or log does not affect results.
   fs::remove_all(root_ / "other");
   const auto silent = shell("{ " + train + " 2>&1 >samples; echo $? >status; } | :; exit $(cat status)");
   EXPECT_EQ(silent.status, 0) << silent.err;
@@ -107,7 +107,7 @@ TEST_F(Output, MissingDescriptorsAreNeverAFile) {
   EXPECT_NE(result.err.find("standard input: cannot read: Bad file descriptor"), std::string::npos) << result.err;
 }
 
-// One place writes results: whatever else does would lose them without a word.
+// Only one place writes results: any other would lose them silently.
 TEST(OutputPlace, IsTheOnlyOne) {
   const std::regex other(R"((^|[^:\w])(fmt::print\(|std::cout|std::printf|std::puts|printf\(|puts\())");
   for (const auto& entry : fs::recursive_directory_iterator(fs::path(LT2_SOURCE_DIR) / "src")) {

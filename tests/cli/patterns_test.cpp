@@ -52,8 +52,8 @@ TEST_F(Patterns, OfATokenizerTakeTextsOfAnyLength) {
   EXPECT_EQ(read_file(root_ / "out").size(), 2u * 4'000'001);
 }
 
-// Minutes of searching, be it of one piece or of many, in a run that has only begun: it saves what there is and says
-// how to go on.
+// Minutes of searching, be it of one piece or of many, in a run that has only begun: it saves its state and says
+// how to continue.
 TEST_F(Patterns, OfATextThatIsSearchedForLongEndAtASignal) {
   std::ofstream(root_ / "slow.json") << test::kSlowTokenizer;
   for (const size_t piece : {5'000'000, 700}) {

@@ -23,12 +23,13 @@ using test::Program;
 
 TEST_F(Program, HelpShowsAnExampleForEveryCommand) {
   EXPECT_EQ(run("--help").status, 0);
-  for (const char* command :
-       {"train", "generate", "inspect", "check", "bench", "report", "data", "tokenize", "convert", "quantize", "launch"}) {
+  for (const char* command : {"train", "generate", "inspect", "check", "bench", "report", "data", "tokenize", "convert",
+                              "quantize", "launch"}) {
     const auto result = run(std::string(command) + " --help");
     EXPECT_EQ(result.status, 0) << command;
     EXPECT_NE(result.out.find("example: lt2 " + std::string(command)), std::string::npos) << result.out;
-    for (const auto& spelling : {std::string(command) + " -h", std::string(command) + " help", "help " + std::string(command)})
+    for (const auto& spelling :
+         {std::string(command) + " -h", std::string(command) + " help", "help " + std::string(command)})
       EXPECT_EQ(run(spelling).out, result.out) << spelling;
   }
   EXPECT_EQ(run("benchmark_prefill --help").out, run("bench --help").out);
@@ -168,7 +169,7 @@ TEST_F(Program, CorruptCheckpointIsOneClearLine) {
   expect_error("generate ckpt=run/checkpoints/0000000004 prompt=x", {"model.safetensors"});
 }
 
-// Waits for the end of `child`, which must save, say how to go on and exit 0.
+// Waits for the end of `child`, which must save, say how to continue and exit 0.
 void expect_saved(pid_t child, const fs::path& root) {
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);

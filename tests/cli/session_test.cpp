@@ -82,7 +82,7 @@ TEST_P(TalkingIn, AnAnswerGoesOnFromThePrompt) {
   for (const std::string prompt : {"☃", "你好"})
     EXPECT_EQ(output(saying(rest(" isxy")) + "prompt=" + prompt), " isxy\n");
   if (!bos()) return;
-  // Where nothing stands before it, an answer begins a text.
+  // An answer with nothing before it begins a text.
   const auto alone = tokenizer_->encode("isxy", false, false);
   EXPECT_EQ(output(saying(alone) + "prompt=''"), tokenizer_->decode(alone) + "\n");
 }
@@ -96,7 +96,7 @@ TEST_P(TalkingIn, ASessionHoldsWhatWasReadAndSaid) {
   auto ids = session();
   if (bos()) ids.erase(ids.begin());
   EXPECT_EQ(tokenizer_->decode(ids), tokenizer_->decode(tokenizer_->encode("the king k is", false, false)));
-  // A stop text and what stands behind it are no part of it.
+  // A stop text and everything after it are not part of the text.
   EXPECT_EQ(output(saying(rest("ng isxy")) + "prompt='the ki' until='[\" i\"]' state=t.safetensors"), "ng\n");
   std::filesystem::rename(root_ / "t.safetensors", root_ / "s.safetensors");
   EXPECT_EQ(session(), joined({begin("the ki"), rest("ng")}));
@@ -123,7 +123,7 @@ TEST_P(TalkingIn, AConversationIsItsTurns) {
   }
 }
 
-// A vocabulary with a chat template beside it.
+// A vocabulary with a chat template next to it.
 class TalkingByTemplate : public Talking {
  protected:
   void train_with(const std::string& chat_template) {
@@ -149,13 +149,13 @@ TEST_F(TalkingByTemplate, AConversationIsWrittenByTheFoldersTemplate) {
   EXPECT_EQ(std::count(ids.begin(), ids.end(), start), 4);
   EXPECT_EQ(std::count(ids.begin(), ids.end(), end), 3);
   EXPECT_NE(tokenizer_->decode(ids).find("its<|im_end|>"), std::string::npos);
-  // The session goes on.
+  // The session continues.
   EXPECT_EQ(talk("the king\n", says), " isxy\n");
   const auto later = session();
   ASSERT_GT(later.size(), ids.size());
   EXPECT_TRUE(std::equal(ids.begin(), ids.end(), later.begin()));
   EXPECT_EQ(later[ids.size()], end);
-  // Whatever is read of the folder is verified.
+  // Every file of the folder that is read is verified.
   std::ofstream(root_ / "run/checkpoints/0000000002/chat_template.jinja") << "another";
   const auto result = run("generate ckpt=run prompt=x");
   EXPECT_NE(result.status, 0);

@@ -59,7 +59,7 @@ TEST_F(StoredTypes, AllCommandsTakeThem) {
                 output_of("generate ckpt=" + wide + "_int8" + speak));
     }
   }
-  // What is done is said.
+  // The program reports the conversion.
   const auto rounded = run("generate ckpt=run_fp16 prompt=x max_gen_len=1"),
              exact = run("generate ckpt=run_fp16 prompt=x max_gen_len=1 dtype=fp32");
   EXPECT_NE(rounded.err.find("weights in fp16 are rounded to bf16"), std::string::npos) << rounded.err;
@@ -77,7 +77,7 @@ TEST_F(StoredTypes, AByteOrderMarkIsNoText) {
   }
 }
 
-// Shells leave the tilde behind key= alone; the program knows it in every key that names a file.
+// Shells do not expand the tilde after key=; the program does in every key that names a file.
 TEST_F(StoredTypes, ATildeIsTheHomeFolder) {
   ::setenv("HOME", root_.c_str(), 1);
   output_of("train 'config=~/tiny.yaml' 'dump_dir=~/other' steps=2");

@@ -31,7 +31,7 @@ TEST_F(Program, PreparedDataTrains) {
   EXPECT_EQ(trained.status, 0) << trained.err;
   EXPECT_NE(trained.err.find("50 % of the documents from ./chunks (2 chunk files)\n"), std::string::npos)
       << trained.err;
-  // One rank would leave a file unread; a map given whole is all there is.
+  // One rank would leave a file unread; a whole map replaces all sources.
   expect_error("train config=tiny.yaml dump_dir=one data.root_dir=. 'data.sources={chunks: 1}'",
                {"2 chunk files for 1 process", "nchunks=1", "data.allow_unread_chunks"});
   const auto alone = run(
@@ -80,7 +80,7 @@ TEST_F(Program, ConvertsThereAndBack) {
   expect_error("convert in=run out=x to=gguf", {"to", "gguf"});
 }
 
-// All ranks save together on a signal, and a run of two ranks goes on as one of one rank.
+// All ranks save together on a signal, and a run of two ranks continues on one rank.
 TEST_F(Program, RanksStopTogetherAndGoOnAsOne) {
   const pid_t child = start({"launch", "--nproc", "2", "--", "train", "config=tiny.yaml", "steps=100000",
                              "distributed.fsdp_type=full_shard", "logging.freq=1"});

@@ -1,5 +1,5 @@
-// What a configuration says ends up in job files, logs, headings and file names: no field lets a line break through
-// but those whose text people read.
+// Values of a configuration get into job files, logs, headings and file names: only fields whose text people read
+// accept a line break.
 #include <gtest/gtest.h>
 
 #include "base/error.h"

@@ -26,27 +26,27 @@ struct Overloaded : Ts... {
   using Ts::operator()...;
 };
 
-/// Values as one would type them, the first that is in range and not the default taken.
+/// Values as a user types them; the first that is in range and not the default is taken.
 std::vector<std::string> candidates(const Field& field) {
   std::vector<std::string> out = field.check.words;
   const auto numbers = [&](double value) {
     for (const double next : {value + 1, value - 1, 1.0, 2.0, value / 2 + 0.25}) out.push_back(fmt::format("{}", next));
   };
-  std::visit(Overloaded{[&](const int64_t* v) { numbers(static_cast<double>(*v)); },
-                        [&](const double* v) { numbers(*v); },
-                        [&](const bool* v) { out.emplace_back(*v ? "false" : "true"); },
-                        [&](const std::string*) { out.emplace_back("x"); },
-                        [&](const std::optional<int64_t>* v) { numbers(static_cast<double>(v->value_or(0))); },
-                        [&](const std::optional<double>* v) { numbers(v->value_or(0)); },
-                        [&](const std::optional<std::string>*) { out.emplace_back("x"); },
-                        [&](const std::vector<std::string>*) { out.emplace_back(field.check.commas ? "x,y" : "[x]"); },
-                        [&](const Weights*) { out.emplace_back("{x: 1}"); },
-                        [&](const ConfigTree*) {
-                          const auto key = out.empty() ? "x" : out.front();
-                          out = {"{" + key + ": 1}"};
-                        },
-                        [&](const std::vector<int64_t>*) { out.emplace_back("7,1k"); }},
-             field.target);
+  std::visit(
+      Overloaded{[&](const int64_t* v) { numbers(static_cast<double>(*v)); }, [&](const double* v) { numbers(*v); },
+                 [&](const bool* v) { out.emplace_back(*v ? "false" : "true"); },
+                 [&](const std::string*) { out.emplace_back("x"); },
+                 [&](const std::optional<int64_t>* v) { numbers(static_cast<double>(v->value_or(0))); },
+                 [&](const std::optional<double>* v) { numbers(v->value_or(0)); },
+                 [&](const std::optional<std::string>*) { out.emplace_back("x"); },
+                 [&](const std::vector<std::string>*) { out.emplace_back(field.check.commas ? "x,y" : "[x]"); },
+                 [&](const Weights*) { out.emplace_back("{x: 1}"); },
+                 [&](const ConfigTree*) {
+                   const auto key = out.empty() ? "x" : out.front();
+                   out = {"{" + key + ": 1}"};
+                 },
+                 [&](const std::vector<int64_t>*) { out.emplace_back("7,1k"); }},
+      field.target);
   return out;
 }
 
@@ -86,7 +86,7 @@ TYPED_TEST(EveryKey, AnswersASecondValue) {
   }
 }
 
-// What a struct writes it reads, also after every key has another value.
+// A struct reads what it wrote, also after every key has another value.
 TYPED_TEST(EveryKey, ReadsBackWhatItWrites) {
   for (const auto& field : default_fields<TypeParam>()) {
     for (const auto& value : candidates(field)) {

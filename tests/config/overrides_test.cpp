@@ -94,7 +94,7 @@ TEST(Override, NullIsAWordOfAPromptAndNoFile) {
   EXPECT_EQ(parse_train_config("val: {prompt: text}\n", "file", {"val.prompt"}).val.prompt, std::nullopt);
 }
 
-// Shells leave the tilde behind `key=` alone, and YAML files know none.
+// Shells do not expand the tilde after `key=`, and YAML has none.
 TEST(Override, ATildeInAPathIsTheHomeFolder) {
   const std::string before = std::getenv("HOME") ? std::getenv("HOME") : "";
   ::setenv("HOME", "/home/x y", 1);
@@ -112,7 +112,7 @@ TEST(Override, ATildeInAPathIsTheHomeFolder) {
   EXPECT_EQ(run.data.sources, (Weights{{"/home/x y/a.txt", 1}, {"b~", 1}}));
   EXPECT_EQ(run.data.tokenizer.path, "/home/x y/t.json");
   EXPECT_EQ(run.checkpoint.path, "/home/x y/c");
-  EXPECT_EQ(run.checkpoint.init_ckpt_path, "~root/i");  // a name; whose home that is, only a shell knows
+  EXPECT_EQ(run.checkpoint.init_ckpt_path, "~root/i");  // a name; only a shell knows that user's home
   EXPECT_EQ(run.val.source, "/home/x y/v.txt");
   EXPECT_EQ(run.profiling.trace_folder, "/home/x y/p");
   EXPECT_EQ(parse_train_config(to_yaml(run), "file", {}), run);

@@ -1,4 +1,4 @@
-// Every recipe file loads and says what it promises; every documented key is known, every misspelt one is named.
+// Every recipe file loads with the values that it promises; every documented key is known, every misspelt one is named.
 #include "tests/support/recipes.h"
 
 #include <gtest/gtest.h>
@@ -194,7 +194,7 @@ TEST(Recipes, TinyOnesCoverEveryMixer) {
   for (const auto& type : layer_type_names()) EXPECT_TRUE(types.contains(type)) << type;
 }
 
-// ---- Files of others ----
+// ---- Files of other projects ----
 
 TEST(OfficialFiles, Load) {
   Notes notes;
@@ -430,7 +430,7 @@ TEST(Keys, AcceptedThoughNoField) {
   }
 }
 
-// Those that steer the inside of another program say so, once each.
+// Keys for the internals of another program are reported, once each.
 TEST(Keys, WithoutEffectAreReported) {
   std::vector<std::string> all;
   for (const auto& [key, value] : official_keys()) {
@@ -509,7 +509,7 @@ TEST(DryRun, MissingFilesAreWarnings) {
   validate(c, &notes, {.world_size = 1, .dry_run = true});
   const auto text = fmt::format("{}", fmt::join(notes.warnings, "\n"));
   EXPECT_TRUE(has(text, "fineweb_edu") && has(text, "/no/words.model does not exist")) << text;
-  // What is wrong with the run itself stays an error.
+  // Mistakes in the run itself stay errors.
   c = load_train_config(file, {"data.sources={fineweb_edu: 0}"}, &notes);
   EXPECT_THROW(validate(c, &notes, {.dry_run = true}), Error);
   c = load_train_config(file, {"model.n_heads=7"}, &notes);

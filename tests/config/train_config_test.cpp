@@ -89,7 +89,7 @@ TEST(TrainConfig, TypeErrorsNameFieldAndPlace) {
             "configs/gdn.yaml:2: key steps appears twice; first at configs/gdn.yaml:1");
 }
 
-// A map of the user's own names that is given whole is what was meant, whole; with a dotted key it grows. Groups merge.
+// A whole map of the user's names replaces the old one; a dotted key adds to it. Groups merge.
 TEST(TrainConfig, AMapGivenWholeReplaces) {
   const std::string yaml =
       "data:\n  sources: {shakespeare.txt: 1, b: 2}\n  seq_len: 7\neval: {harness: {tasks: [x]}, other: 1}\n"

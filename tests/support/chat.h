@@ -67,7 +67,7 @@ inline VocabularyCase every_mark() {
   return c;
 }
 
-/// What the template makes of the variables, no more and no less.
+/// The text that the template renders from the variables.
 inline std::string plainly_rendered(const ChatSource& source, nlohmann::ordered_json variables) {
   variables["bos_token"] = *source.bos;
   variables["eos_token"] = *source.eos;

@@ -1,6 +1,6 @@
 #pragma once
-// Ways to lay a tensor's numbers out in memory. Between and around them lie NaNs (integers: a large number), so that
-// what reads numbers that are not the tensor's shows it, also without a sanitizer.
+// Memory layouts for a tensor. Between and around its numbers lie NaNs (integers: a large number), so that a read
+// outside the tensor shows in the result, also without a sanitizer.
 #include <functional>
 #include <limits>
 #include <string>

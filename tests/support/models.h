@@ -59,7 +59,7 @@ inline ModelConfig config_of(const ModelCase& c) {
   return config;
 }
 
-/// Initialised, with the zero-initialised residuals, gates and carries set to something that acts.
+/// Initialised; the zero-initialised residuals, gates and carries get values that have an effect.
 inline std::shared_ptr<LoopedTransformer> model_of_config(const ModelConfig& config) {
   auto model = std::make_shared<LoopedTransformer>(config);
   model->initialise();

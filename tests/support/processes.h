@@ -90,7 +90,7 @@ inline std::vector<std::string> listening(pid_t process) {
   return addresses;
 }
 
-/// A port of loopback at which nobody listens.
+/// A port of loopback at which no process listens.
 inline int free_port() {
   const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};

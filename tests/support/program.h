@@ -53,7 +53,7 @@ class Program : public ::testing::Test {
     const int status = std::system(line.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(root_ / "out"), read_file(root_ / "err")};
   }
-  // The program in the background, its output in root_/out and root_/err with `suffix` behind; the caller signals it
+  // The program in the background, its output in root_/out and root_/err plus `suffix`; the caller signals it
   // and waits for it. `variables` ("NAME=value") join its environment.
   pid_t start(std::vector<std::string> arguments, const std::string& suffix = "",
               std::vector<std::string> variables = {}) {

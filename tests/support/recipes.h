@@ -1,6 +1,6 @@
 #pragma once
-// The recipe files, and what a model must weigh by the formulas of the mixers' papers, written out without the model's
-// code. docs/recipes.md shows the numbers.
+// The recipe files, and the size that a model must have by the formulas of the mixers' papers, written out without the
+// model's code. docs/recipes.md shows the numbers.
 #include <algorithm>
 #include <filesystem>
 #include <string>

@@ -8,7 +8,7 @@
 namespace lt2 {
 namespace {
 
-// PyTorch's AdamW is the judge, clipping by a factor applied to its gradients.
+// PyTorch's AdamW is the reference; clipping is a factor on its gradients.
 TEST(AdamW, MatchesTorch) {
   torch::manual_seed(1);
   const std::vector<int64_t> sizes{1, 7, 64, 1000};

@@ -1,4 +1,4 @@
-// TensorBoard's format, byte by byte: golden records come from an encoder of its own, written in Python (struct, a
+// TensorBoard's format, byte by byte: golden records come from an independent encoder in Python (struct, a
 // bitwise CRC).
 #include "train/event_file.h"
 

@@ -23,19 +23,19 @@ namespace fs = std::filesystem;
 using Keys = std::vector<std::string>;
 
 enum class Effect {
-  kActs,     // the run leaves something else behind
+  kActs,     // the run writes other results
   kCost,     // the same bits, in another time, memory or number of ranks
-  kUnused,   // said: without effect in this combination
-  kWarned,   // said: another value is taken
-  kIgnored,  // said: an official key without effect here
+  kUnused,   // reported: without effect in this combination
+  kWarned,   // reported: another value is taken
+  kIgnored,  // reported: an official key without effect here
   kRefused
 };
 
 struct Row {
   std::string key, value;    // @ in a value is the test's folder
   Effect effect;             // in the plain run
-  Keys acts_with = {};       // keys beside which it acts; empty: it acts in the plain run, or never
-  int64_t ranks_to_act = 1;  // 2: that it acts shows in the resolved configuration alone
+  Keys acts_with = {};       // keys with which it acts; empty: it acts in the plain run, or never
+  int64_t ranks_to_act = 1;  // 2: only the resolved configuration shows that it acts
 };
 
 constexpr auto kActs = Effect::kActs, kCost = Effect::kCost, kUnused = Effect::kUnused, kWarned = Effect::kWarned,
@@ -217,7 +217,7 @@ const std::vector<Row> kRows{
     {"val.sample_len", "5", kUnused, kSamples},
 };
 
-// What a key's own case needs and other keys' must not have: a step that is not finite.
+// A step that is not finite: the case of one key needs it, and the others must not have it.
 Keys plain_for(const std::string& key) { return key == "optim.nan_policy" ? Keys{"model.init_base_std=1e30"} : Keys{}; }
 
 // Keys that one configuration reports and another would not.
@@ -301,7 +301,7 @@ class KeysTest : public ::testing::Test {
     return text;
   }
 
-  // What a run leaves behind: its files, and the numbers in them that no clock decides.
+  // The results of a run: its files, and the numbers in them that do not depend on the clock.
   std::map<std::string, std::string> run(const Keys& keys) const {
     fs::remove_all(root_ / "run");
     fs::remove_all(root_ / "elsewhere");
@@ -340,7 +340,7 @@ class KeysTest : public ::testing::Test {
       kept = numbers_of(text);
     } else if (file.starts_with("trace_")) {
       for (int step = 1; step < 9; ++step) kept += text.find(fmt::format("\"step {}\"", step)) == std::string::npos;
-    } else if (file == kParamsFile) {  // what inference will do
+    } else if (file == kParamsFile) {  // what inference reads
       const auto model = nlohmann::json::parse(text).at("model");
       for (const char* key : {"early_exit_step", "early_exit_threshold"}) kept += model.at(key).dump() + " ";
     }
@@ -364,7 +364,7 @@ class KeysTest : public ::testing::Test {
     return std::any_of(lines.begin(), lines.end(), [&](const std::string& line) { return has(line, part); });
   }
 
-  // Which runs of a set of keys were made already.
+  // The sets of keys whose runs exist already.
   const std::map<std::string, std::string>& plain_run(const Keys& keys) {
     const auto name = fmt::format("{}", fmt::join(keys, " "));
     const auto it = plain_.find(name);
@@ -441,7 +441,7 @@ TEST_F(KeysTest, ReportsSayWhyOnce) {
   }
 }
 
-// A configuration that says nothing but defaults, and one that validate() filled, have nothing reported.
+// A configuration of defaults and one that validate() filled report nothing.
 TEST_F(KeysTest, DefaultsAreNotReported) {
   TrainConfig defaults;
   Keys keys;

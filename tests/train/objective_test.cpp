@@ -292,7 +292,7 @@ TEST_P(ObjectiveTest, GoesOnAsIfItHadNeverStopped) {
 TEST_P(ObjectiveTest, AStepGivenUpByOneRankCountsOnNone) {
   const Setting& s = GetParam();
   const auto whole = run(kModels[1], s);
-  // In each step, also in those whose exchanges are known by heart: one rank, the other, both at different places.
+  // In each step, also in those whose order of exchanges is known: one rank, the other, both at different places.
   std::atomic<int> given_up = 0;
   const auto found = run(kModels[1], s, 0, kSteps, nullptr, [&](const Place& at) {
     const bool both = at.attempt % 3 == 2;
@@ -361,7 +361,7 @@ TEST(Objective, TheLanguageModelShowsCrossEntropyAndTheIndexersLoss) {
   }
 }
 
-// A whole run: its log shows the terms, its checkpoints hold moments of what trains only, and it resumes.
+// A whole run: its log shows the terms, its checkpoints hold moments of the trained parameters only, and it resumes.
 TEST(Objective, ATrainerRunsAny) {
   const auto root = fs::path(::testing::TempDir()) / "lt2_objective_run";
   fs::remove_all(root);

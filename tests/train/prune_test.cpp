@@ -22,7 +22,7 @@ class Prune : public ::testing::Test {
     write_file_atomically(folder / "weights", std::to_string(step));
     if (complete) write_checksums(folder);
   }
-  // What is left of these steps. Every name in the folder must be a step's.
+  // The steps that remain of these. Every name in the folder must be a step's.
   Steps left_of(const Steps& steps, int64_t step, const SaveConfig& dump, const SaveConfig& eval) {
     for (const auto s : steps) add(s);
     CheckpointConfig config;

@@ -1,4 +1,4 @@
-// Every recipe: its plan weighs what the formulas say, and scaled down it trains.
+// Every recipe: its plan has the sizes of the formulas, and scaled down it trains.
 #include "tests/support/recipes.h"
 
 #include <gtest/gtest.h>
@@ -109,7 +109,7 @@ TEST(Plan, MemoryByHand) {
   EXPECT_EQ(shared.activations, of(Sharding::kNone, Recompute::kLayer, 8).activations);
   EXPECT_LT(shared.packed, whole.packed);
   EXPECT_LT(shared.gradients, whole.gradients);
-  // Sums of the micro-steps before lie beside the gradients of this one.
+  // The sums of earlier micro-steps, and the gradients of this one.
   auto accumulating = config;
   accumulating.grad_acc_steps = 2;
   EXPECT_EQ(rank_memory(model, accumulating, Sharding::kNone, Recompute::kNone, 1).gradients, 8 * P);
@@ -146,7 +146,7 @@ class ScaledDown : public ::testing::TestWithParam<std::string> {
       chunk << "{\"text\": \"document " << i << ": the quick brown fox jumps over the lazy dog\"}\n";
     }
     clear_stop_signal();
-    // So little work only waits for the threads to meet.
+    // With so little work threads would only wait for each other.
     set_num_threads(1);
   }
   void TearDown() override {

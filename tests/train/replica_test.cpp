@@ -1,4 +1,4 @@
-// Several ranks against one: the same weights, whatever is shared out.
+// Several ranks against one: they give the same weights in every sharding.
 #include "train/replica.h"
 
 #include <atomic>
@@ -145,7 +145,7 @@ TEST_P(ReplicaTest, RanksEqualOne) {
   }
 }
 
-// Weights and moments do not depend on who saved them.
+// Weights and moments do not depend on the number of ranks that saved them.
 TEST_P(ReplicaTest, GoesOnWithAnotherNumberOfRanks) {
   const auto& s = GetParam();
   const ModelCase c{.name = "hybrid", .layer_pattern = "interleaved:2:1:gdn:full"};
@@ -161,8 +161,8 @@ TEST_P(ReplicaTest, GoesOnWithAnotherNumberOfRanks) {
 INSTANTIATE_TEST_SUITE_P(Settings, ReplicaTest, ::testing::ValuesIn(kSettings),
                          [](const auto& i) { return std::string(i.param.name); });
 
-// Wherever a rank gives up a step, alone or with others: nobody waits for it, all leave the step out, and taken again
-// it is as if nothing had been.
+// A rank may give up a step anywhere, alone or with others: no other rank waits for it, all skip the step, and the
+// repeated step has the same result as an undisturbed one.
 using GivenUp = ReplicaTest;
 TEST_P(GivenUp, ByAnyRankCountsOnNone) {
   const auto& s = GetParam();

@@ -111,7 +111,7 @@ TEST_F(TrainerTest, AStepGivenUpIsTakenAgain) {
   }
 }
 
-// The same on two ranks, whichever of them the signal reaches, whatever they share out.
+// The same on two ranks, whichever rank the signal reaches, in every sharding.
 TEST_F(TrainerTest, ASignalToAnyRankGivesUpTheStepOnAll) {
   set_num_threads(1);
   const auto train = [&](const std::string& run, const std::string& sharding, const std::function<bool(int)>& stop) {
@@ -240,12 +240,12 @@ TEST_F(TrainerTest, ADamagedLaterCheckpointDoesNotCrowdOutSoundOnes) {
   EXPECT_FALSE(fs::exists(checkpoint_folder(checkpoints, 2)));
 }
 
-// A process killed at the first thing that changes when it prunes: no folder with a step's name is a half of one, and
-// the next start removes the rest.
+// A process is killed at the first change that its pruning makes: no folder with a step's name is incomplete, and the
+// next start removes the rest.
 TEST_F(TrainerTest, AKillWhilePruningLeavesNoHalfCheckpoint) {
   Trainer(config("a", {"steps=4", "val.every=0"})).run();
   const auto checkpoints = root_ / "a" / "checkpoints", pruned = checkpoint_folder(checkpoints, 2);
-  // So many files that removing them takes longer than to be killed.
+  // So many files that their removal takes longer than the kill.
   for (int i = 0; i < 20000; ++i) std::ofstream(pruned / std::to_string(i));
   const auto files = [](const fs::path& folder) {
     return std::distance(fs::directory_iterator(folder), fs::directory_iterator());
@@ -363,7 +363,7 @@ TEST_F(TrainerTest, ASignalBeforeTheFirstStepSavesAtOnce) {
   std::raise(SIGTERM);
   EXPECT_EQ(trainer.run(), Trainer::End::kInterrupted);
   EXPECT_NO_THROW(verify_checksums(checkpoint_folder(root_ / "a" / "checkpoints", 0)));
-  EXPECT_FALSE(fs::exists(root_ / "a" / "samples.json"));  // half a text is no sample
+  EXPECT_FALSE(fs::exists(root_ / "a" / "samples.json"));  // an incomplete text is no sample
 }
 
 TEST_F(TrainerTest, TheLastGoodCheckpointHoldsFiniteWeights) {
@@ -446,7 +446,7 @@ TEST_F(TrainerTest, AnotherModelOfTheSameShapesIsRefused) {
     EXPECT_TRUE(has(error, named)) << error;
     EXPECT_TRUE(has(error, "checkpoint.allow_model_change=true")) << error;
     EXPECT_TRUE(files_of(root_ / "a") == before) << change;
-    // Weights of another run are no different.
+    // The same holds for weights of another run.
     const auto init = "checkpoint.init_ckpt_path=" + (root_ / "a").string();
     auto from = with(change);
     from.push_back(init);
@@ -463,7 +463,7 @@ TEST_F(TrainerTest, AnotherModelOfTheSameShapesIsRefused) {
   EXPECT_TRUE(has(read_file(root_ / "a" / "train.log"), "model.rope_theta 10000.0 -> 5000.0"));
   EXPECT_TRUE(has(error_of([&] { Trainer(config("a", full)); }), "model.rope_theta 5000.0 -> 10000.0"));
   EXPECT_FALSE(load_train_config((root_ / "a" / "config.yaml").string(), {}).checkpoint.allow_model_change);
-  // What has no part in the function goes on.
+  // Keys that do not change the function are accepted.
   EXPECT_EQ(error_of([&] {
               Trainer(config("a", {"steps=4", "val.every=0", "optim.warmup=1", "model.layer_pattern=full",
                                    "model.rope_theta=5000", "model.multiple_of=32", "model.dsa_kl_coef=2"}));
@@ -488,7 +488,7 @@ TEST_F(TrainerTest, KeysOfOtherMixersAreOnlyTold) {
   }
 }
 
-// As many words, but others.
+// A vocabulary of the same size with other words.
 TEST_F(TrainerTest, AnotherVocabularyOfTheSameSizeIsRefused) {
   const auto write = [&](const std::string& name, const std::vector<std::string>& merged) {
     std::ofstream(root_ / name) << test::rank_file(merged);
