@@ -1,5 +1,7 @@
 #include "template/literal.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
@@ -122,7 +124,7 @@ std::string unescaped(std::string_view text, std::string& error) {
       for (; read < digits && at < text.size() && digit_value(text[at]) < 16; ++read)
         code = code * 16 + static_cast<uint32_t>(digit_value(text[at++]));
       if (read < digits || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) {
-        error = std::string("expected ") + std::to_string(digits) + " hex digits of a character after \\" + kind;
+        error = fmt::format("expected {} hex digits of a character after \\{}", digits, kind);
         return {};
       }
       append_character(out, code);

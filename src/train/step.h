@@ -2,6 +2,7 @@
 // One optimizer step: micro-batches forward and backward, clip, AdamW.
 // Source: the training loop of Meta Lingua, which the official code follows.
 #include <cmath>
+#include <exception>
 #include <functional>
 #include <vector>
 
@@ -12,7 +13,11 @@
 namespace lt2 {
 
 /// Thrown out of a forward or backward pass (LoopedTransformer::at_each_layer): this rank gives up the step.
-struct StepGivenUp {};
+/// A std::exception, because autograd undoes its own counts after those alone: a pass in a recomputed part is a
+/// backward pass within another, and torch counts how deep these are.
+struct StepGivenUp : std::exception {
+  const char* what() const noexcept override { return "the step is given up"; }
+};
 
 /// With several ranks the values are those of all ranks together.
 struct StepResult {
