@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/threads.h"
 #include "base/units.h"
 #include "ops/pointer.h"
 
@@ -15,7 +16,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Tokens of a sequence that may wait for a loop at once, over all loops (model/advance.cpp lets 256 wait for each).
+// Tokens of a sequence that may wait for a loop at once, over all loops (model/walks.cpp lets 256 wait for each).
 constexpr int64_t kMostWaiting = 256;
 // After this many verifications a request knows whether drafting pays.
 constexpr int64_t kTrialRounds = 16;
@@ -251,11 +252,7 @@ bool Engine::start(Sequence& sequence) {
     sequence.logits = prefix->logits;
     sequence.exit = prefix->exit;
     sequence.result.reused_tokens = prefix->state.position;
-    if (sequence.unscored() == prefix->state.position && sequence.unscored() < static_cast<int64_t>(prompt.size())) {
-      const float* logits = logits_of(sequence.logits, 1, model_.config().vocab_size);
-      if (sequence.request.on_score_logits) sequence.request.on_score_logits(sequence.logits.view({1, -1}));
-      score(sequence, logits, sequence.exit);
-    }
+    if (sequence.unscored() == prefix->state.position) score(sequence, sequence.logits.view({1, -1}), {sequence.exit});
   } else {
     sequence.state = model_.make_state(1, tokens);
   }
@@ -296,27 +293,34 @@ std::optional<Continuation> Engine::next_of(Sequence& sequence, int64_t room) {
   if (sequence.unscored() >= size || first >= at + count) return next;
   next.all_positions = true;
   next.from = first - at;
-  next.on_logits = [this, &sequence, size](const torch::Tensor& rows, const std::vector<int64_t>& exits) {
-    const int64_t vocab = model_.config().vocab_size;
-    const auto logits = rows.to(torch::kCPU).contiguous();
-    const float* row = logits_of(logits, logits.size(0), vocab);
-    if (sequence.request.on_score_logits)
-      sequence.request.on_score_logits(logits.narrow(0, 0, std::min(logits.size(0), size - sequence.unscored())));
-    for (int64_t i = 0; i < logits.size(0) && sequence.unscored() < size; ++i)
-      score(sequence, row + i * vocab, exits[static_cast<size_t>(i)]);
+  next.on_logits = [this, &sequence](const torch::Tensor& rows, const std::vector<int64_t>& exits) {
+    score(sequence, rows.to(torch::kCPU).contiguous(), exits);
   };
   return next;
 }
 
-// Scores the prompt's next token with the logits of the one before it.
-void Engine::score(Sequence& sequence, const float* logits, int64_t exit) {
-  const int64_t vocab = model_.config().vocab_size;
-  check_logits(logits, vocab);
-  const int32_t token = sequence.request.prompt[static_cast<size_t>(sequence.unscored())];
-  ScoredToken out{.id = token, .log_probability = log_probability(logits, vocab, token), .exit = exit};
-  out.greedy = std::max_element(logits, logits + vocab) == logits + token;
-  if (sequence.request.logprobs) out.likeliest = top_log_probabilities(logits, vocab, *sequence.request.logprobs);
-  sequence.result.scored.push_back(std::move(out));
+// Scores the prompt's next tokens, one by each row of logits [n, vocab]; the row after the prompt's end scores nothing.
+void Engine::score(Sequence& sequence, const torch::Tensor& logits, const std::vector<int64_t>& exits) {
+  const auto& request = sequence.request;
+  const int64_t vocab = model_.config().vocab_size, first = sequence.unscored();
+  const int64_t count = std::min(logits.size(0), static_cast<int64_t>(request.prompt.size()) - first);
+  if (count <= 0) return;
+  if (request.on_score_logits) request.on_score_logits(logits.narrow(0, 0, count));
+  const float* rows = logits_of(logits, logits.size(0), vocab);
+  std::vector<ScoredToken> scored(static_cast<size_t>(count));
+  parallel_for(count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float* row = rows + i * vocab;
+      check_logits(row, vocab);
+      auto& out = scored[static_cast<size_t>(i)];
+      out.id = request.prompt[static_cast<size_t>(first + i)];
+      out.exit = exits[static_cast<size_t>(i)];
+      out.log_probability = log_probability(row, vocab, out.id);
+      out.greedy = std::max_element(row, row + vocab) == row + out.id;
+      if (request.logprobs) out.likeliest = top_log_probabilities(row, vocab, *request.logprobs);
+    }
+  });
+  std::move(scored.begin(), scored.end(), std::back_inserter(sequence.result.scored));
 }
 
 // Adds a token to the text. False: it was the last one.

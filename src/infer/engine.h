@@ -1,10 +1,11 @@
 #pragma once
 // The engine generates text for users: requests run in slots, and each pass over the weights serves all of them.
 //
-// A pass holds the next token of every sequence that decodes and one prefill chunk, so that a long prompt does not
-// delay the others; if no sequence decodes, that chunk is large and several short prompts share it. A request's result
-// depends only on its own tokens, options and seed: products and states have the same bits whatever else is in the
-// pass, and prompts are cut at absolute multiples of 64 tokens.
+// A pass holds the next token of every sequence that decodes and at most one prefill chunk, so that a long prompt does
+// not delay the others. A chunk holds the next part of one prompt, and whole or partial further prompts while they fit;
+// if no sequence decodes, the chunk is large. A request's result depends only on its own tokens, options and seed:
+// products and states have the same bits whatever else is in the pass, and prompts are cut at absolute multiples of 64
+// tokens.
 //
 // Loop self-speculation: the first loops and the shared head draft tokens; one pass of the remaining loops over all
 // drafts verifies them (the drafts wait before the remaining loops, see ExitRule::defer, so nothing is computed twice).
@@ -66,6 +67,7 @@ struct GenerateRequest {
   /// it max_gen_len may be 0.
   std::optional<int64_t> score_from = {};
   /// Gets the logits fp32 [n, vocab] that the scores come from, in the order of the tokens, n <= kLogitRows at a time.
+  /// What it throws leaves step(), after which the engine must not be used.
   std::function<void(const torch::Tensor& logits)> on_score_logits = {};
   TokenHook on_token = {};
 };
@@ -153,7 +155,7 @@ class Engine {
   void took(Sequence& sequence, const Continued& result);
   void begin_text(Sequence& sequence);
   void next_token(Sequence& sequence);
-  void score(Sequence& sequence, const float* logits, int64_t exit);
+  void score(Sequence& sequence, const torch::Tensor& logits, const std::vector<int64_t>& exits);
   void verify(Sequence& sequence, const Continued& result);
   bool emit(Sequence& sequence, int32_t token, const float* logits, int64_t exit);
   void retire();

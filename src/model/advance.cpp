@@ -61,6 +61,8 @@ std::vector<Continued> LoopedTransformer::advance(const std::vector<Continuation
     }
     return draws > 1 ? sum / static_cast<double>(draws) : sum;
   };
+  // Before any hook: what one throws leaves all states whole.
+  for (const auto& sequence : sequences) sequence.state->position += sequence.tokens.size(0);
   std::vector<Continued> out(sequences.size());
   // Sequences without a hook share one product.
   const auto shared = [&](const std::vector<Walks::Left>& draw) {
@@ -75,7 +77,6 @@ std::vector<Continued> LoopedTransformer::advance(const std::vector<Continuation
   for (size_t s = 0; s < sequences.size(); ++s) {
     const auto count = static_cast<int64_t>(left[0][s].rows.size());
     out[s].exits = std::move(left[0][s].exits);
-    sequences[s].state->position += sequences[s].tokens.size(0);
     if (!sequences[s].on_logits) {
       out[s].logits = all.narrow(0, row, count);
       row += count;

@@ -14,8 +14,8 @@ template <class Make>
 void LoopedTransformer::tap(const Pass& pass, TapPoint at, Make make) const {
   if (!pass.taps || !pass.taps->wants(at)) return;
   at.draw = pass.draw;
-  if (pass.sequences.size() > 1) {
-    for (const auto& rows : pass.sequences) at.rows.push_back(rows.count);
+  if (pass.walks) {
+    for (const auto& [sequence, count] : pass.walks->running()) at.rows.emplace_back(sequence, count);
   }
   const torch::Tensor tensor = make();
   if (!pass.tapped) return pass.taps->give(at, tensor);

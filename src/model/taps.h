@@ -11,6 +11,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/torch.h"
@@ -31,13 +32,14 @@ enum class TapKind {
 
 struct TapPoint {
   TapKind kind = TapKind::kEmbedding;
-  int64_t loop = -1;               // from 0; -1: of no loop
-  int64_t layer = -1;              // from 0; -1: of no layer
-  std::string tensor = {};         // kState: as MixerState::tensors names it
-  int64_t sequence = 0;            // kState: index in the pass
-  int64_t draw = 0;                // of random patterns: the state's draw
-  std::vector<int64_t> rows = {};  // of several sequences: how many rows each has here, one after the other along
-                                   // dim 1. With ExitRule::defer these are the tokens that run the loop now.
+  int64_t loop = -1;        // from 0; -1: of no loop
+  int64_t layer = -1;       // from 0; -1: of no layer
+  std::string tensor = {};  // kState: as MixerState::tensors names it
+  int64_t sequence = 0;     // kState: index in the pass
+  int64_t draw = 0;         // of random patterns: the state's draw
+  // Of a pass over several sequences (LoopedTransformer::advance): which of them have rows here, and how many, one
+  // after the other along dim 1. With ExitRule::defer these are the tokens that run the loop now.
+  std::vector<std::pair<int64_t, int64_t>> rows = {};
 
   /// "loop.2.layer.0.mixer_out".
   std::string name() const;

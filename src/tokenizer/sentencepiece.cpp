@@ -220,7 +220,7 @@ std::string SentencePieceTokenizer::normalize(std::string_view text, bool contin
     after_space = squeezes && found.text.ends_with(' ');
     LT2_CHECK(out.size() <= most, "{}: normalizing: the text grew beyond {} bytes, more than 64-fold", where_, most);
   }
-  while (squeezes && out.ends_with(space)) out.resize(out.size() - space.size());
+  while (squeezes && out.ends_with(space)) out.erase(out.size() - space.size());
   return out;
 }
 

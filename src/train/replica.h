@@ -63,7 +63,7 @@ class Replica : private LayerWatch {
   /// AdamW with the gradients scaled; afterwards every rank has the new weights that it needs.
   void step(double lr, double gradient_scale);
   void drop_gradients();
-  /// L2 norm of all weights.
+  /// L2 norm of the weights that train.
   double parameter_norm();
 
   /// Whole tensors under official names, on rank 0 (elsewhere possibly empty). All ranks must call.

@@ -167,7 +167,7 @@ TEST_P(TapsTest, ChangeNoBitOfInference) {
   EXPECT_TRUE(identical(run(&heard), run(nullptr)));
   std::map<int64_t, int64_t> states;
   for (const auto& at : heard.points) {
-    EXPECT_EQ(at.rows, (std::vector<int64_t>{3, 3, 3})) << at.name();
+    EXPECT_EQ(at.rows, (std::vector<std::pair<int64_t, int64_t>>{{0, 3}, {1, 3}, {2, 3}})) << at.name();
     if (at.kind == TapKind::kState) ++states[at.sequence];
   }
   EXPECT_EQ(states.size(), 3U);
@@ -182,8 +182,12 @@ TEST(Taps, OfDeferredLoopsComeWhenTheyRun) {
   torch::NoGradGuard no_grad;
   auto state = model->make_state(1);
   std::vector<std::pair<int64_t, int64_t>> ran;  // loop, tokens
+  using Rows = std::vector<std::pair<int64_t, int64_t>>;
   Taps taps;
-  taps.on("loop.*.out", [&](const TapPoint& at, const torch::Tensor& h) { ran.emplace_back(at.loop, h.size(1)); });
+  taps.on("loop.*.out", [&](const TapPoint& at, const torch::Tensor& h) {
+    ran.emplace_back(at.loop, h.size(1));
+    EXPECT_EQ(at.rows, (Rows{{0, h.size(1)}}));
+  });
   const Listening listening(*model, taps);
   const ExitRule first{.step = 0, .threshold = {}, .defer = true};
   for (int i = 0; i < 3; ++i) model->advance({{.state = &state, .tokens = torch::tensor({i})}}, first);
