@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 PRESET ?= release
 BUILD := build/$(PRESET)
 
-.PHONY: help setup build demo test test-memory bench format format-check clean
+.PHONY: help setup build demo test test-memory bench format format-check tidy clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ format: ## Format the sources
 
 format-check: setup
 	@files=$$(git ls-files '*.cpp' '*.h') && clang-format-14 --dry-run -Werror $$files
+
+tidy: setup ## Run clang-tidy over src/ (the checks of .clang-tidy)
+	@scripts/tidy.py $(JOBS)
 
 clean: ## Remove build/
 	rm -rf build

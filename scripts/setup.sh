@@ -20,6 +20,7 @@ packages=(
   libhwy-dev              # portable SIMD with run-time dispatch
   libgtest-dev
   clang-format-14         # the format check
+  clang-14 clang-tidy-14  # the checks of `make tidy`, and the precompiled header it reads
 )
 
 # Node reads parquet. Its own installation serves as well as Debian's.
