@@ -28,8 +28,8 @@ struct Options {
 enum class Others { kRefused, kPlainWords, kTrainingKeys };
 
 /// Fills `fields` from the words and reports those that are ignored: keys without an effect, and a training key that a
-/// later word sets again. Throws lt2::Error, "lt2 NAME: WORD: ...": unknown
-/// keys with the nearest known one, the command's own keys given twice, values that do not fit.
+/// later word sets again. Throws lt2::Error, "lt2 NAME: WORD: ...": unknown keys with the nearest known one, the
+/// command's own keys given twice, values that do not fit.
 Options read_fields(const std::vector<std::string>& words, const std::string& name, Others others,
                     const std::vector<Field>& fields);
 
