@@ -13,12 +13,20 @@
 namespace lt2 {
 namespace {
 
-/// One name for each model, all different: given, or "model", or the files' names.
+/// The name of a folder, of a file without its extension: "a" of runs/a/ and of a.yaml.
+std::string name_of(const std::string& place) {
+  auto path = std::filesystem::path(place).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();
+  std::error_code unreadable;  // opening the model says it
+  return (std::filesystem::is_directory(path, unreadable) ? path.filename() : path.stem()).string();
+}
+
+/// One name for each model, all different: given, or "model", or the names of files and folders.
 std::vector<std::string> labels_of(const BenchConfig& config) {
   const auto& places = config.ckpt.empty() ? config.config : config.ckpt;
   auto labels = config.label;
   if (labels.empty() && places.size() > 1) {
-    for (const auto& place : places) labels.push_back(std::filesystem::path(place).lexically_normal().stem().string());
+    for (const auto& place : places) labels.push_back(name_of(place));
   }
   if (labels.empty()) labels.emplace_back("model");
   LT2_CHECK(places.empty() || labels.size() == places.size(), "label= must name each of the {} models; found \"{}\"",

@@ -11,7 +11,7 @@ namespace lt2 {
 /// The command line after `lt2 COMMAND`.
 struct Arguments {
   std::vector<std::string> words;  // paths and other plain words, key=value, --key=value
-  std::vector<std::string> rest;   // everything after a bare --, unchanged
+  std::vector<std::string> rest;   // the line of another command that this one runs, unchanged
 };
 
 /// The keys of one struct, which hold its defaults.
@@ -38,7 +38,7 @@ struct Command {
   int (*run)(const Arguments& arguments);  // exit status; failures throw lt2::Error
   // Also takes keys of a training configuration, as changes to the file that config= names.
   bool takes_training_keys = false;
-  // The first plain word begins another command's line: it and everything after it are Arguments::rest.
+  // A bare -- or the first plain word begins another command's line: Arguments::rest. Other commands take no --.
   bool runs_a_command = false;
 };
 

@@ -44,8 +44,8 @@ const char* name_of(Finish finish) {
 std::string json_line(const Tokenizer& tokenizer, const GenerateResult& result, const std::string& text,
                       const std::string& prompt, int64_t sample, bool begun, bool cut) {
   auto tokens = nlohmann::ordered_json::array();
-  const auto text_of = [&](int32_t id, bool& behind) {
-    return tokenizer.text_of_bytes(tokenizer.next_bytes(id, behind));
+  const auto text_of = [&](int32_t id, bool& after_text) {
+    return tokenizer.text_of_bytes(tokenizer.next_bytes(id, after_text));
   };
   for (const auto& token : result.tokens) {
     auto likeliest = nlohmann::ordered_json::array();

@@ -38,13 +38,6 @@ int help(const std::vector<std::string>& words) {
   fail("lt2 help: unknown command {}; `lt2 --help` lists them", words[0]);
 }
 
-// Whether a command's own words, not those after --, ask for its help.
-bool asks_for_help(const std::vector<std::string>& words) {
-  const auto end = std::find(words.begin(), words.end(), "--");
-  return (words.size() > 1 && words[1] == "help") ||
-         std::any_of(words.begin() + 1, end, [](const std::string& word) { return word == "--help" || word == "-h"; });
-}
-
 int run(const std::vector<std::string>& typed) {
   if (typed.empty()) return print_out("{}", overview(help_width())), 1;
   if (typed[0] == "--version") return print_out("lt2 {}\n", LT2_VERSION), 0;
@@ -52,8 +45,9 @@ int run(const std::vector<std::string>& typed) {
   const auto words = from_official(typed);
   for (const auto& command : commands()) {
     if (words[0] != command.name) continue;
-    if (asks_for_help(words)) return help({words[0]});
-    const auto arguments = join_dashed({words.begin() + 1, words.end()}, command);
+    const std::vector<std::string> own(words.begin() + 1, words.end());
+    if (asks_for_help(own, command)) return help({words[0]});
+    const auto arguments = join_dashed(own, command);
     const char* threads = std::getenv("OMP_NUM_THREADS");
     const bool set = threads != nullptr && *threads != 0;
     init_runtime(set ? thread_count_from_text(threads, "environment: OMP_NUM_THREADS") : 0);

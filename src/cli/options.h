@@ -9,8 +9,13 @@
 
 namespace lt2 {
 
+/// Whether the words after `lt2 COMMAND` ask for the command's help: `help` first, or --help or -h that is not the
+/// value of a key. The words of another command (Command::runs_a_command) do not count.
+bool asks_for_help(const std::vector<std::string>& words, const Command& command);
+
 /// Makes each dashed option one word: `--seq-len 8` becomes `--seq-len=8`, `--strict` of a field that is true or false
-/// `--strict=true`; - in a name stands for _. The command's fields are the known options. Throws lt2::Error.
+/// `--strict=true`, unless the next word is true or false; - in a name stands for _. The command's fields are the known
+/// options. Throws lt2::Error: unknown options, options without a value, -- unless the command runs another.
 Arguments join_dashed(const std::vector<std::string>& words, const Command& command);
 
 struct Options {
@@ -22,8 +27,9 @@ struct Options {
 /// What a command does with words that are not its keys.
 enum class Others { kRefused, kPlainWords, kTrainingKeys };
 
-/// Fills `fields` from the words and reports those that are ignored. Throws lt2::Error, "lt2 NAME: WORD: ...": unknown
-/// keys with the nearest known one, keys given twice, values that do not fit.
+/// Fills `fields` from the words and reports those that are ignored: keys without an effect, and a training key that a
+/// later word sets again. Throws lt2::Error, "lt2 NAME: WORD: ...": unknown keys with the nearest known one, the
+/// command's own keys given twice, values that do not fit.
 Options read_fields(const std::vector<std::string>& words, const std::string& name, Others others,
                     const std::vector<Field>& fields);
 

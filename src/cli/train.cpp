@@ -48,17 +48,17 @@ std::shared_ptr<Group> meet(const ProcessLayout& layout, double timeout_s) {
 }
 
 int run(const Arguments& arguments) {
+  const ProcessLayout layout = process_layout();
+  set_log_rank(layout.rank);  // before the first note: one rank says it
   TrainOptions options;
   const auto overrides = read_options(arguments.words, "train", Others::kTrainingKeys, options).training_keys;
   LT2_CHECK(!options.config.empty(), "lt2 train: config=FILE is required, for example config=configs/tiny/hybrid.yaml");
   Notes notes;
   auto config = load_train_config(options.config, overrides, &notes);
-  const ProcessLayout layout = process_layout();
   validate(config, &notes, {.world_size = layout.world, .dry_run = options.dry_run});
   // Up to here nothing can be lost, and a signal simply ends the program. A signal while the run is being built must
   // save and say how to resume.
   if (!options.dry_run) catch_stop_signals();
-  set_log_rank(layout.rank);
   if (!notes.ignored.empty()) log_info("{}", ignored_line(notes));
   for (const auto& line : notes.unused) log_info("{}", line);
   for (const auto& line : notes.warnings) {

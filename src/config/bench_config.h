@@ -32,7 +32,7 @@ struct BenchConfig {
     visit("which models", kHeading, any(), "");
     visit("ckpt", ckpt, commas(verbatim_path()), "checkpoints or model folders");
     visit("config", config, commas(verbatim_path()), "training configurations; initial weights, key.sub=value changes");
-    visit("label", label, commas(verbatim()), "a name for each of your models; none: the files' names");
+    visit("label", label, commas(verbatim()), "a name for each of your models; none: names of the files or folders");
     visit("shapes", shapes, commas(one_of({"0.6B", "1.3B", "plain"})), "without a model: these shapes; none: all");
     visit("layouts", layouts, commas(one_of({"full", "full+gdn", "gdn", "window", "full+kda", "dsa+gdn", "once"})),
           "without a model: these layouts; none: all");

@@ -130,6 +130,11 @@ ConfigTree parse_override(const std::string& argument, const std::string& origin
   return nested(parse_key(argument, origin), argument, origin);
 }
 
+std::string key_path(const std::string& argument, const std::string& where, const std::vector<Field>& fields) {
+  const auto key = parse_key(without_dashes(argument, fields), where + printable(argument));
+  return fmt::format("{}", fmt::join(key.parts, "."));
+}
+
 void merge_overrides(ConfigTree& tree, const std::vector<std::string>& arguments, const std::string& where,
                      const std::vector<Field>& fields) {
   for (const auto& typed : arguments) {

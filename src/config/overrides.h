@@ -12,6 +12,10 @@ namespace lt2 {
 /// errors.
 ConfigTree parse_override(const std::string& argument, const std::string& origin);
 
+/// The dotted path that an argument's key names, however it is spelled: "data.sources.a.txt" of data.sources."a.txt"=1,
+/// "steps" of --steps=2. `where` precedes the argument in errors.
+std::string key_path(const std::string& argument, const std::string& where, const std::vector<Field>& fields);
+
 /// Lays the arguments over `tree`, left to right. `where` precedes each in errors. Groups of fields merge key by key. A
 /// whole map replaces a map of names that the user chooses (data.sources, eval): data.sources={mine.txt: 1}; but
 /// data.sources.mine.txt=1 adds the entry mine.txt. (OmegaConf adds in both cases.) Values of fields marked verbatim

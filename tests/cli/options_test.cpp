@@ -133,8 +133,32 @@ TEST_F(Program, OptionsWithoutEffectAreRefused) {
       {"tokenize path=x in=text.txt", {"path", "tokenizer=bytes"}},
       {"launch --nproc 2 nodes=2 -- train config=tiny.yaml", {"nodes", "without --slurm"}},
       {"launch --nproc 2 --dry-run -- train config=tiny.yaml", {"--dry-run", "--slurm"}},
-      {"inspect ckpt=run model.dim=64", {"model.dim=64", "cannot be overridden"}}};
+      {"inspect ckpt=run model.dim=64", {"model.dim=64", "cannot be overridden"}},
+      {"train config=tiny.yaml -- steps=5", {"lt2 train: unexpected --", "only lt2 launch"}},
+      {"report run --live true output=x.html", {"output", "with live"}},
+      {"report run --live false port=8000", {"port", "without live"}},
+      {"generate ckpt=run --prompt --x", {"--prompt needs a value", "write prompt=--x"}},
+      {"generate ckpt=run prompt=x --seed", {"--seed needs a value"}}};
   for (const auto& [line, words] : cases) expect_error(line, words);
+}
+
+TEST_F(Program, ATrainingKeyGivenAgainIsReported) {
+  struct Case {
+    std::string words, note;  // empty: none
+  };
+  const std::vector<Case> cases = {
+      {"steps=1 steps=2", "ignored: steps=1 (steps=2 comes after it)"},
+      {"--steps 1 steps=2", "ignored: --steps=1 (steps=2 comes after it)"},
+      {"data.sources.a=1 'data.sources[a]=2'", "ignored: data.sources.a=1 (data.sources[a]=2 comes after it)"},
+      {"data.sources.a-b=1 data.sources.a_b=2", ""},
+      {"'model={dim: 64}' 'model={n_layers: 2}'", ""},
+      {"steps=1 model.dim=64", ""}};
+  for (const auto& [words, note] : cases) {
+    const auto result = run("inspect config=tiny.yaml " + words);
+    EXPECT_EQ(result.status, 0) << words << "\n" << result.err;
+    EXPECT_EQ(result.err.find("comes after it") == std::string::npos, note.empty()) << words << "\n" << result.err;
+    EXPECT_NE(result.err.find(note), std::string::npos) << words << "\n" << result.err;
+  }
 }
 
 TEST_F(Program, ExitsAndSamplingWithoutEffectAreRefusedOrReported) {

@@ -33,6 +33,11 @@ TEST_F(Program, HelpShowsAnExampleForEveryCommand) {
       EXPECT_EQ(run(spelling).out, result.out) << spelling;
   }
   EXPECT_EQ(run("benchmark_prefill --help").out, run("bench --help").out);
+  // Words of the command that launch runs, and values, do not ask for the help of the first command.
+  for (const char* line : {"launch --nproc 1 -- train --help", "launch --nproc 1 train --help"})
+    EXPECT_EQ(run(line).out, run("train --help").out) << line;
+  EXPECT_EQ(run("launch --nproc 1 -h").out, run("launch --help").out);
+  expect_error("generate --prompt -h", {"ckpt"});
   expect_error("trian", {"trian", "--help"});
   expect_error("train --sede=1 config=tiny.yaml", {"unknown option --sede", "did you mean --seed"});
 }
@@ -88,6 +93,9 @@ TEST_F(Program, BadInputIsOneClearLine) {
   expect_error("bench config=tiny.yaml batch=1,2", {"batch", "1,2"});
   expect_error("bench config=tiny.yaml,tiny.yaml", {"label=", "tiny, tiny"});
   expect_error("bench config=tiny.yaml,tiny.yaml label=a", {"label=", "2 models"});
+  fs::create_directories(root_ / "a" / "Ouro-1.4B");
+  fs::create_directories(root_ / "b" / "Ouro-1.4B");
+  expect_error("bench ckpt=a/Ouro-1.4B,b/Ouro-1.4B/", {"label=", "found Ouro-1.4B, Ouro-1.4B"});
   for (const char* seconds : {"abc", "-1", "0", "inf", "1x"})
     expect_error(std::string("bench config=tiny.yaml seconds=") + seconds, {"seconds", seconds});
   expect_error("inspect foo", {"unexpected argument foo"});
