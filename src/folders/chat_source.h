@@ -14,8 +14,9 @@ struct ChatSource {
 };
 
 /// chat_template.jinja in `folder`, or else chat_template of tokenizer_config.json: a text, or a list of named ones, of
-/// which "default" and "tool_use" are taken. None: the folder has no template. Throws lt2::Error with file and key for
-/// what is none.
+/// which "default" and "tool_use" are taken. None: the folder has no template. open_model verifies these files, but
+/// only who talks reads them: a damaged template stops nothing else. Throws lt2::Error with file and key for what is
+/// none.
 std::optional<ChatSource> read_chat_source(const std::filesystem::path& folder);
 
 }  // namespace lt2

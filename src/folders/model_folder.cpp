@@ -267,9 +267,9 @@ ModelFolder open_model(const fs::path& path, const OpenOptions& options) {
   }
   out.tokenizer = find_tokenizer(out.where, out.run);
   out.add_bos = adds_bos(out);
+  if (options.training_state) return out;
   out.stop_ids = read_stop_ids(out.where, out.config.vocab_size);
   out.generation = read_generation_defaults(out.where);
-  out.chat = read_chat_source(out.where);
   return out;
 }
 

@@ -19,7 +19,6 @@
 
 #include "checkpoint/safetensors.h"
 #include "config/train_config.h"
-#include "folders/chat_source.h"
 #include "mixers/mixer.h"
 #include "model/looped_transformer.h"
 #include "tokenizer/tokenizer.h"
@@ -56,7 +55,7 @@ struct OpenOptions {
   std::optional<int64_t> early_exit_step;
   std::optional<double> early_exit_threshold;
 
-  bool training_state = false;  // read it, too
+  bool training_state = false;  // read it, and not how text is made
   bool verify = true;           // false: the caller has just verified all checksums
   bool quiet = false;           // another rank of the run says what is to be said
 };
@@ -72,9 +71,9 @@ struct ModelFolder {
   std::string run_json;
   std::optional<TokenizerConfig> tokenizer;  // see find_tokenizer (folders/companions.h); none: the folder has none
   bool add_bos = false;                      // before a prompt
-  std::vector<int32_t> stop_ids;             // eos_token_id; empty: the tokenizer's EOS
+  // How text is made; not read with OpenOptions::training_state, so that nothing about it can stop a run.
+  std::vector<int32_t> stop_ids;  // eos_token_id; empty: the tokenizer's EOS
   GenerationDefaults generation;
-  std::optional<ChatSource> chat;             // its chat template
   torch::ScalarType dtype = torch::kFloat32;  // of the products, as trained: fp32 or bf16
   NamedTensors parameters;                    // official names, the model's order: views, F32, BF16 or F16
   TrainingState training;                     // empty unless asked for

@@ -102,6 +102,7 @@ ChatTemplate::ChatTemplate(const ChatSource& source, const Tokenizer& tokenizer)
     if (!source_.bos && id == tokenizer.bos_id()) source_.bos = name;
     if (!source_.eos && id == tokenizer.eos_id()) source_.eos = name;
   }
+  begun_ = names_.begun_in(source.text + "{" + source.for_tools.value_or(""));
   // This token stands for unknown characters, so any text may give it.
   if (tokenizer.unknown_id() >= 0) is_mark_[static_cast<size_t>(tokenizer.unknown_id())] = false;
 }
@@ -150,9 +151,13 @@ MarkedText ChatTemplate::rendered(const ChatRequest& request, Cover cover) const
   for (auto& message : messages) change_message(message, {note, note, note});
   const TextChange names = [&](const std::string& text) { return disguise.covered(text, false); };
   const TextChange ends = [&](const std::string& text) { return disguise.covered(text, true); };
+  const TextChange guarded_names = [&](const std::string& text) { return disguise.covered_with_guards(text, false); };
+  const TextChange guarded = [&](const std::string& text) { return disguise.covered_with_guards(text, true); };
   const TextChange whole = [&](const std::string& text) { return disguise.covered_whole(text); };
-  const Changes covered{.prose = cover == Cover::kWhole ? whole : ends, .value = ends, .name = names};
-  change_texts(functions, ends, names);
+  Changes covered{.prose = ends, .value = ends, .name = names};
+  if (cover == Cover::kGuards) covered = {.prose = guarded, .value = guarded, .name = guarded_names};
+  if (cover == Cover::kWhole) covered = {.prose = whole, .value = whole, .name = guarded_names};
+  change_texts(functions, covered.value, covered.name);
   for (size_t i = 0; i < messages.size(); ++i)
     if (!request.messages[i].by_model) change_message(messages[i], covered);
 
@@ -165,18 +170,46 @@ MarkedText ChatTemplate::rendered(const ChatRequest& request, Cover cover) const
   return disguise.uncovered((tools ? *for_tools_ : template_).render(variables));
 }
 
-// A template that copies what people wrote without changes gives the same text under full cover. Then no combination of
-// its parts can become a mark. A template that examines the text (upper, a search for "</think>") sees everything but
-// names.
+// Under the cover of names a template sees what people wrote, names excepted, so this gives the text that is to be
+// written. Its marks cannot be trusted: a template that removes "x" makes "<|im_xend|>" a name. So the same text must
+// come of a rendering in which no name can be made of what people wrote:
+// - under full cover, as with every template that does not look at the letters;
+// - under the cover of guards, a sign of each name: every mark then has its guard, and with it its beginning, from the
+//   template. Where a text of the template ends in such a beginning ("<" + content), what follows may be people's, so
+//   these marks must be those of full cover, too.
+// To compare the marks of two renderings alone would not do: a template that leaves out a message writes two marks
+// less, and a person who knows it forges two.
 MarkedText ChatTemplate::render(const ChatRequest& request) const {
   for (size_t i = 0; i < request.messages.size(); ++i) check_role(request.messages[i].fields, i);
-  auto text = rendered(request, Cover::kNames);
-  try {
-    auto whole = rendered(request, Cover::kWhole);
-    if (whole.text == text.text) return whole;
-  } catch (const Error&) {  // the template refuses covered text
-  }
-  return text;
+  const auto text = rendered(request, Cover::kNames).text;
+  const auto under = [&](Cover cover) -> std::optional<MarkedText> {
+    try {
+      return rendered(request, cover);
+    } catch (const Error&) {  // the template refuses covered text
+      return std::nullopt;
+    }
+  };
+  const auto whole = under(Cover::kWhole);
+  if (whole && whole->text == text) return *whole;
+  const auto begun = [&](const MarkedText& rendering) {
+    Ids ids;
+    for (const auto& mark : rendering.marks)
+      if (std::find(begun_.begin(), begun_.end(), mark.id) != begun_.end()) ids.push_back(mark.id);
+    return ids;
+  };
+  auto guarded = under(Cover::kGuards);
+  const bool sound = guarded && guarded->text == text && begun(*guarded) == (whole ? begun(*whole) : Ids());
+  LT2_CHECK(sound,
+            "{}: the template changes what people wrote so that it may become a special token; leave out signs like "
+            "those of \"{}\" in the messages, or use another template",
+            name(), names_.marks().empty() ? "" : names_.marks().front().first);
+  return *std::move(guarded);
+}
+
+bool ChatTemplate::marks_are_tokens(const std::string& text, const Ids& ids) const {
+  Ids spelled;
+  for (const auto& mark : marks_in(text)) spelled.push_back(mark.id);
+  return ids_of_marks(spelled) == ids_of_marks(ids);
 }
 
 std::vector<MarkedText::Mark> ChatTemplate::marks_in(std::string_view text) const {

@@ -37,11 +37,15 @@ class ChatTemplate {
 
   const std::string& name() const { return template_.name(); }
   /// The conversation as text, with the places of its marks. Throws lt2::Error with the file and the template's line if
-  /// the template fails (raise_exception and the limits included), and for a role that would be part of a mark.
+  /// the template fails (raise_exception and the limits included), for a role that would be part of a mark, and if it
+  /// cannot be told which marks are the template's own.
   MarkedText render(const ChatRequest& request) const;
   /// Ids of a rendered text from byte `from` on, which must not lie inside a mark; `before`: the ids of the text before
   /// it.
   std::vector<int32_t> encode(const MarkedText& text, size_t from = 0, const std::vector<int32_t>& before = {}) const;
+
+  /// Whether the marks that `text` spells, the text of `ids`, are tokens, each of them.
+  bool marks_are_tokens(const std::string& text, const std::vector<int32_t>& ids) const;
 
   /// What follows an answer: a mark, or else the beginning of the text that follows.
   struct Ending {
@@ -51,7 +55,7 @@ class ChatTemplate {
   Ending ending() const;
 
  private:
-  enum class Cover { kNames, kWhole };
+  enum class Cover { kNames, kGuards, kWhole };
   MarkedText rendered(const ChatRequest& request, Cover cover) const;
   void check_role(const nlohmann::ordered_json& fields, size_t number) const;
   bool is_mark(int32_t id) const;
@@ -64,7 +68,8 @@ class ChatTemplate {
   Template template_;
   std::optional<Template> for_tools_;
   MarkNames names_;
-  std::vector<bool> is_mark_;  // by id
+  std::vector<bool> is_mark_;   // by id
+  std::vector<int32_t> begun_;  // marks that the template can make with a text: "<|" + role + "|>"
 };
 
 /// Private-use characters that stand for messages of unknown text.

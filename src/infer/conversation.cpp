@@ -83,7 +83,8 @@ void Conversation::answer(const std::vector<int32_t>& ids) {
   const auto text = template_ ? tokenizer_.decode_after(now_.tokens, ids) : std::string();
   now_.tokens.insert(now_.tokens.end(), ids.begin(), ids.end());
   if (!template_) return;
-  now_.messages.push_back({{{"role", "assistant"}, {"content", text}}, true});
+  // A person can make the model spell a mark in letters: such an answer is as untrusted as what people write.
+  now_.messages.push_back({{{"role", "assistant"}, {"content", text}}, template_->marks_are_tokens(text, ids)});
   Known answered = now_.known.back();
   answered.text.text += text;
   answered.ids = now_.tokens;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <optional>
 
@@ -95,7 +96,32 @@ MarkNames::MarkNames(Marks marks) : marks_(std::move(marks)) {
       if (c.code >= 0x80 || !is_space(name[at])) characters_.insert(c.code);
       at += c.bytes;
     }
+    size_t guard = 0;
+    while (guard < name.size() && std::ispunct(static_cast<uint8_t>(name[guard])) == 0) ++guard;
+    if (guard == name.size()) guard = std::min(name.find_first_not_of(" \t\n\v\f\r"), name.size());
+    if (guard < name.size()) guards_.insert(character_at(name, guard).code);
   }
+}
+
+std::vector<int32_t> MarkNames::begun_in(std::string_view source) const {
+  const auto ends_at = [&](size_t end) {  // a text of the template ends, or goes on with an escape
+    return end < source.size() && std::string_view("'\"{\\").find(source[end]) != std::string_view::npos;
+  };
+  const auto ends_within = [&](const std::string& name) {
+    if (!name.empty() && std::ispunct(static_cast<uint8_t>(name[0])) == 0) return true;  // its guard is not its begin
+    for (size_t size = 1; size < name.size(); ++size) {
+      const auto part = std::string_view(name).substr(0, size);
+      size_t at = source.find(part);
+      if (at == source.npos) return false;
+      for (; at != source.npos; at = source.find(part, at + 1))
+        if (ends_at(at + size)) return true;
+    }
+    return false;
+  };
+  std::vector<int32_t> ids;
+  for (const auto& [name, id] : marks_)
+    if (ends_within(name)) ids.push_back(id);
+  return ids;
 }
 
 std::vector<size_t> MarkNames::weak_points(std::string_view text, bool edges) const {
@@ -160,6 +186,17 @@ std::string Disguise::covered(std::string_view text, bool edges) {
     done = at + c.bytes;
   }
   return out.append(text.substr(done));
+}
+
+std::string Disguise::covered_with_guards(std::string_view text, bool edges) {
+  const auto part = covered(text, edges);
+  std::string out;
+  for (size_t at = 0; at < part.size();) {
+    const auto c = character_at(part, at);
+    append_utf8(out, names_.guards(c.code) ? cover_of(c.code) : c.code);
+    at += c.bytes;
+  }
+  return out;
 }
 
 std::string Disguise::covered_whole(std::string_view text) {

@@ -28,6 +28,11 @@ class MarkNames {
   /// As written.
   const LiteralFinder& finder() const { return finder_; }
   bool holds_character(uint32_t code) const { return characters_.count(code) > 0; }
+  /// Characters of which each name holds one: its first sign, or else its first letter.
+  bool guards(uint32_t code) const { return guards_.count(code) > 0; }
+  /// The marks that a template can make of a part that it writes and a text that follows: a text of `source` ends
+  /// within their names.
+  std::vector<int32_t> begun_in(std::string_view source) const;
   /// Where characters of `text` must be replaced so that no change of case turns it into a name; with `edges` also so
   /// that no name appears where it meets another text. Offsets, ascending.
   std::vector<size_t> weak_points(std::string_view text, bool edges) const;
@@ -36,7 +41,7 @@ class MarkNames {
   Marks marks_;
   LiteralFinder finder_, folded_finder_;
   std::vector<std::string> folded_;
-  std::unordered_set<uint32_t> characters_;  // that occur in a name
+  std::unordered_set<uint32_t> characters_, guards_;  // that occur in a name
 };
 
 /// A text with marks.
@@ -57,7 +62,9 @@ class Disguise {
   void avoid(std::string_view text);
   /// `text`, well-formed UTF-8, with its weak points covered.
   std::string covered(std::string_view text, bool edges);
-  /// The same, but covers every character that occurs in a name.
+  /// The same, and every guard of a name, so that no part of the text becomes a name, whatever is removed from it.
+  std::string covered_with_guards(std::string_view text, bool edges);
+  /// The same as covered(), but covers every character that occurs in a name.
   std::string covered_whole(std::string_view text);
   /// A template's output for covered texts, with the covers taken off, and the template's own marks.
   MarkedText uncovered(std::string_view rendered) const;

@@ -68,7 +68,7 @@ TextSession::TextSession(GenerateConfig config, const SessionOptions& options) :
   const auto folder = open_model(config_.ckpt, {.total_ut_steps = config_.total_ut_steps});
   where_ = folder.where.string();
   generation_ = folder.generation;
-  chat_ = folder.chat;
+  if (config_.chat) chat_ = read_chat_source(folder.where);
   add_bos_ = folder.add_bos;
   tokenizer_ = open_tokenizer(folder);
   LT2_CHECK(tokenizer_->n_words() <= folder.config.vocab_size,

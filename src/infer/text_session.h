@@ -8,6 +8,7 @@
 
 #include "base/files.h"
 #include "config/generate_config.h"
+#include "folders/chat_source.h"
 #include "folders/model_folder.h"
 #include "infer/engine.h"
 #include "tokenizer/tokenizer.h"
@@ -33,7 +34,7 @@ class TextSession {
   Engine& engine() const { return *engine_; }
   const std::string& where() const { return where_; }
   const GenerationDefaults& generation() const { return generation_; }
-  /// The folder's chat template; null: it has none.
+  /// The folder's chat template; null: it has none, or config.chat is not set.
   const ChatSource* chat() const { return chat_ ? &*chat_ : nullptr; }
   /// Whether BOS stands before the first text.
   bool add_bos() const { return add_bos_; }
