@@ -97,8 +97,7 @@ struct ModelConfig {
     visit("attention_pattern", attention_pattern, any(),
           "windows of full layers: a:b, bookend:k, sandwich:k, w1,w2,..., X->Y->..., random:a:b, bookend_random:a:b");
     visit("default_sliding_window", default_sliding_window, at_least(1), "the pattern's window, in tokens");
-    visit("inference_ensemble_k", inference_ensemble_k, beside_model(at_least(1)),
-          "random patterns: draws averaged at inference");
+    visit("inference_ensemble_k", inference_ensemble_k, beside_model(), "random patterns: draws averaged at inference");
     visit("legacy_iteration_weights", legacy_iteration_weights, any(), "weights per loop as in old checkpoints");
     visit("layer_pattern", layer_pattern, any(), layer_pattern_help());
     visit("use_attn_gate", use_attn_gate, any(), "sigmoid output gate on full layers");

@@ -113,7 +113,6 @@ TEST_F(Validate, MixersMustFit) {
       rejects({"model.layer_pattern=cot_gdp"}, "command line: model.layer_pattern=cot_gdp: model.layer_pattern names"));
   EXPECT_TRUE(rejects({"model.attention_pattern=0:0"},
                       "command line: model.attention_pattern=0:0: model.attention_pattern takes a:b"));
-  EXPECT_TRUE(rejects({"model.inference_ensemble_k=0"}, "model.inference_ensemble_k must be at least 1; found 0"));
   EXPECT_TRUE(rejects({"model.default_sliding_window=null"}, "needs model.default_sliding_window, which is null"));
 }
 
