@@ -200,9 +200,9 @@ MarkedText ChatTemplate::render(const ChatRequest& request) const {
   auto guarded = under(Cover::kGuards);
   const bool sound = guarded && guarded->text == text && begun(*guarded) == (whole ? begun(*whole) : Ids());
   LT2_CHECK(sound,
-            "{}: the template changes what people wrote so that it may become a special token; leave out signs like "
-            "those of \"{}\" in the messages, or use another template",
-            name(), names_.marks().empty() ? "" : names_.marks().front().first);
+            "{}: the template changes what people wrote, and some of it may become a special token; leave out signs "
+            "like < and | and what the template looks for, or use another template",
+            name());
   return *std::move(guarded);
 }
 

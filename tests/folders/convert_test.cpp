@@ -96,6 +96,16 @@ ModelFolder open_whole(const fs::path& path) { return open_model(path, {.trainin
 
 class ConvertLayouts : public Convert, public ::testing::WithParamInterface<ModelCase> {};
 
+TEST_F(Convert, WhatOnlyTextNeedsStopsNoRun) {
+  write_run(root_ / "run", *test::make_model({.name = "plain"}));
+  write_file_atomically(root_ / "run" / "tokenizer_config.json", "{\"chat_template\": ");
+  write_file_atomically(root_ / "run" / "chat_template.jinja", "\xff");
+  EXPECT_EQ(error_of([&] { open_model(root_ / "run"); }), "");
+  write_file_atomically(root_ / "run" / "generation_config.json", "{\"eos_token_id\": ");
+  EXPECT_EQ(open_error(root_ / "run"), "");
+  EXPECT_NE(error_of([&] { open_model(root_ / "run"); }).find("generation_config.json: "), std::string::npos);
+}
+
 TEST_P(ConvertLayouts, ThereAndBackIsTheSameBitForBit) {
   const auto model = test::make_model(GetParam());
   const auto run = root_ / "run";
