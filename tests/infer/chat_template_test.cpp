@@ -184,15 +184,24 @@ TEST_P(ChatTemplateOf, NoTemplateMakesAMarkOfWhatPeopleWrote) {
   for (const auto& text : templates) {
     SCOPED_TRACE(text);
     const ChatTemplate chat_template(test::chat_source(text), *tokenizer_);
+    size_t refused = 0;
     for (const auto& words : said) {
       ChatRequest request;
       for (const auto& content : {words, words, std::string("and so on")})
         request.messages.push_back({{{"role", "user"}, {"content", content}}});
       request.tools = ordered_json::array({{{"text", words}, {"names", {{words, 1}}}}});
-      const auto rendered = chat_template.render(request);
+      decltype(chat_template.render(request)) rendered;
+      const auto error = test::error_of([&] { rendered = chat_template.render(request); });
+      if (!error.empty()) {
+        EXPECT_NE(error.find("some of it may become a special token"), std::string::npos) << error;
+        ++refused;
+        continue;
+      }
       EXPECT_EQ(rendered.marks.size(), 0u) << words;
       EXPECT_EQ(marks_in(chat_template.encode(rendered), test::chat_source(text)), Ids()) << words;
     }
+    // A template that writes a sign of marks next to a text may be refused; no other.
+    EXPECT_TRUE(refused == 0 || text.find("'<' + m.content") != std::string::npos) << refused << " of " << said.size();
   }
 }
 
