@@ -200,8 +200,9 @@ TEST_P(ChatTemplateOf, NoTemplateMakesAMarkOfWhatPeopleWrote) {
       EXPECT_EQ(rendered.marks.size(), 0u) << words;
       EXPECT_EQ(marks_in(chat_template.encode(rendered), test::chat_source(text)), Ids()) << words;
     }
-    // A template that writes a sign of marks next to a text may be refused; no other.
-    EXPECT_TRUE(refused == 0 || text.find("'<' + m.content") != std::string::npos) << refused << " of " << said.size();
+    // Templates that change the case of letters, or write a sign of marks next to a text, may be refused; no others.
+    const bool may = text.find("upper") != std::string::npos || text.find("'<' + m.content") != std::string::npos;
+    EXPECT_TRUE(refused == 0 || (may && refused < said.size() / 4)) << refused << " of " << said.size();
   }
 }
 
