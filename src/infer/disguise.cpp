@@ -188,25 +188,23 @@ std::string Disguise::covered(std::string_view text, bool edges) {
   return out.append(text.substr(done));
 }
 
-std::string Disguise::covered_with_guards(std::string_view text, bool edges) {
-  const auto part = covered(text, edges);
+template <class Covers>
+std::string Disguise::covered_where(std::string_view text, const Covers& covers) {
   std::string out;
-  for (size_t at = 0; at < part.size();) {
-    const auto c = character_at(part, at);
-    append_utf8(out, names_.guards(c.code) ? cover_of(c.code) : c.code);
+  for (size_t at = 0; at < text.size();) {
+    const auto c = character_at(text, at);
+    append_utf8(out, covers(c.code) ? cover_of(c.code) : c.code);
     at += c.bytes;
   }
   return out;
 }
 
+std::string Disguise::covered_with_guards(std::string_view text, bool edges) {
+  return covered_where(covered(text, edges), [this](uint32_t code) { return names_.guards(code); });
+}
+
 std::string Disguise::covered_whole(std::string_view text) {
-  std::string out;
-  for (size_t at = 0; at < text.size();) {
-    const auto c = character_at(text, at);
-    append_utf8(out, names_.holds_character(c.code) ? cover_of(c.code) : c.code);
-    at += c.bytes;
-  }
-  return out;
+  return covered_where(text, [this](uint32_t code) { return names_.holds_character(code); });
 }
 
 void Disguise::append_uncovered(std::string_view part, std::string& out) const {

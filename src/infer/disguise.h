@@ -72,6 +72,9 @@ class Disguise {
  private:
   static constexpr uint32_t kFirst = 0xe000, kLast = 0xf8ff;  // of the private use area
   uint32_t cover_of(uint32_t code);
+  /// `text` with every character covered for which `covers` says so.
+  template <class Covers>
+  std::string covered_where(std::string_view text, const Covers& covers);
   void append_uncovered(std::string_view part, std::string& out) const;
 
   const MarkNames& names_;

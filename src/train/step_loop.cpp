@@ -5,14 +5,13 @@
 #include <optional>
 
 #include "base/log.h"
+#include "base/units.h"
 #include "train/diverged.h"
 
 namespace lt2 {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 // A signal can leave too little time to finish a step: the step is then given up, and everything returns to its start.
 constexpr double kLongStep = 4;
