@@ -126,7 +126,7 @@ Arguments join_dashed(const std::vector<std::string>& words, const Command& comm
 }
 
 Options read_fields(const std::vector<std::string>& words, const std::string& name, Others others,
-                    const std::vector<Field>& fields) {
+                    const std::vector<Field>& fields, const std::vector<Field>& defaults) {
   Options out;
   std::vector<std::string> own;
   std::map<std::string, std::string> last;  // of each training key: the word
@@ -155,14 +155,8 @@ Options read_fields(const std::vector<std::string>& words, const std::string& na
   auto tree = to_tree(fields);
   merge_overrides(tree, own, fmt::format("lt2 {}: ", name), fields);
   resolve_references(tree);
-  std::vector<std::string> before;
-  for (const auto& field : fields) before.push_back(value_text(field));
   read_tree(tree, fields);
-  for (size_t i = 0; i < fields.size(); ++i) {
-    const auto& why = fields[i].check.ignored;
-    if (!why.empty() && value_text(fields[i]) != before[i])
-      log_info("ignored: {}={} ({})", fields[i].key, value_text(fields[i]), why);
-  }
+  for (const auto& line : ignored_fields(fields, defaults)) log_info("{}", line);
   return out;
 }
 

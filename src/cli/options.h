@@ -27,20 +27,23 @@ struct Options {
 /// What a command does with words that are not its keys.
 enum class Others { kRefused, kPlainWords, kTrainingKeys };
 
-/// Fills `fields` from the words and reports those that are ignored: keys without an effect, and a training key that a
-/// later word sets again. Throws lt2::Error, "lt2 NAME: WORD: ...": unknown keys with the nearest known one, the
-/// command's own keys given twice, values that do not fit.
+/// Fills `fields` from the words, whose values before are the `defaults`, and reports those that are ignored: keys
+/// without an effect, and a training key that a later word sets again. Throws lt2::Error, "lt2 NAME: WORD: ...":
+/// unknown keys with the nearest known one, the command's own keys given twice, values that do not fit.
 Options read_fields(const std::vector<std::string>& words, const std::string& name, Others others,
-                    const std::vector<Field>& fields);
+                    const std::vector<Field>& fields, const std::vector<Field>& defaults);
 
-/// The same for one or more structs.
+/// The same for one or more structs, new ones.
 template <class... Structs>
 Options read_options(const std::vector<std::string>& words, const std::string& name, Others others,
                      Structs&... structs) {
-  std::vector<Field> fields;
-  const auto add = [&](std::vector<Field> more) { fields.insert(fields.end(), more.begin(), more.end()); };
-  (add(collect_fields(structs)), ...);
-  return read_fields(words, name, others, fields);
+  std::vector<Field> fields, defaults;
+  const auto add = [](std::vector<Field>& to, const std::vector<Field>& more) {
+    to.insert(to.end(), more.begin(), more.end());
+  };
+  (add(fields, collect_fields(structs)), ...);
+  (add(defaults, default_fields<Structs>()), ...);
+  return read_fields(words, name, others, fields, defaults);
 }
 
 /// Throws lt2::Error "lt2 NAME: KEY has no effect WHERE; ..." if one of `keys` was given.
