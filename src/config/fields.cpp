@@ -48,10 +48,10 @@ std::string type_phrase(const Field& field) {
   return kPhrases[field.target.index()];
 }
 
-std::vector<std::string> split_at_commas(const std::string& text) {
+std::vector<std::string> split(const std::string& text, char separator) {
   std::vector<std::string> parts(1);
   for (const char c : text) {
-    if (c == ',') {
+    if (c == separator) {
       parts.emplace_back();
     } else {
       parts.back() += c;
@@ -76,7 +76,7 @@ class Reader {
     const auto text = value_.is_scalar() ? value_.text : "";
     if (!value_.is_null() && !value_.is_scalar()) wrong_type();
     if (text.empty()) return;
-    for (const auto& part : split_at_commas(text)) target->push_back(checked(required(amount_from_text(part))));
+    for (const auto& part : split(text, ',')) target->push_back(checked(required(amount_from_text(part))));
   }
   void operator()(std::vector<std::string>* target) const {
     if (field_.check.commas && (value_.is_scalar() || value_.is_null())) {
@@ -130,7 +130,7 @@ class Reader {
     if (text.empty()) return {};
     std::error_code none;
     if (field_.check.path && std::filesystem::exists(expanded(text), none)) return {checked(text)};
-    auto parts = split_at_commas(text);
+    auto parts = split(text, ',');
     for (auto& part : parts) {
       if (part.empty()) wrong_type();
       part = checked(part);
@@ -231,18 +231,6 @@ ConfigTree value_of(const Field& field) {
       field.target);
 }
 
-std::vector<std::string> split_key(const std::string& key) {
-  std::vector<std::string> parts(1);
-  for (const char c : key) {
-    if (c == '.') {
-      parts.emplace_back();
-    } else {
-      parts.back() += c;
-    }
-  }
-  return parts;
-}
-
 size_t edit_distance(const std::string& a, const std::string& b) {
   // Two neighbouring letters swapped count once.
   std::vector<std::vector<size_t>> d(a.size() + 1, std::vector<size_t>(b.size() + 1));
@@ -285,7 +273,7 @@ ConfigTree to_tree(const std::vector<Field>& fields) {
   auto root = ConfigTree::map();
   for (const auto& field : fields) {
     ConfigTree* node = &root;
-    for (const auto& part : split_key(field.key)) {
+    for (const auto& part : split(field.key, '.')) {
       if (!node->is_map()) *node = ConfigTree::map();
       node = &node->at(part);
     }
@@ -341,14 +329,19 @@ void read_tree(const ConfigTree& tree, const std::vector<Field>& fields, bool le
   reader.read(tree, "");
 }
 
+std::optional<std::string> changed_value(const Field& field, const Field& usual) {
+  const auto value = value_of(field);
+  if (value == value_of(usual)) return std::nullopt;
+  return fmt::format("{}={}", field.key, value.is_scalar() ? value.text : value.is_null() ? "null" : "...");
+}
+
 std::vector<std::string> ignored_fields(const std::vector<Field>& fields, const std::vector<Field>& defaults) {
   std::vector<std::string> lines;
   for (size_t i = 0; i < fields.size(); ++i) {
     const auto& why = fields[i].check.ignored;
-    const auto value = value_of(fields[i]);
-    if (why.empty() || value == value_of(defaults[i])) continue;
-    const std::string text = value.is_scalar() ? value.text : value.is_null() ? "null" : "...";
-    lines.push_back(fmt::format("ignored: {}={} ({})", fields[i].key, text, why));
+    if (why.empty()) continue;
+    if (const auto change = changed_value(fields[i], defaults[i]))
+      lines.push_back(fmt::format("ignored: {} ({})", *change, why));
   }
   return lines;
 }

@@ -168,6 +168,9 @@ ConfigTree to_tree(const std::vector<Field>& fields);
 /// origin are defaults: their ranges are not checked.
 void read_tree(const ConfigTree& tree, const std::vector<Field>& fields, bool lenient = false, Where* where = nullptr);
 
+/// "KEY=VALUE" ("KEY=..." of a list or a map) if the field's value is not the usual one.
+std::optional<std::string> changed_value(const Field& field, const Field& usual);
+
 /// One line "ignored: KEY=VALUE (why)" per field that has no effect and differs from its default.
 std::vector<std::string> ignored_fields(const std::vector<Field>& fields, const std::vector<Field>& defaults);
 

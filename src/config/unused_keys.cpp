@@ -141,17 +141,6 @@ void watching_keys(const TrainConfig& config, UnusedKeys& out) {
 
 }  // namespace
 
-std::optional<std::string> changed_value(const Field& field, const Field& usual) {
-  const auto tree = to_tree({field});
-  if (tree == to_tree({usual})) return std::nullopt;
-  const ConfigTree* value = &tree;
-  for (size_t begin = 0, dot = 0; dot != std::string::npos; begin = dot + 1) {
-    dot = field.key.find('.', begin);
-    value = value->find(field.key.substr(begin, dot - begin));
-  }
-  return fmt::format("{}={}", field.key, value->is_scalar() ? value->text : value->is_null() ? "null" : "...");
-}
-
 bool UnusedKeys::contains(const std::string& key) const {
   return std::any_of(reasons.begin(), reasons.end(), [&](const Reason& reason) {
     return std::find(reason.keys.begin(), reason.keys.end(), key) != reason.keys.end();

@@ -26,9 +26,6 @@ UnusedKeys unused_model_keys(const ModelConfig& model);
 /// The same for all keys. `config` must be validated.
 UnusedKeys unused_keys(const TrainConfig& config, const ValidateOptions& options);
 
-/// "KEY=VALUE" ("KEY=..." of a list or a map) if the field's value is not the usual one.
-std::optional<std::string> changed_value(const Field& field, const Field& usual);
-
 /// One line for each reason, with the keys whose values are not their defaults: "no effect: model.gdn_head_dim=16,
 /// model.gdn_expand_v=1.0: no layer is gdn". `given`: the configuration before validate() filled it.
 std::vector<std::string> unused_lines(TrainConfig given, const UnusedKeys& unused);
